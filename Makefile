@@ -1,0 +1,48 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT := outputs
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lab notebooks lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## make the environment (.venv), with the versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make demo PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+demo: $(READY) ## run the five notebooks on the embedded data; about ten minutes on two cores
+	@$(BIN)/python -m predrecon demo --preset demo --out $(OUT)
+
+test: $(READY) ## all tests, notebooks included
+	@$(BIN)/python -m pytest --nbval
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	@$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py
+	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py
+	@$(MAKE) --no-print-directory demo
+	@$(BIN)/python -m predrecon pair --out $(OUT)
+
+lint: $(READY) ## ruff over module, tests and notebooks
+	@$(BIN)/ruff check predrecon tests notebooks && $(BIN)/ruff format --check predrecon tests notebooks/*.py
+
+clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
+	@rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Kept: runs/ (trained models) and the corpus cache (~/.cache/predrecon)."

@@ -1,0 +1,200 @@
+"""From encoders and tasks to tidy tables: linear probes (Table 3) and geometry (Tables 4-11).
+
+A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from predrecon import metrics, probes, published
+from predrecon.checkpoints import Run
+from predrecon.pooling import POOLINGS, embed
+from predrecon.tasks import Task
+
+SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
+"""The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
+
+CONVENTIONS = {
+    "spectral_entropy_sigma2": "spectral entropy as in the paper's tables, from sigma squared",
+    "alignment_squared": "alignment as Wang & Isola (2020) define it, the mean squared distance",
+}
+GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
+
+Embeddings = dict[tuple[str, str, str], np.ndarray]  # (task, pooling, model) -> [N, D]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An encoder to analyse, and what it is called in tables."""
+
+    name: str
+    encoder: object
+    tokenizer: object
+
+
+def models(runs: dict[str, Run], tokenizer, *, untrained: bool = False) -> list[Model]:
+    """The runs' encoders; with `untrained`, also the first run's before its first step."""
+    found = [Model(arm, run.encoder(), tokenizer) for arm, run in runs.items()]
+    if untrained:
+        first = next(iter(runs.values()))
+        found.append(Model("untrained", first.untrained_encoder(), tokenizer))
+    return found
+
+
+def linear_probing(
+    compared: list[Model], tasks: list[Task], *, max_train: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Linear probes under mean pooling (paper, Section 4.2), the majority class beside them.
+
+    Args:
+        compared: encoders.
+        tasks: labelled tasks.
+        max_train: use at most so many training samples (the first ones).
+        seed: of the probe.
+
+    Returns:
+        Columns `task, title, metric, model, score, best_epoch_score, n_train, n, note`; one row a
+        task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and rho from -1).
+    """
+    rows = []
+    for task in tasks:
+        train = task.train.head(max_train) if max_train else task.train
+        facts = {"task": task.name, "title": task.title, "metric": task.metric}
+        sizes = {"n_train": len(train), "n": len(task.validation), "note": task.note}
+        for model in compared:
+            parts = [_vectors(model, part, task.title) for part in (train, task.validation)]
+            result = probes.linear_probe(
+                *parts,
+                metric=task.metric,
+                num_classes=len(task.classes),
+                epochs=task.epochs,
+                seed=seed,
+            )
+            best = result.best_epoch_score
+            rows.append(
+                {**facts, "model": model.name, "score": result.score, "best_epoch_score": best}
+                | sizes
+            )
+        constant = probes.majority(train.labels, task.validation.labels, task.metric)
+        rows.append({**facts, "model": "majority", "score": constant, **sizes})
+    return pd.DataFrame(rows)
+
+
+def geometry(
+    compared: list[Model],
+    tasks: list[Task],
+    *,
+    poolings: tuple[str, ...] = POOLINGS,
+    max_samples: int = GEOMETRY_SAMPLES,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, Embeddings]:
+    """All metrics of all tasks, poolings and models, from one pass of each encoder over each task.
+
+    Args:
+        compared: encoders.
+        tasks: labelled tasks; their validation splits are used, pairs as "s1 [SEP] s2".
+        max_samples: the first so many samples of a split.
+        seed: shuffles the folds of the probes.
+
+    Returns:
+        table: columns `task, title, pooling, model, metric, value, n, dim`.
+        embeddings: `{(task, pooling, model): [N, D]}`.
+    """
+    rows, embeddings = [], {}
+    for task in tasks:
+        split = task.validation.head(max_samples)
+        groups = task.groups(split.labels)
+        for model in compared:
+            tokens = probes.frequent_tokens(model.tokenizer, split.first, split.second)
+            label = f"{task.title}, {model.name}"
+            pooled = embed(
+                model.encoder, model.tokenizer, split.first, split.second,
+                poolings=poolings, label=label,
+            )  # fmt: skip
+            memo: dict[bytes, dict] = {}  # weighted pooling, untrained, is mean pooling again
+            for pooling, z in pooled.items():
+                key = z.tobytes()
+                if key not in memo:
+                    memo[key] = _measure(z, split.labels, groups, tokens, task.kind, seed)
+                embeddings[task.name, pooling, model.name] = z
+                facts = {"task": task.name, "title": task.title, "pooling": pooling}
+                sizes = {"n": len(z), "dim": z.shape[1]}
+                rows += [
+                    {**facts, "model": model.name, "metric": metric, "value": value, **sizes}
+                    for metric, value in memo[key].items()
+                ]
+    return pd.DataFrame(rows), embeddings
+
+
+def geometry_table(table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX) -> pd.DataFrame:
+    """`geometry`'s table with one line a task and pooling, columns metric x model."""
+    shown = table[table["metric"].isin(metrics_shown)]
+    wide = shown.pivot_table(
+        index=["title", "pooling"], columns=["metric", "model"], values="value", sort=False
+    )
+    return wide.reindex(columns=[m for m in metrics_shown if m in wide.columns], level=0)
+
+
+def published_geometry() -> pd.DataFrame:
+    """The published geometry under the names of `geometry`'s table (probe gap included)."""
+    told = published.geometry().replace(
+        {
+            "metric": {
+                "alignment_fourth_power": "alignment",
+                "semantic_probe_score": "semantic_probe",
+                "token_probe_accuracy": "token_probe",
+            }
+        }
+    )
+    wide = told.pivot(index=["task", "pooling", "model"], columns="metric", values="value")
+    gap = (wide["semantic_probe"] - wide["token_probe"]).rename("value").reset_index()
+    return pd.concat([told, gap.assign(metric="probe_gap")], ignore_index=True)
+
+
+def spectra(embeddings: Embeddings) -> pd.DataFrame:
+    """Eigenspectra: columns `task, pooling, model, rank, share, cumulative`.
+
+    `share` is the explained variance sigma_i^2 / sum(sigma^2) of component `rank` (from 1).
+    """
+    parts = []
+    for (task, pooling, model), z in embeddings.items():
+        variance = metrics.singular_values(z) ** 2
+        share = variance / variance.sum()
+        rank = np.arange(1, len(share) + 1)
+        part = {"rank": rank, "share": share, "cumulative": share.cumsum()}
+        parts.append(pd.DataFrame({"task": task, "pooling": pooling, "model": model, **part}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _vectors(model: Model, split, title: str) -> tuple:
+    """`(s, labels)` or `(s1, s2, labels)`: the sentences of a pair are encoded apart."""
+    sides = [split.first] if split.second is None else [split.first, split.second]
+    label = f"{title}, {model.name}"
+    vectors = [
+        embed(model.encoder, model.tokenizer, side, poolings=("mean",), label=label)["mean"]
+        for side in sides
+    ]
+    return (*vectors, split.labels)
+
+
+def _measure(z, labels, groups, tokens, kind: str, seed: int) -> dict[str, float]:
+    semantic = probes.semantic_probe(z, labels, kind=kind, seed=seed)
+    token = probes.token_probe(z, tokens, seed=seed).score
+    more = {}
+    if kind == "classification":
+        more["semantic_probe_mcc"] = probes.score(labels, semantic.predictions, "mcc")
+    return {
+        "spectral_entropy": metrics.spectral_entropy(z),
+        "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
+        "effective_rank": metrics.effective_rank(z),
+        "stable_rank": metrics.stable_rank(z),
+        "alignment": metrics.alignment(z, groups),
+        "alignment_squared": metrics.alignment(z, groups, power=2),
+        "uniformity": metrics.uniformity(z),
+        "semantic_probe": semantic.score,
+        "token_probe": token,
+        "probe_gap": semantic.score - token,
+        **more,
+    }

@@ -1,0 +1,292 @@
+"""Text to packed token blocks: the embedded docstrings, the hub's corpora, or local files.
+
+A corpus is tokenised once into a cached stream of uint16 ids per split, with [SEP] after every
+document. A block of `length` tokens is [CLS], the next `length - 2` ids of the stream, [SEP]: no
+padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from predrecon import docstrings, embedded, paths, sources
+from predrecon.files import build_folder
+from predrecon.progress import Progress
+from predrecon.seeding import numpy_generator
+
+EMBEDDED = "docstrings"
+HUB_CORPORA = {
+    "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1"),
+    "wikipedia": ("wikimedia/wikipedia", "20231101.en"),
+}
+BERT = "google-bert/bert-base-uncased"
+_FORMAT = "1"  # raise when the layout of the cache changes
+_HELD_OUT = 50  # one document in so many, where a source brings no validation split
+
+
+@dataclass(frozen=True)
+class _Source:
+    """`read(split)` yields documents; `digest` identifies them; `count`: how many, if known."""
+
+    read: Callable[[str], Iterator[str]]
+    digest: str
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Fixed-length blocks over one split's token stream.
+
+    Attributes:
+        stream: `[n]` uint16 ids, memory-mapped.
+        length: L, tokens in a block with [CLS] and [SEP].
+        cls_id, sep_id: ids that open and close every block.
+    """
+
+    stream: np.ndarray
+    length: int
+    cls_id: int
+    sep_id: int
+
+    def __len__(self) -> int:
+        return len(self.stream) // (self.length - 2)
+
+    def batch(self, indices) -> torch.Tensor:
+        """Blocks at `indices [B]` as a LongTensor `[B, L]`."""
+        inner = self.length - 2
+        starts = np.asarray(indices)[:, None] * inner
+        ids = np.full((len(starts), self.length), self.cls_id, dtype=np.int64)
+        ids[:, 1:-1] = self.stream[starts + np.arange(inner)]
+        ids[:, -1] = self.sep_id
+        return torch.from_numpy(ids)
+
+    def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
+        """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
+        places = step * batch_size + np.arange(batch_size)
+        epochs, slots = np.divmod(places, len(self))
+        indices = np.empty(batch_size, dtype=np.int64)
+        for epoch in np.unique(epochs):
+            indices[epochs == epoch] = self._permutation(seed, epoch)[slots[epochs == epoch]]
+        return indices
+
+    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
+        memo = self.__dict__.setdefault("_memo", {})
+        if (seed, epoch) not in memo:
+            memo.clear()
+            memo[seed, epoch] = numpy_generator(seed, "epoch", epoch).permutation(len(self))
+        return memo[seed, epoch]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A tokenised corpus.
+
+    Attributes:
+        name: what it was asked for by.
+        tokenizer: its transformers tokenizer.
+        folder: where the cached streams are.
+        facts: documents, characters and tokens of each split, as counted when it was built.
+        fingerprint: hex digest of text and tokenizer.
+    """
+
+    name: str
+    tokenizer: object
+    folder: Path
+    facts: dict
+    fingerprint: str
+
+    def blocks(self, split: str, length: int) -> Blocks:
+        """Blocks of `length` tokens of `"train"` or `"validation"`.
+
+        Raises:
+            ValueError: an unknown split, or a split shorter than one block.
+        """
+        if split not in ("train", "validation"):
+            raise ValueError(f"split={split!r}: expected 'train' or 'validation'.")
+        stream = np.memmap(self.folder / f"{split}.bin", dtype=np.uint16, mode="r")
+        if length < 3 or len(stream) < length - 2:
+            raise ValueError(
+                f"{self.name}, {split}: {len(stream):,} tokens do not fill one block of "
+                f"length={length} (at least 3). Use a shorter length or more text."
+            )
+        return Blocks(stream, length, self.tokenizer.cls_token_id, self.tokenizer.sep_token_id)
+
+
+def load_corpus(
+    name_or_path: str | Path = EMBEDDED, *, tokenizer="auto", data_dir: str | Path | None = None
+) -> Corpus:
+    """Open a corpus, building its cache at the first call.
+
+    Args:
+        name_or_path: `"docstrings"` (embedded), `"wikitext-103"`, `"wikipedia"`, or a local file or
+            folder of parquet, jsonl (column `text`) or txt files. In a folder, files whose names
+            begin with `validation`, `valid`, `dev` or `test` are held out; without any, one
+            document in 50 is.
+        tokenizer: what `load_tokenizer` takes; `"auto"` is the trained WordPiece for the embedded
+            text and bert-base-uncased for everything else.
+        data_dir: folder that may hold `wikipedia/` or `wikitext-103/`; default `PREDRECON_DATA`.
+
+    Raises:
+        SourceError: nothing of that name here or on the hub, or unreadable text. Nothing is cached.
+    """
+    name = str(name_or_path)
+    source = _find(name, Path(data_dir) if data_dir else paths.data_dir())
+    if tokenizer == "auto":
+        tokenizer = EMBEDDED if name == EMBEDDED else BERT
+    tokenizer = load_tokenizer(tokenizer, data_dir=data_dir)
+    if len(tokenizer) > 2**16:
+        raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
+    key = _digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
+    folder = paths.cache_dir() / "corpora" / f"{_stem(name)}-{key}"
+    if not (folder / "facts.json").is_file():
+        build_folder(folder, lambda part: _tokenise(part, name, source, tokenizer))
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    return Corpus(name, tokenizer, folder, facts, key)
+
+
+def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path | None = None):
+    """A fast transformers tokenizer that reads "[SEP]" in a text as text.
+
+    Args:
+        name_or_dir: `"docstrings"` (WordPiece trained on the embedded text), a folder that
+            `save_pretrained` wrote, or a hub name. bert-base-uncased is taken from the `tokenizer/`
+            folder of the local data when that is there.
+        data_dir: the local data folder; default `PREDRECON_DATA`.
+
+    Raises:
+        SourceError: not a folder and not on the hub, or a tokenizer without the needed tokens.
+    """
+    from transformers import AutoTokenizer
+
+    name = str(name_or_dir)
+    root = Path(data_dir) if data_dir else paths.data_dir()
+    if name == EMBEDDED:
+        tokenizer = AutoTokenizer.from_pretrained(embedded.tokenizer_folder())
+    elif Path(name).is_dir():
+        if not (Path(name) / "tokenizer.json").is_file():
+            raise sources.SourceError(f"{name}: no tokenizer.json in this folder.")
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    elif name.split("/")[-1] == BERT.split("/")[-1] and root and (root / "tokenizer").is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
+    else:
+        tried = [f"the folder {Path(name).resolve()}"]
+        hub_name = BERT if name == BERT.split("/")[-1] else name
+        tokenizer = sources.hub_tokenizer(hub_name, tried, repr(EMBEDDED))
+    needed = ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id")
+    if missing := [n for n in needed if getattr(tokenizer, n) is None]:
+        raise sources.SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
+    tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
+    return tokenizer
+
+
+def _find(name: str, root: Path | None) -> _Source:
+    if name == EMBEDDED:
+        found = embedded.documents()
+        return _Source(
+            lambda split: (d.text for d in found if d.split == split),
+            docstrings.fingerprint(),
+            len(found),
+        )
+    if name in HUB_CORPORA:
+        if root and (root / name).is_dir():
+            return _local(root / name)
+        return _on_hub(name, [f"{root / name}" if root else "PREDRECON_DATA (not set)"])
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise sources.SourceError(
+            f"Corpus {name!r}: neither a known name nor a path on this machine. "
+            f"Known names: {', '.join((EMBEDDED, *HUB_CORPORA))}."
+        )
+    return _local(path)
+
+
+def _local(path: Path) -> _Source:
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.suffix in sources.SUFFIXES)
+    if not files:
+        raise sources.SourceError(f"{path}: no {', '.join(sources.SUFFIXES)} file in this folder.")
+    held_out = [f for f in files if f.stem.split("-")[0] in ("validation", "valid", "dev", "test")]
+    train = [f for f in files if f not in held_out]
+    if not train:
+        raise sources.SourceError(f"{path}: only held-out files, none to train on.")
+
+    def read(split: str) -> Iterator[str]:
+        for file in held_out if held_out and split == "validation" else train:
+            for number, row in enumerate(sources.read_rows(file, ("text",))):
+                if held_out or (number % _HELD_OUT == 0) == (split == "validation"):
+                    yield row["text"]
+
+    digest = _digest(*(part for f in files for part in (f.name, _file_digest(f))))
+    return _Source(read, digest, sum(map(sources.count_rows, files)))
+
+
+def _on_hub(name: str, tried: list[str]) -> _Source:
+    repository, config = HUB_CORPORA[name]
+    train = sources.hub_dataset(repository, config, "train", tried, repr(EMBEDDED))
+
+    def read(split: str) -> Iterator[str]:
+        if name == "wikitext-103":  # its rows are lines, and it has a validation split
+            rows = train
+            if split == "validation":
+                rows = sources.hub_dataset(repository, config, split, tried, repr(EMBEDDED))
+            return _articles(row["text"] for row in rows)
+        rows = enumerate(train)
+        return (r["text"] for n, r in rows if (n % _HELD_OUT == 0) == (split == "validation"))
+
+    return _Source(read, _digest(repository, config, train._fingerprint), len(train))
+
+
+def _articles(lines: Iterator[str]) -> Iterator[str]:
+    """WikiText's lines as articles: " = Title = " opens one, " = = Section = = " does not."""
+    article: list[str] = []
+    for line in map(str.strip, lines):
+        if line.startswith("= ") and not line.startswith("= =") and article:
+            yield "\n".join(article)
+            article = []
+        if line:
+            article.append(line)
+    if article:
+        yield "\n".join(article)
+
+
+def _tokenise(folder: Path, name: str, source: _Source, tokenizer):
+    facts = {"name": name, "vocabulary": len(tokenizer)}
+    read = 0
+    with Progress(f"tokenising {name}", source.count, "documents") as progress:
+        for split in ("train", "validation"):
+            documents = characters = tokens = 0
+            texts_left = iter(source.read(split))
+            with (folder / f"{split}.bin").open("wb") as out:
+                while texts := list(itertools.islice(texts_left, 256)):
+                    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+                    for ids in encoded:
+                        np.asarray([*ids, tokenizer.sep_token_id], dtype=np.uint16).tofile(out)
+                        tokens += len(ids) + 1
+                    documents += len(texts)
+                    characters += sum(map(len, texts))
+                    read += len(texts)
+                    progress.update(read, f"{split}: {tokens:,} tokens")
+            if not documents:
+                raise sources.SourceError(f"{name}: no document for the {split} split.")
+            facts[split] = {"documents": documents, "characters": characters, "tokens": tokens}
+    (folder / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stem(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)

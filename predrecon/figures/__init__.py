@@ -1,0 +1,31 @@
+"""Tidy tables to plotly figures. Drawing only: nothing here trains, encodes or measures."""
+
+from predrecon.figures.geometry import (
+    alignment_uniformity,
+    eigenspectra,
+    embedding_map,
+    metric_bars,
+    probe_bars,
+)
+from predrecon.figures.masking import block_diagram, coverage, sentence_html, token_fates
+from predrecon.figures.style import COLORS, Gallery, live, show, write_plotly_js
+from predrecon.figures.training import lambda_dynamics, training_curves
+
+__all__ = [
+    "COLORS",
+    "Gallery",
+    "alignment_uniformity",
+    "block_diagram",
+    "coverage",
+    "eigenspectra",
+    "embedding_map",
+    "lambda_dynamics",
+    "live",
+    "metric_bars",
+    "probe_bars",
+    "sentence_html",
+    "show",
+    "token_fates",
+    "training_curves",
+    "write_plotly_js",
+]

@@ -1,0 +1,142 @@
+"""Pictures of representations (notebooks 04 and 05)."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from predrecon.figures.style import COLORS, SEQUENCE, finish, name
+
+BETTER = {
+    "spectral_entropy": "spectral entropy, Eq. 11 (higher is richer)",
+    "effective_rank": "effective rank (higher is richer)",
+    "stable_rank": "stable rank (higher is richer)",
+    "alignment": "alignment, Eq. 14 (lower is tighter)",
+    "uniformity": "uniformity (lower is more uniform)",
+    "probe_gap": "probe gap (higher is less lexical)",
+}
+
+
+def probe_bars(table: pd.DataFrame) -> go.Figure:
+    """Linear-probe scores: columns `title, metric, model, score` (published models included)."""
+    fig = go.Figure()
+    for model, part in table.groupby("model", sort=False):
+        fig.add_bar(
+            x=part["title"] + "<br>(" + part["metric"] + ")",
+            y=part["score"],
+            name=name(model),
+            marker_color=COLORS[model],
+            hovertemplate="%{x}: %{y:.3f}<extra>" + name(model) + "</extra>",
+        )
+    fig.update_yaxes(title="validation score", zeroline=True, zerolinecolor="#999")
+    layout = dict(barmode="group", bargap=0.25, margin=dict(t=120))
+    fig = finish(fig, "Linear probes on frozen encoders (higher is better)", height=460, **layout)
+    return fig.update_layout(legend=dict(y=1.03))
+
+
+def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
+    """The six metrics of all tasks under one pooling: `analysis.geometry`'s table."""
+    part = table[table["pooling"] == pooling]
+    shown = [m for m in BETTER if m in set(part["metric"])]
+    titles = [BETTER[m] for m in shown]
+    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=0.25)
+    for i, metric in enumerate(shown):
+        for model, rows in part[part["metric"] == metric].groupby("model", sort=False):
+            fig.add_bar(
+                x=rows["title"],
+                y=rows["value"],
+                name=name(model),
+                legendgroup=model,
+                showlegend=i == 0,
+                marker_color=COLORS[model],
+                row=i // 3 + 1,
+                col=i % 3 + 1,
+            )
+    fig.update_annotations(font_size=12)
+    fig = finish(fig, f"Geometry under {pooling} pooling", height=600, margin=dict(t=115, b=80))
+    return fig.update_layout(legend=dict(y=1.1), barmode="group")
+
+
+def eigenspectra(spectra: pd.DataFrame, task: str, pooling: str, title: str) -> go.Figure:
+    """Explained variance by component (log) and its cumulative sum, one line a model."""
+    part = spectra[(spectra["task"] == task) & (spectra["pooling"] == pooling)]
+    titles = ("share of variance", "cumulative share of variance")
+    fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
+    for model, rows in part.groupby("model", sort=False):
+        line = dict(color=COLORS[model], width=2)
+        common = dict(x=rows["rank"], name=name(model), legendgroup=model, line=line, mode="lines")
+        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
+        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
+    floor = np.log10(max(1e-7, part["share"][part["share"] > 0].min()))
+    fig.update_yaxes(type="log", range=[floor, 0], exponentformat="power", row=1, col=1)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
+    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
+    fig.update_xaxes(title="principal component")
+    fig.update_annotations(font_size=13)
+    heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
+    fig = finish(fig, heading, margin=dict(t=110, l=60, r=20, b=60))
+    return fig.update_layout(legend=dict(y=1.14))
+
+
+def alignment_uniformity(table: pd.DataFrame) -> go.Figure:
+    """Alignment against uniformity: a point a task and model, a marker shape a pooling.
+
+    Args:
+        table: `analysis.geometry`'s table; a model called `published ...` is drawn open.
+    """
+    wide = table[table["metric"].isin(["alignment", "uniformity"])].pivot_table(
+        index=["title", "pooling", "model"], columns="metric", values="value", sort=False
+    )
+    symbols = dict(mean="circle", max="square", weighted="x", attention="diamond")
+    fig = go.Figure()
+    for (model, pooling), rows in wide.reset_index().groupby(["model", "pooling"], sort=False):
+        fig.add_scatter(
+            x=rows["uniformity"],
+            y=rows["alignment"],
+            text=rows["title"],
+            name=f"{name(model)}, {pooling}",
+            mode="markers",
+            marker=dict(color=COLORS[model], symbol=symbols[pooling], size=10, opacity=0.85),
+            hovertemplate="%{text}: uniformity %{x:.3f}, alignment %{y:.3f}",
+        )
+    fig.update_xaxes(title="uniformity (← more uniform)")
+    fig.update_yaxes(title="alignment, Eq. 14 (↓ tighter classes)", rangemode="tozero")
+    legend = dict(orientation="v", x=1.02, xanchor="left", y=1, yanchor="top")
+    title = "Alignment against uniformity: one is bought with the other"
+    return finish(fig, title, height=480).update_layout(legend=legend)
+
+
+def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
+    """2-D maps side by side: columns `model, method, x, y, label, text`.
+
+    One row a method (PCA, UMAP), one column a model; colour is the label.
+    """
+    models, methods = points["model"].unique(), points["method"].unique()
+    titles = [f"{name(model)}, {method}" for method in methods for model in models]
+    fig = make_subplots(
+        len(methods), len(models), subplot_titles=titles, horizontal_spacing=0.04,
+        vertical_spacing=0.08,
+    )  # fmt: skip
+    labels = sorted(points["label"].unique())
+    for (method, model, label), part in points.groupby(["method", "model", "label"], sort=False):
+        color = SEQUENCE[labels.index(label) % len(SEQUENCE)]
+        row, col = list(methods).index(method) + 1, list(models).index(model) + 1
+        fig.add_scattergl(
+            x=part["x"],
+            y=part["y"],
+            mode="markers",
+            name=str(label),
+            legendgroup=str(label),
+            showlegend=row == col == 1,
+            marker=dict(size=4, color=color, opacity=0.7),
+            text=part["text"],
+            hovertemplate="%{text}<extra>" + str(label) + "</extra>",
+            row=row,
+            col=col,
+        )
+    fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
+    fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
+    fig.update_annotations(font_size=13)
+    margin = dict(t=100, l=20, r=20, b=20)
+    fig = finish(fig, title, height=110 + 330 * len(methods), margin=margin)
+    return fig.update_layout(legend=dict(y=1 + 0.13 / len(methods)))

@@ -1,0 +1,157 @@
+"""One look for all figures: template, colours, and saving apart from drawing."""
+
+import functools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from predrecon import paths
+
+# Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
+COLORS = {
+    "hybrid": "#0072B2",
+    "mlm": "#E69F00",
+    "untrained": "#8C8C8C",
+    "majority": "#C4C4C4",
+    "published hybrid": "#7FB8D8",
+    "published mlm": "#F5D28A",
+}
+BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unused": "#D9D9D9"}
+SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
+
+NAMES = {
+    "hybrid": "hybrid",
+    "mlm": "MLM-only",
+    "untrained": "untrained",
+    "majority": "majority class",
+    "published hybrid": "hybrid, published",
+    "published mlm": "MLM-only, published",
+}
+
+TEMPLATE = go.layout.Template(
+    layout=dict(
+        font=dict(family="Helvetica, Arial, sans-serif", size=13, color="#333333"),
+        title=dict(font=dict(size=15), x=0.02, xanchor="left", y=0.97, yanchor="top"),
+        colorway=SEQUENCE,
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        margin=dict(l=70, r=20, t=80, b=60),
+        legend=dict(orientation="h", x=1, xanchor="right", y=1.02, yanchor="bottom"),
+        xaxis=dict(gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True),
+        yaxis=dict(gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True),
+        hoverlabel=dict(align="left"),
+    )
+)
+
+
+def name(model: str) -> str:
+    """How a model is called in a legend."""
+    return NAMES.get(model, model)
+
+
+def finish(fig: go.Figure, title: str, *, height: int = 420, **layout) -> go.Figure:
+    """Template, title and height; the width follows the page."""
+    return fig.update_layout(template=TEMPLATE, title_text=title, height=height, **layout)
+
+
+@dataclass
+class Gallery:
+    """Shows figures in a notebook and exports them together at its end.
+
+    `<figures>/<tag>/<name>.html` and `.png`, and `<figures>/data/<tag>/<name>.csv`. All HTML files
+    share one `<figures>/plotly.min.js`, so that they work without a network.
+
+    Args:
+        tag: names the comparison, e.g. `runs.tag(recipe)`.
+    """
+
+    tag: str
+    shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
+
+    def show(self, stem: str, fig: go.Figure, data: pd.DataFrame):
+        """Display a figure and remember it, with its numbers, for `export`."""
+        self.shown[stem] = (fig, data)
+        show(fig)
+
+    def export(self) -> str:
+        """Write everything shown so far; returns one line that says where, and what was skipped."""
+        root = paths.figures_dir()
+        (root / self.tag).mkdir(parents=True, exist_ok=True)
+        (root / "data" / self.tag).mkdir(parents=True, exist_ok=True)
+        write_plotly_js(root)
+        for stem, (fig, data) in self.shown.items():
+            page = root / self.tag / f"{stem}.html"
+            fig.write_html(page, include_plotlyjs="../plotly.min.js")
+            data.to_csv(root / "data" / self.tag / f"{stem}.csv", index=False)
+        reason = self._write_images(root / self.tag)
+        kinds = "HTML and CSV" if reason else "HTML, PNG and CSV"
+        line = f"{len(self.shown)} figures as {kinds} in {_short(root)}/{self.tag} (and data/)"
+        return f"{line}; no PNG: {reason}" if reason else line
+
+    def _write_images(self, folder: Path) -> str:
+        """PNG files, or the reason why there are none."""
+        if not _browser():
+            return "no Chrome or Chromium found"
+        figures = [fig for fig, _ in self.shown.values()]
+        files = [folder / f"{stem}.png" for stem in self.shown]
+        try:
+            pio.write_images(figures, files, width=1000, scale=1.5)
+        except Exception as error:  # a browser that does not start must not cost the numbers
+            return f"the browser failed ({type(error).__name__})"
+        return ""
+
+
+def show(fig: go.Figure):
+    """Display as plotly's own mime type: a few kB in the notebook, drawn by JupyterLab."""
+    from IPython.display import display
+
+    display(_bundle(fig), raw=True)
+
+
+def live(fig: go.Figure, handle=None):
+    """Display a figure that is redrawn in place; returns the handle for the next call."""
+    from IPython.display import display
+
+    if handle is None:
+        return display(_bundle(fig), raw=True, display_id=True)
+    handle.update(_bundle(fig), raw=True)
+    return handle
+
+
+def write_plotly_js(folder: Path):
+    """One plotly.min.js beside the pages that share it."""
+    file = folder / "plotly.min.js"
+    if not file.is_file():
+        from plotly.offline import get_plotlyjs
+
+        file.write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def _bundle(fig: go.Figure) -> dict:
+    content = json.loads(fig.to_json())
+    return {"application/vnd.plotly.v1+json": content, "text/plain": _summary(fig)}
+
+
+def _summary(fig: go.Figure) -> str:
+    title = (fig.layout.title.text or "figure").replace("<br>", " ")
+    return f"[figure: {title}]"
+
+
+@functools.cache
+def _browser() -> bool:
+    import os
+
+    from choreographer.browsers.chromium import Chromium
+
+    return bool(os.environ.get("BROWSER_PATH") or Chromium.find_browser(skip_local=False))
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return path.name

@@ -1,0 +1,46 @@
+"""Two-dimensional maps of embeddings: PCA, and UMAP (McInnes et al. 2018)."""
+
+import numpy as np
+import pandas as pd
+
+
+def pca(z: np.ndarray) -> np.ndarray:
+    """The first two principal components `[N, 2]` of `z [N, D]`."""
+    from sklearn.decomposition import PCA
+
+    return PCA(n_components=2, svd_solver="full").fit_transform(z)
+
+
+def umap(z: np.ndarray, *, seed: int = 0, neighbors: int = 15) -> np.ndarray:
+    """UMAP coordinates `[N, 2]` of `z [N, D]`, by cosine distance.
+
+    Seeded and on one thread, hence repeatable on one machine; distances between clusters mean
+    little, which is why PCA stands beside it.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="umap")
+        from umap import UMAP  # seconds to import: not before it is needed
+
+        mapper = UMAP(n_neighbors=neighbors, metric="cosine", random_state=seed, n_jobs=1)
+        return mapper.fit_transform(z)
+
+
+def points(
+    embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Both maps of every model: columns `model, method, x, y, label, text`.
+
+    Args:
+        embeddings: `{model: [N, D]}`.
+        labels, texts: `[N]`; texts are cut to 90 characters for the hover.
+    """
+    parts = []
+    short = [text if len(text) <= 90 else f"{text[:89]}…" for text in texts]
+    for method, place in (("PCA", pca), ("UMAP", lambda z: umap(z, seed=seed))):
+        for model, z in embeddings.items():
+            x, y = np.round(place(z).T, 3)
+            facts = {"model": model, "method": method, "label": labels, "text": short}
+            parts.append(pd.DataFrame({**facts, "x": x, "y": y}))
+    return pd.concat(parts, ignore_index=True)

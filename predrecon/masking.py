@@ -1,0 +1,229 @@
+"""Block masks (JEPA branch) and token masks (MLM branch): pure functions of shapes and a generator.
+
+Source: paper, Section 3.2 ("Block masking", "BERT masking") and Table 1; block masks after I-JEPA
+(Assran et al. 2023), token masks after BERT (Devlin et al. 2019).
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+IGNORE = -100
+"""Label of positions that do not count in the MLM loss (PyTorch's `ignore_index`)."""
+
+_CANDIDATES = 64  # placements tried at once for each sample before the constructed one is taken
+
+
+@dataclass(frozen=True)
+class BlockMasks:
+    """What the context encoder sees and what the predictor must fill in.
+
+    Attributes:
+        context: `[B, C]` sorted positions that the context encoder sees.
+        targets: `[B, K, T]` sorted, contiguous positions of the K target blocks.
+    """
+
+    context: torch.Tensor
+    targets: torch.Tensor
+
+    def to(self, device) -> "BlockMasks":
+        return BlockMasks(self.context.to(device), self.targets.to(device))
+
+
+def block_masks(
+    batch_size: int,
+    length: int,
+    *,
+    context_scale: tuple[float, float] = (0.65, 0.85),
+    target_scale: tuple[float, float] = (0.10, 0.25),
+    num_targets: int = 2,
+    min_context: int = 32,
+    lengths: torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> BlockMasks:
+    """Draw one context block and `num_targets` target blocks for every sample.
+
+    Block sizes are drawn once for the batch, so that it stays rectangular; positions are drawn for
+    each sample. A target block is contiguous; two target blocks of one sample may overlap, as in
+    I-JEPA. Target positions are then removed from the context block, and what remains is trimmed to
+    the batch's common size by a window at a random offset, so that no position is favoured. Where
+    removal would leave fewer than `min_context` positions, the placement is drawn again (up to 64
+    times, all at once); if none fits, context and targets are put at opposite ends of the sample.
+
+    Args:
+        batch_size: B.
+        length: L, positions in a sample.
+        context_scale: smallest and largest context block, as a share of the shortest sample.
+        target_scale: the same for target blocks.
+        num_targets: K.
+        min_context: context positions that must remain after the targets are removed.
+        lengths: `[B]` real tokens in each sample, for padded batches: masks fall on the first
+            `lengths[i]` positions only. Default: all `length` positions are real.
+        generator: source of randomness (CPU).
+
+    Returns:
+        `BlockMasks` with `.context [B, C]` and `.targets [B, K, T]`, `C >= min_context`.
+
+    Raises:
+        ValueError: scales out of order or outside (0, 1], or samples too short for the request; the
+            message says which number to change.
+    """
+    real, shortest = _check_lengths(batch_size, length, lengths)
+    _check_scale("context_scale", context_scale)
+    _check_scale("target_scale", target_scale)
+    if num_targets < 1:
+        raise ValueError(f"num_targets={num_targets}: at least one target block is needed.")
+    _check_room(shortest, context_scale, target_scale, min_context)
+
+    size_c = _draw_size(context_scale, shortest, generator)
+    size_t = _draw_size(target_scale, shortest, generator)
+
+    # M placements a sample; the first that leaves enough context wins (the last is constructed).
+    shape = (batch_size, _CANDIDATES)
+    start_c = _uniform_int(real[:, None] - size_c + 1, shape, generator)  # (B, M)
+    spread = (real - size_t + 1)[:, None, None]
+    start_t = _uniform_int(spread, (*shape, num_targets), generator)  # (B, M, K)
+    last_c, last_t = _opposite_ends(real, size_c, size_t, num_targets, min_context, generator)
+    start_c = torch.cat([start_c, last_c[:, None]], dim=1)
+    start_t = torch.cat([start_t, last_t[:, None]], dim=1)  # (B, M+1, K)
+
+    visible = _visible(start_c, start_t, size_c, size_t, length)  # (B, M+1, L)
+    enough = visible.sum(-1) >= min_context
+    chosen = enough.int().argmax(dim=1)  # first True
+    rows = torch.arange(batch_size)
+    visible, start_t = visible[rows, chosen], start_t[rows, chosen]  # (B, L), (B, K)
+
+    targets = start_t[..., None] + torch.arange(size_t)  # (B, K, T)
+    return BlockMasks(_rectangular(visible, generator), targets)
+
+
+def token_masks(
+    input_ids: torch.Tensor,
+    *,
+    mask_token_id: int,
+    vocab_size: int,
+    special_ids: Iterable[int],
+    probability: float = 0.15,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """BERT's corruption: 80 % [MASK], 10 % a random token, 10 % left as it is.
+
+    Args:
+        input_ids: `[B, L]` token ids.
+        mask_token_id: id of [MASK].
+        vocab_size: V; random replacements are drawn uniformly from the ordinary ids below it.
+        special_ids: ids never chosen and never drawn as a replacement ([PAD], [CLS], [SEP], ...).
+        probability: chance of each ordinary token to be chosen.
+        generator: source of randomness (CPU).
+
+    Returns:
+        masked ids `[B, L]` and labels `[B, L]`: the original id where chosen, -100 elsewhere.
+
+    Raises:
+        ValueError: probability outside [0, 1], an id outside the vocabulary, or no ordinary id.
+    """
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"probability={probability}: expected a number from 0 to 1.")
+    special = torch.zeros(vocab_size, dtype=torch.bool)
+    for name, token in [
+        ("mask_token_id", mask_token_id),
+        *(("special_ids", i) for i in special_ids),
+    ]:
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{name} holds {token}, outside the vocabulary of {vocab_size} ids.")
+        special[token] = True
+    ordinary = (~special).nonzero().squeeze(1)  # (V',)
+    if len(ordinary) == 0:
+        raise ValueError("special_ids covers the whole vocabulary: no token is left to predict.")
+
+    ids = input_ids.cpu()
+    chosen = (torch.rand(ids.shape, generator=generator) < probability) & ~special[ids]
+    fate = torch.rand(ids.shape, generator=generator)
+    drawn = ordinary[torch.randint(len(ordinary), ids.shape, generator=generator)]
+    masked = torch.where(chosen & (fate < 0.8), mask_token_id, ids)
+    masked = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), drawn, masked)
+    labels = torch.where(chosen, ids, IGNORE)
+    return masked.to(input_ids.device), labels.to(input_ids.device)
+
+
+def _visible(start_c, start_t, size_c: int, size_t: int, length: int) -> torch.Tensor:
+    """`[..., L]` True where a position lies in the context block and in no target block."""
+    position = torch.arange(length)
+    offset = position - start_c[..., None]
+    in_context = (offset >= 0) & (offset < size_c)
+    offset = position - start_t[..., None]  # (..., K, L)
+    in_target = ((offset >= 0) & (offset < size_t)).any(dim=-2)
+    return in_context & ~in_target
+
+
+def _opposite_ends(real, size_c, size_t, num_targets, min_context, generator):
+    """A placement that always leaves `min_context`: context flush at one end, targets beyond it."""
+    left = torch.rand(real.shape, generator=generator) < 0.5
+    room = (real - size_t - min_context + 1)[:, None]
+    distance = _uniform_int(room, (len(real), num_targets), generator)  # from the free end
+    start_t = torch.where(left[:, None], real[:, None] - size_t - distance, distance)
+    return torch.where(left, 0, real - size_c), start_t
+
+
+def _rectangular(visible: torch.Tensor, generator) -> torch.Tensor:
+    """`[B, C]` positions: every row keeps a window of the smallest row's size."""
+    counts = visible.sum(dim=1)  # (B,)
+    size = int(counts.min())
+    ranked = visible.int().argsort(
+        dim=1, descending=True, stable=True
+    )  # visible ones first, sorted
+    offset = _uniform_int(counts - size + 1, counts.shape, generator)
+    return ranked.gather(1, offset[:, None] + torch.arange(size))
+
+
+def _uniform_int(high: torch.Tensor, shape, generator) -> torch.Tensor:
+    """Integers from 0 to `high - 1`, element by element (`high` broadcasts to `shape`)."""
+    draw = (torch.rand(shape, generator=generator, dtype=torch.float64) * high).long()
+    return draw.minimum(high - 1)
+
+
+def _draw_size(scale, length: int, generator) -> int:
+    share = scale[0] + (scale[1] - scale[0]) * torch.rand((), generator=generator).item()
+    return max(1, int(share * length))
+
+
+def _check_scale(name: str, scale: tuple[float, float]) -> None:
+    if len(scale) != 2 or not 0.0 < scale[0] <= scale[1] <= 1.0:
+        raise ValueError(f"{name}={tuple(scale)}: expected (low, high), 0 < low <= high <= 1.")
+
+
+def _check_lengths(batch_size: int, length: int, lengths) -> tuple[torch.Tensor, int]:
+    if batch_size < 1 or length < 1:
+        raise ValueError(f"batch_size={batch_size}, length={length}: both must be at least 1.")
+    if lengths is None:
+        return torch.full((batch_size,), length), length
+    real = torch.as_tensor(lengths).cpu().long()
+    if real.shape != (batch_size,) or real.min() < 1 or real.max() > length:
+        raise ValueError(
+            f"lengths must hold batch_size={batch_size} integers from 1 to length={length}, "
+            f"got shape {tuple(real.shape)}, {real.tolist()[:8]}."
+        )
+    return real, int(real.min())
+
+
+def _check_room(shortest: int, context_scale, target_scale, min_context: int) -> None:
+    smallest_context = max(1, int(context_scale[0] * shortest))
+    beside_target = shortest - max(1, int(target_scale[1] * shortest))
+    if min_context < 1:
+        raise ValueError(f"min_context={min_context}: at least one context position is needed.")
+    if smallest_context < min_context:
+        raise ValueError(
+            f"The shortest sample has {shortest} tokens: its smallest context block, "
+            f"{context_scale[0]} x {shortest} = {smallest_context}, is below "
+            f"min_context={min_context}. Use samples of at least "
+            f"{math.ceil(min_context / context_scale[0])} tokens, lower min_context to "
+            f"{smallest_context} or raise context_scale."
+        )
+    if beside_target < min_context:
+        raise ValueError(
+            f"The shortest sample has {shortest} tokens: beside its largest target block, "
+            f"{target_scale[1]} x {shortest}, only {beside_target} are left for "
+            f"min_context={min_context}. Lower target_scale or min_context, or use longer samples."
+        )

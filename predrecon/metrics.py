@@ -1,0 +1,167 @@
+"""The six geometry metrics (paper, Appendix D), each with its conventions spelled out.
+
+Every function takes `[N, D]` NumPy arrays or torch tensors, computes in float64, and returns a
+Python float. Defaults are the paper's equations; where the paper's tables or the literature use
+another convention it is an argument, and the docstring says so.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def singular_values(z, *, center: bool = True) -> np.ndarray:
+    """Singular values `[min(N, D)]` of the (centred) embedding matrix, largest first.
+
+    Args:
+        z: `[N, D]` embeddings.
+        center: subtract the column means first (paper, Appendix D). Roy & Vetterli (2007) do not.
+
+    Raises:
+        ValueError: not a matrix, fewer than two rows, NaN or infinity.
+    """
+    z = _matrix(z)
+    return np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
+
+
+def spectral_entropy(z, *, center: bool = True, power: int = 1, normalize: str = "dim") -> float:
+    """H(p) / log D with p = sigma^power / sum(sigma^power) (Eq. 11), in [0, 1]; higher is richer.
+
+    Args:
+        z: `[N, D]` embeddings.
+        center: subtract the column means first.
+        power: 1 as in Eq. 11. The paper's *tables* were computed with 2 (shares of explained
+            variance): with power 1, spectral entropy must equal ln(erank) / ln(D), and does not.
+        normalize: `"dim"` divides by log D (Eq. 11), `"rank"` by log min(N, D), the largest value
+            that N samples can reach, `"none"` leaves nats.
+
+    Raises:
+        ValueError: as `singular_values`; all embeddings equal; an unknown `normalize`.
+    """
+    z = _matrix(z)
+    scales = {"dim": math.log(z.shape[1]), "rank": math.log(min(z.shape)), "none": 1.0}
+    if normalize not in scales:
+        raise ValueError(f"normalize={normalize!r}: expected one of {', '.join(scales)}.")
+    return _entropy(singular_values(z, center=center), power) / scales[normalize]
+
+
+def effective_rank(z, *, center: bool = True, power: int = 1) -> float:
+    """exp H(sigma / sum(sigma)) (Eq. 12; Roy & Vetterli 2007), from 1 to min(N, D).
+
+    Args:
+        z: `[N, D]` embeddings.
+        center: subtract the column means first; the literature's definition does not.
+        power: 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
+    """
+    return math.exp(_entropy(singular_values(z, center=center), power))
+
+
+def stable_rank(z, *, center: bool = True) -> float:
+    """sum(sigma^2) / sigma_1^2 (Eq. 13; Vershynin 2018), from 1 to min(N, D)."""
+    sigma = singular_values(z, center=center)
+    _positive(sigma[0])
+    return float((sigma**2).sum() / sigma[0] ** 2)
+
+
+def alignment(z, labels, *, power: float = 4) -> float:
+    """E ||u - v||^power over all pairs of one class, u and v l2-normalised; lower is tighter.
+
+    Args:
+        z: `[N, D]` embeddings.
+        labels: `[N]` class of each row.
+        power: 4 is Eq. 14 as printed and as the paper's tables were computed, E[(||u-v||^2)^2];
+            2 is Wang & Isola (2020).
+
+    Raises:
+        ValueError: as `uniformity`; labels of another length; no class with two samples.
+    """
+    u = _unit(z)
+    labels = np.asarray(labels)
+    if labels.shape != (len(u),):
+        raise ValueError(f"labels have shape {labels.shape}, expected ({len(u)},).")
+    total, pairs = 0.0, 0
+    for label in np.unique(labels):
+        for squared in _squared_distances(u[labels == label]):
+            total += (squared ** (power / 2)).sum()
+            pairs += squared.size
+    if pairs == 0:
+        raise ValueError("No class has two samples: alignment needs pairs of one class.")
+    return float(total / pairs)
+
+
+def uniformity(z, *, t: float = 2.0) -> float:
+    """log E exp(-t ||u - v||^2) over all pairs (Eq. 15; Wang & Isola 2020); lower is more uniform.
+
+    All N (N - 1) / 2 pairs are used: no random subsample. 0 means that all directions coincide;
+    for t = 2 the value of a uniform sphere in many dimensions is near -4.
+
+    Args:
+        z: `[N, D]` embeddings.
+        t: temperature.
+
+    Raises:
+        ValueError: as `singular_values`, or an embedding that is zero and has no direction.
+    """
+    u = _unit(z)
+    total = sum(np.exp(-t * squared).sum() for squared in _squared_distances(u))
+    return float(math.log(total / (len(u) * (len(u) - 1) / 2)))
+
+
+def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
+    """Semantic probe score minus token probe accuracy (Eq. 16); higher is less lexical.
+
+    Args:
+        z: `[N, D]` embeddings.
+        labels: `[N]` task labels.
+        tokens: `[N]` most frequent token of each text (`probes.frequent_tokens`).
+        kind: `"classification"` (accuracy, CoLA too, as published) or `"regression"`, where an
+            accuracy is subtracted from Spearman's rho, as the paper does for STS-B.
+        seed: shuffles the folds.
+    """
+    from predrecon.probes import semantic_probe, token_probe
+
+    z = _matrix(z)
+    semantic = semantic_probe(z, labels, kind=kind, seed=seed).score
+    return semantic - token_probe(z, tokens, seed=seed).score
+
+
+def _entropy(sigma: np.ndarray, power: float) -> float:
+    _positive(sigma[0])
+    p = (sigma / sigma[0]) ** power
+    p = p / p.sum()
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
+
+
+def _squared_distances(u: np.ndarray, rows: int = 512) -> Iterator[np.ndarray]:
+    """||u_i - u_j||^2 for all i < j of unit vectors, a flat chunk at a time."""
+    for start in range(0, len(u), rows):
+        block = u[start : start + rows]
+        squared = np.maximum(2 - 2 * block @ u[start:].T, 0)  # (rows, N - start)
+        yield squared[np.triu_indices(len(block), k=1, m=squared.shape[1])]
+
+
+def _unit(z) -> np.ndarray:
+    z = _matrix(z)
+    norms = np.linalg.norm(z, axis=1, keepdims=True)
+    if (norms == 0).any():
+        raise ValueError(f"Embedding {int((norms == 0).argmax())} is zero: it has no direction.")
+    return z / norms
+
+
+def _matrix(z) -> np.ndarray:
+    if hasattr(z, "detach"):
+        z = z.detach().cpu().double().numpy()
+    z = np.asarray(z, dtype=np.float64)
+    if z.ndim != 2 or len(z) < 2:
+        raise ValueError(f"Embeddings of shape {z.shape}: expected [N, D] with N at least 2.")
+    if not np.isfinite(z).all():
+        bad = int((~np.isfinite(z).all(axis=1)).argmax())
+        raise ValueError(f"Embedding {bad} holds NaN or infinity.")
+    return z
+
+
+def _positive(largest: float):
+    if largest == 0:
+        raise ValueError("All embeddings are equal: the spectrum is zero and has no entropy.")

@@ -1,0 +1,293 @@
+"""Encoder, predictor, token regressor, and the model that trains them together.
+
+One file to read in a sitting. Shapes: B samples, L tokens, C context tokens, K target blocks of T
+tokens, M masked tokens, D encoder width, V vocabulary. Source: paper, Section 3 and Eq. 1-4 and 9;
+details that the text leaves open (pre-norm, sine-cosine positions, initialisation) follow the
+author's public configuration: 34.8 M encoder values at D = 512, positions included.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import ModelOutput
+
+from predrecon.config import PredictReconstructConfig
+from predrecon.masking import IGNORE
+from predrecon.objectives import Balance, jepa_loss, mlm_loss
+
+
+@dataclass
+class PretrainingOutput(ModelOutput):
+    """Scalars of one step. In the `mlm` arm `jepa_loss` is None and `lam` is 0."""
+
+    loss: torch.Tensor | None = None
+    jepa_loss: torch.Tensor | None = None
+    mlm_loss: torch.Tensor | None = None
+    lam: torch.Tensor | None = None
+
+
+class SineCosinePositions(nn.Module):
+    """Fixed 1-D sine-cosine table `[L_max, D]`: sines in the first half, cosines in the second."""
+
+    def __init__(self, length: int, dim: int):
+        super().__init__()
+        self.register_buffer("table", torch.empty(length, dim))
+        self.fill()
+
+    @torch.no_grad()
+    def fill(self):
+        length, dim = self.table.shape
+        frequency = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
+        angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency  # (L, D/2)
+        init.copy_(self.table, torch.cat([angle.sin(), angle.cos()], dim=1).float())
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; `layer` (from 1) scales its residual projections at the start."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: int, eps: float, layer: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.up = nn.Linear(dim, mlp_ratio * dim)
+        self.down = nn.Linear(mlp_ratio * dim, dim)
+        self.proj.residual_scale = self.down.residual_scale = 1 / math.sqrt(2 * layer)
+
+    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+        b, n, d = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)  # (B, heads, n, d_h)
+        x = x + self.proj(attended.transpose(1, 2).reshape(b, n, d))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class _Initialised(PreTrainedModel):
+    config_class = PredictReconstructConfig
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            std = std * getattr(module, "residual_scale", 1.0)
+            init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, SineCosinePositions):
+            module.fill()
+        elif isinstance(module, Predictor):
+            init.trunc_normal_(module.mask_token, std=std, a=-2 * std, b=2 * std)
+        elif isinstance(module, Balance):
+            init.constant_(module.w, module.initial)
+
+
+class Encoder(_Initialised):
+    """f_theta: token ids to contextual vectors. What `AutoModel.from_pretrained(run)` returns."""
+
+    base_model_prefix = "encoder"
+    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^(predictor|regressor|target|balance)\."]
+
+    def __init__(self, config: PredictReconstructConfig):
+        super().__init__(config)
+        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.positions = SineCosinePositions(config.max_position_embeddings, config.hidden_size)
+        self.blocks = nn.ModuleList(
+            Block(
+                config.hidden_size,
+                config.num_attention_heads,
+                config.mlp_ratio,
+                config.layer_norm_eps,
+                layer,
+            )
+            for layer in range(1, config.num_hidden_layers + 1)
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.scale = math.sqrt(config.hidden_size) if config.token_scale == "sqrt_dim" else 1.0
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.tokens
+
+    def set_input_embeddings(self, value):
+        self.tokens = value
+
+    def encode(self, input_ids, keep=None, key_mask=None) -> torch.Tensor:
+        """Vectors of unpadded `[B, L]` ids: `[B, L, D]`, or `[B, C, D]` of the positions `keep`."""
+        length = input_ids.shape[1]
+        if length > self.config.max_position_embeddings:
+            raise ValueError(
+                f"{length} tokens, but this encoder was built for at most "
+                f"{self.config.max_position_embeddings}: truncate the input."
+            )
+        x = self.tokens(input_ids) * self.scale + self.positions.table[:length]
+        if keep is not None:
+            x = take(x, keep)
+        for block in self.blocks:
+            x = block(x, key_mask)
+        return self.norm(x)
+
+    def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
+        """Encode a padded batch.
+
+        Args:
+            input_ids: `[B, L]`.
+            attention_mask: `[B, L]`, 1 on real tokens. Default: wherever the id is not padding.
+
+        Returns:
+            `BaseModelOutput` with `last_hidden_state [B, L, D]`: padding is attended to by no
+            token and is zero in the output.
+        """
+        if attention_mask is None:
+            attention_mask = input_ids != self.config.pad_token_id
+        real = attention_mask.bool()  # (B, L)
+        hidden = self.encode(input_ids, key_mask=real[:, None, None, :])
+        hidden = hidden * real[..., None].to(hidden.dtype)
+        if return_dict is False:
+            return (hidden,)
+        return BaseModelOutput(last_hidden_state=hidden)
+
+
+class Predictor(nn.Module):
+    """g_phi: context vectors and target positions to predicted target vectors (Eq. 2)."""
+
+    def __init__(self, config: PredictReconstructConfig):
+        super().__init__()
+        dim = config.predictor_size
+        self.enter = nn.Linear(config.hidden_size, dim)
+        self.mask_token = nn.Parameter(torch.zeros(dim))
+        self.positions = SineCosinePositions(config.max_position_embeddings, dim)
+        self.blocks = nn.ModuleList(
+            Block(dim, config.predictor_heads, config.mlp_ratio, config.layer_norm_eps, layer)
+            for layer in range(1, config.predictor_layers + 1)
+        )
+        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_eps)
+        self.leave = nn.Linear(dim, config.hidden_size)
+
+    def forward(self, z, context, targets) -> torch.Tensor:
+        """`z [B, C, D]`, `context [B, C]`, `targets [B, K, T]` to `[B, K, T, D]`.
+
+        As in I-JEPA, each target block is predicted on its own: the blocks of a sample do not see
+        each other.
+        """
+        b, k, t = targets.shape
+        seen = self.enter(z) + self.positions.table[context]  # (B, C, d)
+        asked = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
+        x = torch.cat([seen.repeat_interleave(k, dim=0), asked], dim=1)  # (B*K, C+T, d)
+        for block in self.blocks:
+            x = block(x)
+        return self.leave(self.norm(x[:, -t:])).view(b, k, t, -1)
+
+
+class TokenRegressor(nn.Module):
+    """h_psi(z) = W2 LN(GELU(W1 z)): vectors `[..., D]` to vocabulary logits `[..., V]` (Eq. 9)."""
+
+    def __init__(self, config: PredictReconstructConfig):
+        super().__init__()
+        self.w1 = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.w2 = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.w2(self.norm(F.gelu(self.w1(z))))
+
+
+class PredictReconstruct(_Initialised):
+    """Everything that is trained: encoder, token regressor and, in the hybrid arm, the JEPA branch.
+
+    `save_pretrained(dir)` writes one folder that `AutoModel.from_pretrained(dir)` opens as the
+    encoder alone and `PredictReconstruct.from_pretrained(dir)` as a whole.
+    """
+
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: PredictReconstructConfig):
+        super().__init__(config)
+        self.encoder = Encoder(config)  # first, so that both arms start from the same weights
+        self.regressor = TokenRegressor(config)
+        if config.arm == "hybrid":
+            self.predictor = Predictor(config)
+            self.target = Encoder(config).requires_grad_(False)
+            self.balance = Balance()
+        self.post_init()
+
+    @classmethod
+    def build(cls, config: PredictReconstructConfig, seed: int) -> "PredictReconstruct":
+        """A freshly initialised model that depends on `config` and `seed` alone.
+
+        The encoder's weights are the same in both arms, and the target encoder starts as its copy.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = cls(config)
+        if config.arm == "hybrid":
+            model.target.load_state_dict(model.encoder.state_dict())
+        return model
+
+    def forward(self, input_ids, masked_ids, labels, context=None, targets=None):
+        """One pre-training pass (Eq. 1-7).
+
+        Args:
+            input_ids: `[B, L]` original tokens x.
+            masked_ids: `[B, L]` corrupted tokens.
+            labels: `[B, L]` original ids at masked positions, -100 elsewhere.
+            context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
+
+        Returns:
+            `PretrainingOutput`.
+        """
+        chosen = labels != IGNORE  # (B, L)
+        z_full = self.encoder.encode(masked_ids)  # (B, L, D)
+        mlm = mlm_loss(self.regressor(z_full[chosen]), labels[chosen])  # logits (M, V)
+        if self.config.arm == "mlm":
+            return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
+        z = self.encoder.encode(masked_ids, keep=context)  # (B, C, D)
+        predicted = self.predictor(z, context, targets)  # (B, K, T, D)
+        jepa = jepa_loss(predicted, self.target_vectors(input_ids, targets))
+        return PretrainingOutput(
+            loss=self.balance(jepa, mlm), jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam
+        )
+
+    @torch.no_grad()
+    def target_vectors(self, input_ids, targets) -> torch.Tensor:
+        """h `[B, K, T, D]`: EMA encoder on the unmasked tokens, layer-normalised without affine."""
+        h = self.target.encode(input_ids).float()  # (B, L, D)
+        h = F.layer_norm(h, h.shape[-1:])
+        b, k, t = targets.shape
+        return take(h, targets.reshape(b, k * t)).view(b, k, t, -1)
+
+    @torch.no_grad()
+    def update_target(self, momentum: float):
+        """theta_bar <- m theta_bar + (1 - m) theta, one fused call for all tensors (Eq. 8)."""
+        averaged, current = list(self.target.parameters()), list(self.encoder.parameters())
+        torch._foreach_lerp_(averaged, current, 1 - momentum)
+
+
+def take(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """`x [B, L, D]` at `positions [B, P]`: `[B, P, D]`."""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def untrained(model: PreTrainedModel, seed: int) -> Encoder:
+    """A freshly initialised encoder of the same architecture, the baseline of every comparison."""
+    config = copy.deepcopy(model.config)
+    config.arm = "mlm"
+    return PredictReconstruct.build(config, seed).encoder.eval()
+
+
+AutoConfig.register(PredictReconstructConfig.model_type, PredictReconstructConfig)
+AutoModel.register(PredictReconstructConfig, Encoder)

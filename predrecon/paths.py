@@ -1,0 +1,49 @@
+"""Where things live on disk. Four folders, each moved by one environment variable.
+
+| folder  | variable            | default                                                     |
+|---------|---------------------|-------------------------------------------------------------|
+| data    | `PREDRECON_DATA`    | none: local copies of Wikipedia, GLUE and the tokenizer     |
+| cache   | `PREDRECON_CACHE`   | `~/.cache/predrecon`: what can be rebuilt (packed tokens)   |
+| runs    | `PREDRECON_RUNS`    | `runs/` of the checkout: trained models                     |
+| figures | `PREDRECON_FIGURES` | `figures/` of the checkout: pictures and their numbers      |
+"""
+
+import os
+from pathlib import Path
+
+
+def data_dir() -> Path | None:
+    """The local data folder, or None. Raises NotADirectoryError if the variable points nowhere."""
+    value = os.environ.get("PREDRECON_DATA")
+    if not value:
+        return None
+    path = Path(value).expanduser().resolve()
+    if not path.is_dir():
+        raise NotADirectoryError(
+            f"PREDRECON_DATA={value!r} is not a folder (looked at {path}). "
+            "Correct it, or unset it to use the embedded corpus and the hub."
+        )
+    return path
+
+
+def cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _folder("PREDRECON_CACHE", Path(base).expanduser() / "predrecon")
+
+
+def runs_dir() -> Path:
+    return _folder("PREDRECON_RUNS", _checkout() / "runs")
+
+
+def figures_dir() -> Path:
+    return _folder("PREDRECON_FIGURES", _checkout() / "figures")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().resolve()
+
+
+def _checkout() -> Path:
+    """The project's folder when run from a checkout, else the working folder."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()

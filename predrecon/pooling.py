@@ -1,0 +1,130 @@
+"""Token vectors to sentence vectors, four ways, and one pass over texts for all of them."""
+
+import math
+
+import numpy as np
+import torch
+
+from predrecon.progress import Progress
+from predrecon.seeding import torch_generator
+
+POOLINGS = ("mean", "max", "weighted", "attention")
+
+
+def pool(
+    hidden: torch.Tensor,
+    attention_mask: torch.Tensor,
+    how: str,
+    *,
+    weight: torch.Tensor | None = None,
+    seed: int = 0,
+) -> torch.Tensor:
+    """Pool token vectors over real positions (paper, Eq. 10 and Section 6).
+
+    Args:
+        hidden: `[B, L, D]`.
+        attention_mask: `[B, L]`, 1 on real tokens; each row has at least one.
+        how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
+            the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
+            against random keys; the paper's is neither trained nor seeded, ours is seeded).
+        weight: `[D]` scoring vector of `"weighted"`; default zeros, as published.
+        seed: draws query and key of `"attention"`. Use the same for all models compared.
+
+    Returns:
+        `[B, D]`.
+
+    Raises:
+        ValueError: an unknown pooling, shapes that do not fit, or a row without real tokens.
+    """
+    if how not in POOLINGS:
+        raise ValueError(f"pooling {how!r}: expected one of {', '.join(POOLINGS)}.")
+    if hidden.ndim != 3 or attention_mask.shape != hidden.shape[:2]:
+        raise ValueError(
+            f"hidden {tuple(hidden.shape)} and attention_mask {tuple(attention_mask.shape)}: "
+            "expected [B, L, D] and [B, L]."
+        )
+    real = attention_mask.bool()  # (B, L)
+    if not real.any(dim=1).all():
+        raise ValueError("attention_mask has a row without a real token: nothing to pool.")
+    if how == "max":
+        return hidden.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
+    if how == "mean":
+        scores = hidden.new_zeros(real.shape)
+    elif how == "weighted":
+        scores = hidden.new_zeros(real.shape) if weight is None else hidden @ weight.to(hidden)
+    else:
+        scores = hidden @ _attention_direction(hidden.shape[-1], seed).to(hidden)
+    shares = scores.masked_fill(~real, -torch.inf).softmax(dim=1)  # (B, L), 0 on padding
+    return torch.einsum("bl,bld->bd", shares, hidden.masked_fill(~real[..., None], 0.0))
+
+
+def _attention_direction(dim: int, seed: int) -> torch.Tensor:
+    """q K / sqrt(D) `[D]`: q standard normal, K uniform as a fresh linear layer's weight."""
+    generator = torch_generator(seed, "attention pooling")
+    query = torch.randn(dim, generator=generator)
+    key = (torch.rand(dim, dim, generator=generator) * 2 - 1) / math.sqrt(dim)
+    return query @ key / math.sqrt(dim)
+
+
+@torch.inference_mode()
+def embed(
+    encoder,
+    tokenizer,
+    first: list[str],
+    second: list[str] | None = None,
+    *,
+    poolings: tuple[str, ...] = POOLINGS,
+    max_length: int = 128,
+    batch_tokens: int = 8192,
+    label: str = "encoding",
+) -> dict[str, np.ndarray]:
+    """Sentence vectors of N texts under all `poolings` from one pass of the encoder.
+
+    Args:
+        encoder: what `AutoModel.from_pretrained(run_dir)` returns.
+        tokenizer: the run's tokenizer.
+        first, second: N texts; with `second`, "s1 [SEP] s2" is encoded as one sequence.
+        max_length: tokens kept of a text, at most what the encoder was built for.
+        batch_tokens: padded tokens in a batch; texts are sorted by length first.
+
+    Returns:
+        `{pooling: float32 [N, D]}` in the order given.
+
+    Raises:
+        ValueError: no texts, or `first` and `second` of different length.
+    """
+    ids = token_ids(
+        tokenizer, first, second, min(max_length, encoder.config.max_position_embeddings)
+    )
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    device = next(encoder.parameters()).device
+    found = {how: np.empty((len(ids), encoder.config.hidden_size), np.float32) for how in poolings}
+    with Progress(label, len(ids), "texts") as progress:
+        done = 0
+        while done < len(ids):
+            widest = len(ids[order[min(done + 255, len(ids) - 1)]])
+            rows = order[done : done + max(1, batch_tokens // widest)]
+            batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
+            batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
+            hidden = encoder(**batch).last_hidden_state.float()  # (B, L, D)
+            for how in poolings:
+                found[how][rows] = pool(hidden, batch["attention_mask"], how).cpu().numpy()
+            done += len(rows)
+            progress.update(done)
+    return found
+
+
+def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:
+    """[CLS] s1 [SEP], or [CLS] s1 [SEP] s2 [SEP], cut to `max_length` ids, for every text."""
+    if len(first) == 0 or (second is not None and len(second) != len(first)):
+        raise ValueError(
+            f"first has {len(first)} texts, second {'none' if second is None else len(second)}: "
+            "expected at least one, and as many in both."
+        )
+    options = dict(add_special_tokens=False, verbose=False)
+    bodies = tokenizer(list(first), **options)["input_ids"]
+    if second is not None:
+        others = tokenizer(list(second), **options)["input_ids"]
+        bodies = [[*a, tokenizer.sep_token_id, *b] for a, b in zip(bodies, others, strict=True)]
+    cut = max_length - 2
+    return [[tokenizer.cls_token_id, *body[:cut], tokenizer.sep_token_id] for body in bodies]

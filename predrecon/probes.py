@@ -1,0 +1,260 @@
+"""Probes on frozen embeddings: the paper's linear heads, and the token and semantic probes.
+
+Source: paper, Sections 3.4, 4.2 and 4.3, Table 2 and Appendix D.
+"""
+
+import contextlib
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from predrecon.seeding import torch_generator
+
+KINDS = ("classification", "regression")
+METRICS = ("accuracy", "f1", "mcc", "spearman")
+_CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe scored.
+
+    Attributes:
+        score: after the last epoch, or the mean over folds.
+        metric: one of `METRICS`.
+        n: samples that the score was taken on.
+        best_epoch_score: best over epochs *on the reported split*, as the paper's code reports it;
+            optimistic by construction. None for cross-validated probes.
+        predictions: `[n]` predicted labels, or scores for STS-B.
+    """
+
+    score: float
+    metric: str
+    n: int
+    best_epoch_score: float | None = None
+    predictions: np.ndarray | None = None
+
+
+def linear_probe(
+    train: tuple,
+    validation: tuple,
+    *,
+    metric: str,
+    num_classes: int = 0,
+    epochs: int = 15,
+    lr: float = 1e-3,
+    batch_size: int = 64,
+    dropout: float = 0.2,
+    seed: int = 0,
+) -> ProbeResult:
+    """Train a head on frozen sentence vectors, exactly the three heads of the paper.
+
+    | vectors                 | head                                                              |
+    |-------------------------|-------------------------------------------------------------------|
+    | one a text (SST-2, CoLA)| LayerNorm, Dropout 0.2, Linear; cross-entropy                     |
+    | two (MRPC, MNLI)        | Linear on [s1; s2; abs(s1 - s2); s1 * s2]; cross-entropy          |
+    | two, `num_classes=0`    | y = a cos(s1, s2) + b, two numbers; mean squared error (STS-B)    |
+
+    AdamW without weight decay; the paper names neither optimiser nor batch size for its probes.
+    Note that Spearman's rho does not see a and b as long as a > 0: the STS-B probe reports the
+    encoder's cosine itself.
+
+    Args:
+        train, validation: `(s, labels)` or `(s1, s2, labels)`, vectors `[N, D]`, labels `[N]`.
+        metric: one of `METRICS`.
+        num_classes: classes, or 0 for the similarity head.
+        epochs, lr: paper, Table 2.
+        seed: initial weights, order and dropout.
+
+    Returns:
+        `ProbeResult` on the validation split; nothing is selected on it.
+
+    Raises:
+        ValueError: labels and vectors of different length, labels outside 0 .. num_classes-1, one
+            class only, or NaN in the vectors.
+    """
+    (x, y), (x_val, y_val) = (
+        _features(*part, similarity=num_classes == 0) for part in (train, validation)
+    )
+    _check_labels(y, y_val, num_classes)
+    generator = torch_generator(seed, "probe")
+    head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
+    scores, predictions = [], None
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        torch.manual_seed(seed)  # dropout has no generator argument
+        for _ in range(epochs):
+            head.train()
+            for rows in torch.randperm(len(x), generator=generator).split(batch_size):
+                out = head(x[rows])
+                loss = F.cross_entropy(out, y[rows]) if num_classes else F.mse_loss(out, y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            head.eval()
+            with torch.no_grad():
+                out = head(x_val)
+            predictions = (out.argmax(dim=1) if num_classes else out).numpy()
+            scores.append(score(y_val.numpy(), predictions, metric))
+    return ProbeResult(scores[-1], metric, len(y_val), max(scores), predictions)
+
+
+def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) -> ProbeResult:
+    """The task's label from frozen vectors `[N, D]`, cross-validated (5 folds).
+
+    Args:
+        z: `[N, D]` embeddings; standardised inside each fold.
+        labels: `[N]`.
+        kind: `"classification"` (logistic regression, accuracy) or `"regression"` (ridge,
+            Spearman's rho). For CoLA's MCC, score the out-of-fold `predictions`.
+        seed: shuffles the folds.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}.")
+    metric = "spearman" if kind == "regression" else "accuracy"
+    return _cross_validate(z, labels, metric, folds=5, seed=seed)
+
+
+def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
+    """The most frequent token of each text from its vector: how lexical is the embedding?
+
+    Tokens with fewer than five texts are left out; logistic regression, 3 folds, standardised
+    inside each fold.
+
+    Args:
+        z: `[N, D]` embeddings.
+        tokens: `[N]` from `frequent_tokens`.
+        seed: shuffles the folds.
+    """
+    tokens = np.asarray(tokens)
+    counts = Counter(tokens.tolist())
+    kept = np.array([counts[t] >= _CLASS_MINIMUM for t in tokens.tolist()], dtype=bool)
+    return _cross_validate(np.asarray(z)[kept], tokens[kept], "accuracy", folds=3, seed=seed)
+
+
+def frequent_tokens(tokenizer, first: list[str], second: list[str] | None = None) -> np.ndarray:
+    """`[N]` id of the most frequent non-special token of each text (of the pair, together).
+
+    Ties go to the token that comes first.
+    """
+    texts = first if second is None else [f"{a} {b}" for a, b in zip(first, second, strict=True)]
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    unknown = tokenizer.unk_token_id
+    return np.array([Counter(ids).most_common(1)[0][0] if ids else unknown for ids in encoded])
+
+
+def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
+    """Accuracy, F1 of class 1, Matthews' correlation, or Spearman's rho (0 if constant)."""
+    from scipy.stats import spearmanr
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    if metric not in METRICS:
+        raise ValueError(f"metric={metric!r}: expected one of {', '.join(METRICS)}.")
+    if metric == "spearman":
+        constant = np.ptp(predictions) == 0 or np.ptp(labels) == 0
+        return 0.0 if constant else float(spearmanr(labels, predictions).statistic)
+    if metric == "f1":
+        return float(f1_score(labels, predictions, zero_division=0.0))
+    return float(
+        {"accuracy": accuracy_score, "mcc": matthews_corrcoef}[metric](labels, predictions)
+    )
+
+
+def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    """Score of always answering the training split's commonest label (its mean for regression)."""
+    if metric == "spearman":
+        return 0.0
+    values, counts = np.unique(train_labels, return_counts=True)
+    return score(labels, np.full_like(labels, values[counts.argmax()]), metric)
+
+
+@contextlib.contextmanager
+def _one_thread():
+    """Steps of microseconds: a second thread costs more than it brings, most of all on a busy CPU."""
+    import threadpoolctl
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpoolctl.threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Head(nn.Module):
+    def __init__(self, dim: int, num_classes: int, *, single: bool, dropout: float, seed: int):
+        super().__init__()
+        self.similarity = num_classes == 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.similarity:
+                self.scale, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+            elif single:
+                linear = nn.Linear(dim, num_classes)
+                self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), linear)
+            else:
+                self.layers = nn.Linear(dim, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x[:, 0] + self.bias if self.similarity else self.layers(x)
+
+
+def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the head reads, `[N, F]`, and the labels `[N]`."""
+    *vectors, labels = (torch.as_tensor(np.asarray(part)) for part in parts)
+    if any(len(v) != len(labels) for v in vectors) or len(labels) == 0:
+        sizes = ", ".join(str(len(v)) for v in vectors)
+        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: expected as many.")
+    if not all(v.isfinite().all() for v in vectors):
+        raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
+    vectors = [v.float() for v in vectors]
+    if similarity:
+        return F.cosine_similarity(*vectors)[:, None], labels.float()
+    if len(vectors) == 1:
+        return vectors[0], labels.long()
+    a, b = vectors
+    return torch.cat([a, b, (a - b).abs(), a * b], dim=1), labels.long()
+
+
+def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
+    if num_classes == 0:
+        return
+    seen = sorted(set(y.tolist()) | set(y_val.tolist()))
+    if seen[0] < 0 or seen[-1] >= num_classes:
+        raise ValueError(f"Labels {seen[:8]}: expected integers from 0 to {num_classes - 1}.")
+    if len(y.unique()) < 2:
+        raise ValueError(f"The training labels hold one class only ({seen[0]}): nothing to learn.")
+
+
+def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    z, labels = np.asarray(z, dtype=np.float64), np.asarray(labels)
+    regression = metric == "spearman"
+    classes = len(np.unique(labels))
+    if classes < 2 or len(labels) < 2 * folds:
+        raise ValueError(f"{len(labels)} samples of {classes} classes: too few for {folds} folds.")
+    splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    scores, predictions = (
+        [],
+        np.zeros(len(labels), dtype=np.float64 if regression else labels.dtype),
+    )
+    for train, test in splitter.split(z, labels):
+        model = Ridge() if regression else LogisticRegression(max_iter=500)
+        pipeline = make_pipeline(StandardScaler(), model)
+        with warnings.catch_warnings(), _one_thread():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
+            pipeline.fit(z[train], labels[train])
+        predictions[test] = pipeline.predict(z[test])
+        scores.append(score(labels[test], predictions[test], metric))
+    return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)

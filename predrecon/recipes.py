@@ -1,0 +1,167 @@
+"""What a run is made of: one frozen dataclass and three presets.
+
+`paper` holds every hyper-parameter of the paper's Table 1; what the table leaves open says so.
+"""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+
+from predrecon.config import ARMS, TOKEN_SCALES
+
+PRESETS = ("smoke", "demo", "paper")
+
+
+def _expect(what: str, value: str, valid: tuple[str, ...]):
+    if value not in valid:
+        raise ValueError(f"{what}={value!r}: expected one of {', '.join(valid)}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One pre-training run, complete except for its seed.
+
+    Attributes:
+        preset: the name it started from.
+        arm: `"hybrid"` or `"mlm"`.
+        corpus, tokenizer: what `corpus.load_corpus` and `corpus.load_tokenizer` take; the tokenizer
+            `"auto"` is the corpus's own.
+        length: tokens in a block, [CLS] and [SEP] included.
+        epochs: passes over the corpus; used when `max_steps` is None.
+        max_steps: optimiser steps; the schedule spans exactly these.
+        lr: peak learning rate; linear warm-up over `warmup_steps`, then cosine to 0.
+        ema: momentum of the target encoder, linear from first to second over training.
+        precision: `"fp32"` or `"bf16"` (autocast).
+        log_every, checkpoint_every: in steps. keep_last: checkpoints kept.
+        validation_blocks: blocks of held-out text used for the losses at the end.
+    """
+
+    preset: str
+    arm: str = "hybrid"
+    corpus: str = "docstrings"
+    tokenizer: str = "auto"
+    # model
+    hidden_size: int = 512
+    num_layers: int = 6
+    num_heads: int = 8
+    mlp_ratio: int = 4
+    predictor_size: int = 512
+    predictor_layers: int = 6
+    predictor_heads: int = 8
+    token_scale: str = "none"
+    # masks
+    length: int = 512
+    context_scale: tuple[float, float] = (0.65, 0.85)
+    target_scale: tuple[float, float] = (0.10, 0.25)
+    num_targets: int = 2
+    min_context: int = 32
+    mlm_probability: float = 0.15
+    # optimisation
+    batch_size: int = 64
+    epochs: float = 3
+    max_steps: int | None = None
+    lr: float = 5e-5
+    warmup_steps: int = 10
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    ema: tuple[float, float] = (0.996, 1.0)
+    precision: str = "fp32"
+    # bookkeeping
+    log_every: int = 10
+    checkpoint_every: int = 500
+    keep_last: int = 2
+    validation_blocks: int = 256
+
+    def __post_init__(self):
+        _expect("arm", self.arm, ARMS)
+        _expect("token_scale", self.token_scale, TOKEN_SCALES)
+        _expect("precision", self.precision, ("fp32", "bf16"))
+        for name in ("length", "batch_size", "log_every", "checkpoint_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(
+                f"max_steps={self.max_steps}: expected at least 1, or None for epochs."
+            )
+        if self.lr < 0 or self.warmup_steps < 0 or self.epochs <= 0:
+            raise ValueError(
+                f"lr={self.lr} and warmup_steps={self.warmup_steps} must not be negative, "
+                f"epochs={self.epochs} must be positive."
+            )
+
+    def steps(self, blocks: int) -> int:
+        """Optimiser steps on a corpus of `blocks` blocks."""
+        return self.max_steps or max(1, int(self.epochs * blocks / self.batch_size))
+
+
+_SMALL = dict(hidden_size=128, num_layers=4, num_heads=4, mlp_ratio=4)
+_PRESETS = {
+    # seconds: for tests
+    "smoke": Recipe(
+        "smoke",
+        **(_SMALL | dict(hidden_size=32, num_layers=2, num_heads=2)),
+        predictor_size=32,
+        predictor_layers=1,
+        predictor_heads=2,
+        length=48,
+        min_context=16,
+        batch_size=8,
+        max_steps=30,
+        lr=1e-3,
+        log_every=1,
+        checkpoint_every=10,
+        validation_blocks=32,
+    ),
+    # minutes on two CPU cores
+    "demo": Recipe(
+        "demo",
+        **_SMALL,
+        predictor_size=64,
+        predictor_layers=2,
+        predictor_heads=2,
+        length=64,
+        batch_size=32,
+        max_steps=700,
+        lr=1e-3,
+    ),
+    # Table 1. Not in the table and taken from the public configuration: 6 layers, 8 heads, MLP
+    # ratio 4, predictor heads. AdamW's betas are given nowhere: PyTorch's defaults.
+    "paper": Recipe("paper", corpus="wikitext-103", precision="bf16", checkpoint_every=1000),
+}
+
+
+def get(preset: str = "auto", **overrides) -> Recipe:
+    """A preset with some fields replaced.
+
+    Args:
+        preset: `"smoke"`, `"demo"`, `"paper"`, or `"auto"`: the environment variable
+            `PREDRECON_PRESET` if set, else `paper` on a machine with CUDA and `demo` elsewhere.
+        overrides: fields of `Recipe`; None or `"auto"` leave the preset's value.
+
+    Raises:
+        ValueError: an unknown preset or field (the valid ones are listed) or a bad value.
+    """
+    name = os.environ.get("PREDRECON_PRESET") or "auto" if preset == "auto" else preset
+    if name == "auto":
+        import torch
+
+        name = "paper" if torch.cuda.is_available() else "demo"
+    _expect("preset", name, PRESETS)
+    fields = {f.name for f in dataclasses.fields(Recipe)} - {"preset"}
+    if unknown := set(overrides) - fields:
+        raise ValueError(
+            f"No such field of a recipe: {', '.join(sorted(unknown))}. "
+            f"Fields: {', '.join(sorted(fields))}."
+        )
+    chosen = {k: v for k, v in overrides.items() if v is not None and v != "auto"}
+    return dataclasses.replace(_PRESETS[name], **chosen)
+
+
+def arms(value: str | list[str]) -> list[str]:
+    """`"hybrid"`, `"hybrid,mlm"` or `["hybrid", "mlm"]` as a list; unknown arms are an error."""
+    names = [a.strip() for a in value.split(",")] if isinstance(value, str) else list(value)
+    for name in names:
+        _expect("arm", name, ARMS)
+    if not names:
+        raise ValueError(f"arms is empty: expected some of {', '.join(ARMS)}.")
+    return names

@@ -1,0 +1,179 @@
+"""Tables of the notebooks: what a run did, and analysis tables laid out for a reader."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from predrecon import analysis, published
+from predrecon.checkpoints import Run
+from predrecon.corpus import Corpus
+from predrecon.masking import IGNORE
+from predrecon.model import PredictReconstruct
+from predrecon.objectives import balance_gradient
+from predrecon.recipes import Recipe
+from predrecon.tasks import EMBEDDED, GLUE, Task
+from predrecon.training import mask_batch, predicted_lambda
+
+
+def budget(runs: dict[str, Run]) -> str:
+    """What the numbers below it cost: one line for captions."""
+    parts = []
+    for arm, run in runs.items():
+        metrics, recipe = run.metrics, run.recipe
+        parts.append(
+            f"{arm}: {recipe.preset} preset, {recipe.corpus}, seed {run.facts['seed']}, "
+            f"{metrics['tokens'] / 1e6:.2f} M tokens in {metrics['steps']:,} steps, "
+            f"{metrics['seconds']:.0f} s on {metrics['device']}"
+        )
+    return "\n".join(parts)
+
+
+def balance_table(run: Run) -> pd.DataFrame:
+    """lambda(t), its gradient, and the prediction: `step, lam, predicted, sum_lr, gradient`.
+
+    Raises:
+        ValueError: an MLM-only run, which has no balance.
+    """
+    if run.recipe.arm != "hybrid":
+        raise ValueError(
+            f"{run.folder.name} is an MLM-only run: it has no balance. Use the hybrid."
+        )
+    history = run.history
+    predicted = predicted_lambda(run.recipe, run.metrics["steps"])[history["step"] - 1]
+    gradient = balance_gradient(history["lam"], history["jepa_loss"], history["mlm_loss"])
+    columns = {"step": history["step"], "lam": history["lam"], "predicted": predicted}
+    sum_lr = np.log(predicted / (1 - predicted))
+    return pd.DataFrame(columns | {"sum_lr": sum_lr, "gradient": gradient})
+
+
+@torch.no_grad()
+def fill_masks(
+    model: PredictReconstruct, corpus: Corpus, recipe: Recipe, *, n: int = 6, top: int = 3
+) -> pd.DataFrame:
+    """The MLM head's guesses at `n` [MASK] positions of held-out text.
+
+    Returns:
+        columns `text` (five tokens either side), `was`, `guesses` (with probabilities).
+    """
+    ids = corpus.blocks("validation", recipe.length).batch(range(n))
+    batch = mask_batch(recipe, corpus, ids, 0, 0)
+    tokenizer, rows = corpus.tokenizer, []
+    hidden = model.encoder.encode(batch["masked_ids"])  # (n, L, D)
+    for i in range(n):
+        masked = batch["masked_ids"][i] == tokenizer.mask_token_id
+        place = int((masked & (batch["labels"][i] != IGNORE)).int().argmax())
+        likely = model.regressor(hidden[i, place]).softmax(-1).topk(top)
+        words = tokenizer.convert_ids_to_tokens(likely.indices.tolist())
+        guesses = ", ".join(f"{w} {p:.0%}" for w, p in zip(words, likely.values, strict=True))
+        near = batch["masked_ids"][i][max(0, place - 5) : place + 6].tolist()
+        was = tokenizer.convert_ids_to_tokens(int(batch["labels"][i, place]))
+        rows.append({"text": tokenizer.decode(near), "was": was, "guesses": guesses})
+    return pd.DataFrame(rows)
+
+
+def task_table(tasks: list[Task]) -> pd.DataFrame:
+    """One line a task: sizes, classes, metric, and what a reader must know."""
+    rows = {
+        task.title: {
+            "train": len(task.train),
+            "validation": len(task.validation),
+            "classes": ", ".join(task.classes) or "graded 0-5",
+            "metric": task.metric,
+            "note": task.note,
+        }
+        for task in tasks
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def probing_table(probed: pd.DataFrame) -> pd.DataFrame:
+    """`analysis.linear_probing` as one line a task, the published numbers beside ours.
+
+    A published number stands beside an embedded task's for its shape only: see `twin`.
+    """
+    wide = probed.pivot_table(
+        index=["task", "metric", "n_train", "n"], columns="model", values="score", sort=False
+    )
+    wide = wide.reset_index(level=["metric", "n_train", "n"])
+    told = _published_scores()
+    for arm in ("hybrid", "mlm"):
+        wide[f"published {arm}"] = told[arm].reindex(wide.index)
+    wide["note"] = probed.groupby("task", sort=False)["note"].first()
+    return wide.rename_axis(columns=None)
+
+
+def with_published(probed: pd.DataFrame) -> pd.DataFrame:
+    """`analysis.linear_probing` with the published scores as two more models (GLUE tasks only)."""
+    told = _published_scores().reset_index().melt("task", ["hybrid", "mlm"], "model", "score")
+    told["model"] = "published " + told["model"]
+    facts = probed[["task", "title", "metric"]].drop_duplicates()
+    return pd.concat([probed, facts.merge(told, on="task")], ignore_index=True)
+
+
+def beside_published(table: pd.DataFrame) -> pd.DataFrame:
+    """Geometry averaged over tasks, per pooling: ours, and the published value of the same.
+
+    Args:
+        table: `analysis.geometry`'s. Published averages are over GLUE's five tasks, D = 512.
+    """
+    shown = (*analysis.SIX, *analysis.CONVENTIONS)
+    told = analysis.published_geometry().rename(columns={"model": "arm"})
+    told = told.assign(model="published " + told["arm"])
+    told["metric"] = told["metric"].replace("spectral_entropy", "")  # no table follows Eq. 11
+    both = pd.concat([table, told])
+    both = both[both["metric"].isin(shown)]
+    wide = both.pivot_table(
+        index=["metric", "pooling"], columns="model", values="value", sort=False
+    )
+    order = [m for m in ("hybrid", "mlm", "published hybrid", "published mlm") if m in wide]
+    poolings = [p for p in ("mean", "max", "weighted", "attention") if p in set(table["pooling"])]
+    index = [(m, p) for m in shown for p in poolings]
+    return wide.reindex(pd.MultiIndex.from_tuples(index, names=wide.index.names))[order]
+
+
+def twin(task: str) -> str:
+    """The GLUE task whose shape an embedded task has (itself for a GLUE task)."""
+    return dict(zip(EMBEDDED, GLUE, strict=True)).get(task, task)
+
+
+def _published_scores() -> pd.DataFrame:
+    """Table 3 with scores from 0 to 1, indexed by task."""
+    told = published.linear_probe().set_index("task")
+    percent = np.where(told["metric"] == "spearman", 1.0, 0.01)
+    return told[["hybrid", "mlm"]].mul(percent, axis=0)
+
+
+def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
+    """hybrid | MLM-only | published, as text for a terminal.
+
+    Args:
+        probes: `with_published`'s table or `analysis.linear_probing`'s; geometry: `geometry`'s.
+    """
+    told = _published_scores()
+    told_geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
+    rows = []
+    for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
+        score = part.set_index("model")["score"]
+        known = told.loc[twin(task)] if twin(task) in told.index else {}
+        rows.append([f"{title}, linear probe, {metric}", *_pair(score), *_pair(known)])
+    for metric in ("uniformity", "effective_rank"):
+        for pooling in ("mean", "attention"):
+            part = geometry[(geometry["metric"] == metric) & (geometry["pooling"] == pooling)]
+            ours = part.groupby("model")["value"].mean()
+            theirs = told_geometry.xs((pooling, metric), level=["pooling", "metric"])["value"]
+            label = f"{metric.replace('_', ' ')}, {pooling} pooling, mean of tasks"
+            rows.append([label, *_pair(ours), *_pair(theirs.groupby("model").mean())])
+    columns = ["", "hybrid", "MLM-only", "published hybrid", "published MLM-only"]
+    table = pd.DataFrame(rows, columns=columns)
+    lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"), ""]
+    if set(probes["task"]) & set(EMBEDDED):
+        lines.append(
+            "The tasks are the embedded ones: the published column is the GLUE task of the same "
+            "shape, a different task."
+        )
+    lines.append("Small-budget result: one seed, no intervals. Published: D = 512, 3 epochs, H100.")
+    return "\n".join(lines)
+
+
+def _pair(values) -> list[float]:
+    return [float(values.get(arm, np.nan)) for arm in ("hybrid", "mlm")]

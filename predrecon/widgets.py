@@ -1,0 +1,78 @@
+"""ipywidgets for the notebooks. Thin: they choose data, and `figures` draws.
+
+Each shows nothing that a static figure beside it does not show too, so a notebook without a front
+end loses the choice and not the content.
+"""
+
+import time
+from collections.abc import Callable
+
+import ipywidgets
+import pandas as pd
+
+from predrecon import figures
+
+
+class LiveCurves:
+    """`on_log` callback that redraws training curves in place every few seconds.
+
+    Args:
+        histories: finished runs to draw beside the growing one, `{arm: history}`.
+        arm: the arm that is being trained.
+        every: seconds between redraws.
+    """
+
+    def __init__(self, arm: str, histories: dict[str, pd.DataFrame], *, every: float = 5.0):
+        self.arm, self.histories, self.every = arm, histories, every
+        self.rows: list[dict] = []
+        self.handle, self.drawn = None, 0.0
+
+    def __call__(self, row: dict):
+        self.rows.append(row)
+        if time.monotonic() - self.drawn >= self.every:
+            self.drawn = time.monotonic()
+            histories = {**self.histories, self.arm: pd.DataFrame(self.rows)}
+            self.handle = figures.live(figures.training_curves(histories), self.handle)
+
+
+def geometry_explorer(
+    table: pd.DataFrame, spectra: pd.DataFrame, poolings: tuple[str, ...]
+) -> ipywidgets.Widget:
+    """Switch pooling and data set; eigenspectrum, metrics and map of the choice follow.
+
+    Args:
+        table: `analysis.geometry`'s table; spectra: `analysis.spectra`'s.
+        poolings: what the pooling control offers.
+    """
+    titles = dict(zip(table["title"], table["task"], strict=True))
+
+    def draw(pooling: str, task: str):
+        title = {task: title for title, task in titles.items()}[task]
+        figures.show(figures.eigenspectra(spectra, task, pooling, title))
+        figures.show(figures.metric_bars(table[table["task"] == task], pooling))
+
+    return _choose(draw, pooling=_toggle("Pooling", poolings), task=_dropdown("Data set", titles))
+
+
+def _choose(draw: Callable, **controls: ipywidgets.Widget) -> ipywidgets.Widget:
+    """Controls in a row above an output that `draw(**values)` fills anew at each change."""
+    out = ipywidgets.Output()
+
+    def redraw(_=None):
+        with out:
+            out.clear_output(wait=True)
+            draw(**{name: control.value for name, control in controls.items()})
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([ipywidgets.HBox(list(controls.values())), out])
+
+
+def _toggle(label: str, options) -> ipywidgets.ToggleButtons:
+    style = {"button_width": "90px"}
+    return ipywidgets.ToggleButtons(options=list(options), description=label, style=style)
+
+
+def _dropdown(label: str, options: dict) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(options=list(options.items()), description=label)

@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import analysis, figures, maps, metrics, reports, tasks, widgets
+from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
+from predrecon.pooling import POOLINGS
+from predrecon.tasks import Split, Task
+from predrecon.training import draw_batch
+
+
+@pytest.fixture(scope="module")
+def labelled(corpus):
+    """One task of each kind, cut short."""
+    short = []
+    for name in ("docs-swap", "docs-relation", "docs-overlap"):
+        task = tasks.load_task(name)
+        parts = dict(train=task.train.head(150), validation=task.validation.head(120))
+        fields = (task.name, task.title, task.metric, task.classes, 2)
+        short.append(Task(*fields, **parts))
+    return short
+
+
+@pytest.fixture(scope="module")
+def compared(corpus, smoke_runs):
+    return analysis.models(smoke_runs, corpus.tokenizer, untrained=True)
+
+
+@pytest.fixture(scope="module")
+def measured(compared, labelled):
+    return analysis.geometry(compared[:2], labelled)
+
+
+@pytest.fixture(scope="module")
+def probed(compared, labelled):
+    return analysis.linear_probing(compared, labelled)
+
+
+def test_geometry_fills_every_cell(measured, labelled):
+    table, embeddings = measured
+    wide = reports_table = analysis.geometry_table(table)
+    assert wide.shape == (3 * 4, 6 * 2) and not reports_table.isna().any().any()
+    assert len(embeddings) == 3 * 4 * 2
+    z = embeddings["docs-swap", "max", "mlm"]
+    cell = table.query("task == 'docs-swap' and pooling == 'max' and model == 'mlm'")
+    cell = cell.set_index("metric")["value"]
+    assert cell["uniformity"] == metrics.uniformity(z)
+    assert cell["alignment"] == metrics.alignment(z, labelled[0].validation.labels)
+    assert cell["probe_gap"] == pytest.approx(cell["semantic_probe"] - cell["token_probe"])
+    assert (table["n"] == 120).all() and (table["dim"] == 32).all()
+
+
+def test_linear_probing_and_its_tables(probed):
+    assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
+    table = reports.probing_table(probed)
+    assert list(table.index) == ["docs-swap", "docs-relation", "docs-overlap"]
+    assert table.loc["docs-swap", "majority"] == 0
+    assert table["published hybrid"].isna().all(), "embedded tasks have no published number"
+    assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
+
+
+def test_published_numbers_are_the_papers():
+    told = reports._published_scores()
+    assert told.loc["sst2", "hybrid"] == pytest.approx(0.6755)
+    assert told.loc["stsb", "mlm"] == pytest.approx(0.283)
+    geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
+    value = geometry["value"]
+    assert value["sst2", "mean", "hybrid", "uniformity"] == pytest.approx(-0.160, abs=5e-4)
+    assert value["mrpc", "max", "hybrid", "probe_gap"] == pytest.approx(0.031, abs=1e-3)
+    assert value["cola", "mean", "mlm", "probe_gap"] == pytest.approx(-0.284, abs=1e-3)
+    assert len(value) == 568 + 40
+
+
+def test_beside_published_averages_over_tasks(measured):
+    table, _ = measured
+    summary = reports.beside_published(table)
+    part = table.query("metric == 'uniformity' and pooling == 'mean' and model == 'hybrid'")
+    assert summary.loc[("uniformity", "mean"), "hybrid"] == pytest.approx(part["value"].mean())
+    told = summary.loc[("uniformity", "attention"), "published hybrid"]
+    assert told == pytest.approx(-0.52, abs=0.03)
+    assert np.isnan(summary.loc[("spectral_entropy", "mean"), "published mlm"])
+
+
+def test_run_reports(smoke_runs, corpus):
+    table = reports.balance_table(smoke_runs["hybrid"])
+    assert table["lam"].iloc[-1] == pytest.approx(table["predicted"].iloc[-1], abs=0.01)
+    assert (table["gradient"] < 0).all()
+    with pytest.raises(ValueError, match="MLM-only run"):
+        reports.balance_table(smoke_runs["mlm"])
+    line = reports.budget(smoke_runs)
+    assert "seed 0" in line and "0.01 M tokens in 30 steps" in line
+    run = smoke_runs["mlm"]
+    guesses = reports.fill_masks(run.model(), corpus, run.recipe, n=3)
+    assert len(guesses) == 3 and guesses["text"].str.contains("[MASK]", regex=False).all()
+
+
+def test_summary_for_the_terminal(measured, probed):
+    text = reports.summary(probed, measured[0])
+    assert "published hybrid" in text and "0.508" in text
+    assert "one seed" in text and "embedded" in text
+
+
+def test_spectra_are_shares_of_variance(measured):
+    table = analysis.spectra(measured[1])
+    for _, part in table.groupby(["task", "pooling", "model"]):
+        assert part["share"].sum() == pytest.approx(1)
+        assert part["share"].is_monotonic_decreasing
+        assert part["cumulative"].iloc[-1] == pytest.approx(1)
+
+
+def all_figures(corpus, smoke_runs, measured, probed):
+    recipe = smoke_runs["hybrid"].recipe
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    shares, _ = coverage_shares(recipe, corpus, 0, batches=5)
+    table, embeddings = measured
+    spectra = analysis.spectra(embeddings)
+    chosen = {m: embeddings["docs-swap", "mean", m][:40] for m in smoke_runs}
+    points = maps.points(chosen, ["a", "b"] * 20, ["some text"] * 40)
+    histories = {arm: run.history for arm, run in smoke_runs.items()}
+    return {
+        "blocks": figures.block_diagram(batch["context"], batch["targets"], recipe.length),
+        "coverage": figures.coverage(shares),
+        "fates": figures.token_fates(token_fates(recipe, corpus, 0, batches=3)),
+        "curves": figures.training_curves(histories, unigram=6.0),
+        "lambda": figures.lambda_dynamics(reports.balance_table(smoke_runs["hybrid"])),
+        "probes": figures.probe_bars(reports.with_published(probed)),
+        "metrics": figures.metric_bars(table, "mean"),
+        "spectrum": figures.eigenspectra(spectra, "docs-swap", "mean", "Docs-swap"),
+        "plane": figures.alignment_uniformity(table),
+        "map": figures.embedding_map(points, "a map"),
+    }
+
+
+def test_every_figure_draws_its_data_and_exports(
+    corpus, smoke_runs, measured, probed, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
+    monkeypatch.setattr("predrecon.figures.style._browser", lambda: False)
+    gallery = figures.Gallery("tag")
+    for stem, fig in all_figures(corpus, smoke_runs, measured, probed).items():
+        assert len(fig.data) > 0 and fig.layout.title.text
+        gallery.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+    line = gallery.export()
+    assert "no PNG: no Chrome or Chromium found" in line and "\n" not in line
+    for stem in gallery.shown:
+        page = (tmp_path / "tag" / f"{stem}.html").read_text(encoding="utf-8")
+        assert 'src="../plotly.min.js"' in page and "cdn" not in page.lower()
+        assert (tmp_path / "data" / "tag" / f"{stem}.csv").is_file()
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_explorer_redraws_for_every_choice(measured, monkeypatch):
+    table, embeddings = measured
+    drawn = []
+    monkeypatch.setattr(figures, "show", drawn.append)
+    box = widgets.geometry_explorer(table, analysis.spectra(embeddings), POOLINGS)
+    pooling, task = box.children[0].children
+    pooling.value, task.value = "max", "docs-overlap"
+    assert len(drawn) == 6, "two figures at the start and at each of two changes"
+    assert "max pooling" in drawn[-1].layout.title.text
+    assert "Docs-overlap" in drawn[-2].layout.title.text
+
+
+def test_masking_audit(corpus, smoke_runs):
+    recipe = smoke_runs["hybrid"].recipe
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    jepa, mlm = roles(batch, 0)
+    assert jepa.count("context") == batch["context"].shape[1] and "both" not in jepa
+    assert mlm.count("masked") == (batch["labels"][0] >= 0).sum()
+    batch["context"][0, 0] = batch["targets"][0, 0, 0]
+    assert "both" in roles(batch, 0)[0], "a leak would be seen"
+    _, sizes = coverage_shares(recipe, corpus, 0, batches=5)
+    assert sizes["leaked"].sum() == 0
+    leak = leak_without_removal(length=128, samples=20_000, seed=0)
+    assert 0.8 < leak["tokens"] < 0.9 and 0.6 < leak["blocks"] < 0.75
+    html = figures.sentence_html(["<b>", "&"], ["context", "target"], "caption")
+    assert "&lt;b&gt;" in html and "&amp;" in html
+
+
+def test_maps_are_repeatable():
+    z = np.random.default_rng(0).normal(size=(60, 8))
+    assert np.array_equal(maps.pca(z), maps.pca(z))
+    points = maps.points({"mlm": z}, ["x"] * 60, ["t" * 200] * 60)
+    assert points["text"].str.len().max() == 90 and len(points) == 120
+
+
+def test_figures_are_json_the_notebook_can_hold(measured):
+    from predrecon.figures.style import _bundle
+
+    bundle = _bundle(figures.metric_bars(measured[0], "mean"))
+    assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
+    assert len(json.dumps(bundle)) < 60_000
+    assert Split(["a"], None, np.array([1])).head(5).first == ["a"]

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from predrecon.masking import IGNORE, block_masks, token_masks
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@st.composite
+def requests(draw):
+    length = draw(st.integers(24, 200))
+    low, high = sorted(draw(st.tuples(st.floats(0.5, 0.95), st.floats(0.5, 0.95))))
+    small, large = sorted(draw(st.tuples(st.floats(0.02, 0.45), st.floats(0.02, 0.45))))
+    feasible = min(int(low * length), length - max(1, int(large * length)))
+    return dict(
+        batch_size=draw(st.integers(1, 9)),
+        length=length,
+        context_scale=(low, high),
+        target_scale=(small, large),
+        num_targets=draw(st.integers(1, 4)),
+        min_context=draw(st.integers(1, feasible)),
+        generator=generator(draw(st.integers(0, 2**31))),
+    )
+
+
+def assert_valid(masks, batch_size, lengths, num_targets, min_context):
+    assert masks.context.shape[0] == batch_size and masks.context.shape[1] >= min_context
+    assert masks.targets.shape[:2] == (batch_size, num_targets)
+    for context, targets, length in zip(masks.context, masks.targets, lengths, strict=True):
+        context, flat = context.tolist(), targets.flatten().tolist()
+        assert context == sorted(set(context)), "sorted, no duplicate"
+        assert not set(context) & set(flat), "a target leaked into the context"
+        assert min(context + flat) >= 0 and max(context + flat) < length
+        for block in targets.tolist():
+            assert block == list(range(block[0], block[0] + len(block))), "contiguous"
+
+
+@settings(max_examples=200, deadline=None)
+@given(requests())
+def test_block_masks_hold_their_promises_at_every_size(request):
+    masks = block_masks(**request)
+    lengths = [request["length"]] * request["batch_size"]
+    assert_valid(
+        masks, request["batch_size"], lengths, request["num_targets"], request["min_context"]
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(50, 128), min_size=1, max_size=8), st.integers(0, 2**31))
+def test_block_masks_fall_on_real_tokens_only(lengths, seed):
+    masks = block_masks(len(lengths), 128, lengths=torch.tensor(lengths), generator=generator(seed))
+    assert_valid(masks, len(lengths), lengths, 2, 32)
+
+
+def test_block_sizes_follow_the_scales():
+    sizes = {"context": [], "targets": []}
+    for seed in range(300):
+        masks = block_masks(4, 512, generator=generator(seed))
+        sizes["context"].append(masks.context.shape[1])
+        sizes["targets"].append(masks.targets.shape[2])
+    targets = np.array(sizes["targets"]) / 512
+    assert 0.10 - 1 / 512 <= targets.min() < 0.12 and 0.23 < targets.max() <= 0.25
+    assert abs(targets.mean() - 0.175) < 0.01
+    assert max(sizes["context"]) <= 0.85 * 512
+
+
+def test_no_position_is_out_of_reach():
+    """Over many batches every position is context at times, and a target at times."""
+    context, target = np.zeros(64), np.zeros(64)
+    for seed in range(300):
+        masks = block_masks(16, 64, generator=generator(seed))
+        np.add.at(context, masks.context.flatten().numpy(), 1)
+        np.add.at(target, masks.targets.flatten().numpy(), 1)
+    assert (context > 0).all(), "the ends seldom: a contiguous block must start or end there"
+    assert (target > 0).all()
+    mirrored = np.abs(context - context[::-1]).max() / context.max()
+    assert mirrored < 0.1, "left and right are treated alike"
+
+
+def test_same_generator_same_masks():
+    first, second = (block_masks(8, 128, generator=generator(7)) for _ in range(2))
+    assert torch.equal(first.context, second.context)
+    assert torch.equal(first.targets, second.targets)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (dict(length=40), "min_context=32"),
+        (dict(length=64, target_scale=(0.5, 0.9)), "Lower target_scale"),
+        (dict(context_scale=(0.9, 0.6)), "context_scale"),
+        (dict(target_scale=(0.0, 0.2)), "target_scale"),
+        (dict(num_targets=0), "num_targets"),
+        (dict(min_context=0), "min_context=0"),
+        (dict(lengths=torch.tensor([128, 300])), "lengths"),
+        (dict(lengths=torch.tensor([128, 20])), "shortest sample has 20"),
+    ],
+)
+def test_impossible_requests_say_which_number_to_change(change, named):
+    request = dict(batch_size=2, length=128) | change
+    with pytest.raises(ValueError, match=named):
+        block_masks(**request)
+
+
+SPECIAL = (0, 1, 2, 3, 4)
+OPTIONS = dict(mask_token_id=4, vocab_size=1000, special_ids=SPECIAL)
+
+
+def test_token_masks_are_80_10_10_of_15_percent():
+    ids = torch.randint(5, 1000, (400, 128), generator=generator(0))
+    masked, labels = token_masks(ids, **OPTIONS, generator=generator(1))
+    chosen = labels != IGNORE
+    n = int(chosen.sum())
+    assert abs(n / ids.numel() - 0.15) < 4 * (0.15 * 0.85 / ids.numel()) ** 0.5
+    assert torch.equal(labels[chosen], ids[chosen])
+    assert torch.equal(masked[~chosen], ids[~chosen])
+    hidden = (masked[chosen] == 4).float().mean().item()
+    kept = (masked[chosen] == ids[chosen]).float().mean().item()
+    assert abs(hidden - 0.8) < 4 * (0.8 * 0.2 / n) ** 0.5
+    assert abs(kept - 0.1 - 0.1 / 995) < 4 * (0.1 * 0.9 / n) ** 0.5
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 1))
+def test_specials_are_never_chosen_nor_drawn(seed, probability):
+    ids = torch.randint(0, 12, (4, 50), generator=generator(seed))
+    masked, labels = token_masks(
+        ids, mask_token_id=4, vocab_size=12, special_ids=SPECIAL, probability=probability,
+        generator=generator(seed),
+    )  # fmt: skip
+    special = torch.isin(ids, torch.tensor(SPECIAL))
+    assert (labels[special] == IGNORE).all()
+    assert torch.equal(masked[special], ids[special])
+    drawn = masked[(masked != ids) & (masked != 4)]
+    assert not torch.isin(drawn, torch.tensor(SPECIAL)).any()
+
+
+def test_random_replacements_reach_the_whole_ordinary_vocabulary():
+    ids = torch.full((200, 200), 9)
+    masked, _ = token_masks(
+        ids, mask_token_id=4, vocab_size=12, special_ids=SPECIAL, probability=1.0,
+        generator=generator(0),
+    )  # fmt: skip
+    assert set(masked.unique().tolist()) == {4, 5, 6, 7, 8, 9, 10, 11}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (dict(probability=1.5), "probability=1.5"),
+        (dict(mask_token_id=1000), "mask_token_id holds 1000"),
+        (dict(special_ids=range(1000)), "whole vocabulary"),
+    ],
+)
+def test_token_masks_refuse_nonsense(change, named):
+    with pytest.raises(ValueError, match=named):
+        token_masks(torch.ones(2, 8, dtype=torch.long), **(OPTIONS | change))

@@ -1,0 +1,187 @@
+"""Each metric against a closed form, an independent formula, and its invariances."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from predrecon import analysis, metrics
+
+
+@pytest.fixture
+def z():
+    return np.random.default_rng(0).normal(size=(60, 12)) + 0.5
+
+
+def rotation(dim):
+    return np.linalg.qr(np.random.default_rng(1).normal(size=(dim, dim)))[0]
+
+
+def gram_spectrum(z):
+    """Singular values the other way: eigenvalues of the centred Gram matrix."""
+    centred = z - z.mean(0)
+    return np.sqrt(np.clip(np.linalg.eigvalsh(centred @ centred.T), 0, None))[::-1][: min(z.shape)]
+
+
+def entropy(p):
+    return -sum(x * math.log(x) for x in p if x > 0)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_spectral_metrics_against_the_gram_matrix(z, power):
+    p = gram_spectrum(z) ** power
+    p = p / p.sum()
+    assert metrics.spectral_entropy(z, power=power) == pytest.approx(entropy(p) / math.log(12))
+    assert metrics.effective_rank(z, power=power) == pytest.approx(math.exp(entropy(p)))
+
+
+def test_stable_rank_against_matrix_norms(z):
+    c = z - z.mean(0)
+    expected = np.linalg.norm(c, "fro") ** 2 / np.linalg.norm(c, 2) ** 2
+    assert metrics.stable_rank(z) == pytest.approx(expected)
+
+
+def test_identity_between_spectral_entropy_and_effective_rank(z):
+    """Eq. 11 and 12 imply ln(erank) / ln(D) = spectral entropy; the paper's tables break it."""
+    identity = math.log(metrics.effective_rank(z)) / math.log(12)
+    assert metrics.spectral_entropy(z) == pytest.approx(identity)
+    told = analysis.published_geometry().pivot_table(
+        index=["task", "pooling", "model"], columns="metric", values="value"
+    )
+    implied = np.log(told["effective_rank"]) / math.log(512)
+    assert (implied - told["spectral_entropy_sigma2"]).min() > 0.05
+
+
+def test_orthonormal_basis_is_perfectly_flat():
+    z = np.eye(8)
+    assert metrics.effective_rank(z, center=False) == pytest.approx(8)
+    assert metrics.stable_rank(z, center=False) == pytest.approx(8)
+    assert metrics.spectral_entropy(z, center=False) == pytest.approx(1)
+    assert metrics.effective_rank(z) == pytest.approx(7), "centring takes one dimension"
+    assert metrics.uniformity(z) == pytest.approx(-4), "all squared distances are 2"
+
+
+def test_rank_one():
+    z = np.outer(np.linspace(-1, 1, 9), [1.0, 2.0, 3.0])
+    assert metrics.effective_rank(z) == pytest.approx(1, abs=1e-6)
+    assert metrics.stable_rank(z) == pytest.approx(1)
+    assert metrics.spectral_entropy(z) == pytest.approx(0, abs=1e-6)
+
+
+def test_two_antipodal_points():
+    z = np.array([[3.0, 4.0], [-3.0, -4.0]])
+    assert metrics.uniformity(z) == pytest.approx(-8), "one pair at squared distance 4"
+    assert metrics.uniformity(z, t=1) == pytest.approx(-4)
+    assert metrics.alignment(z, [1, 1]) == pytest.approx(16)
+    assert metrics.alignment(z, [1, 1], power=2) == pytest.approx(4)
+
+
+def test_isotropic_gaussian():
+    """Directions uniform on the sphere: E exp(-2 ||u-v||^2) = e^-4 0F1(D/2; 4)."""
+    from scipy.special import hyp0f1
+
+    dim, n = 16, 4000
+    z = np.random.default_rng(0).normal(size=(n, dim))
+    expected = -4 + math.log(hyp0f1(dim / 2, 4.0))
+    assert metrics.uniformity(z) == pytest.approx(expected, abs=0.01)
+    assert metrics.effective_rank(z) == pytest.approx(dim, rel=0.01)
+    assert metrics.spectral_entropy(z) == pytest.approx(1, abs=0.01)
+    assert metrics.alignment(z, np.zeros(n), power=2) == pytest.approx(2, abs=0.01)
+    # (2 - 2c)^2 with E c = 0, E c^2 = 1/D
+    assert metrics.alignment(z, np.zeros(n)) == pytest.approx(4 + 4 / dim, abs=0.02)
+
+
+def test_alignment_and_uniformity_against_a_loop_over_pairs(z):
+    labels = np.arange(len(z)) % 5
+    unit = [row / math.sqrt(sum(row**2)) for row in z]
+    pairs = list(itertools.combinations(range(len(z)), 2))
+    squared = {p: sum((unit[p[0]] - unit[p[1]]) ** 2) for p in pairs}
+    same = [squared[p] for p in pairs if labels[p[0]] == labels[p[1]]]
+    assert metrics.alignment(z, labels) == pytest.approx(np.mean(np.square(same)), rel=1e-12)
+    assert metrics.alignment(z, labels, power=2) == pytest.approx(np.mean(same), rel=1e-12)
+    potential = np.mean([math.exp(-2 * s) for s in squared.values()])
+    assert metrics.uniformity(z) == pytest.approx(math.log(potential), rel=1e-12)
+
+
+def test_chunks_do_not_change_the_pairs():
+    z = np.random.default_rng(3).normal(size=(1100, 5))  # three chunks
+    unit = torch.nn.functional.normalize(torch.tensor(z), dim=1)
+    expected = torch.pdist(unit).square().mul(-2).exp().mean().log().item()
+    assert metrics.uniformity(z) == pytest.approx(expected, rel=1e-12)
+
+
+def test_invariances(z):
+    labels = np.arange(len(z)) % 3
+    shuffled = np.random.default_rng(2).permutation(len(z))
+    spectral = (metrics.spectral_entropy, metrics.effective_rank, metrics.stable_rank)
+    for metric in (*spectral, metrics.uniformity):
+        value = metric(z)
+        assert metric(z @ rotation(12)) == pytest.approx(value), "rotation"
+        assert metric(3.7 * z) == pytest.approx(value), "scale"
+        assert metric(z[shuffled]) == pytest.approx(value), "order"
+    for metric in spectral:
+        assert metric(z + 5.0) == pytest.approx(metric(z)), "shift: embeddings are centred"
+    lengths = np.random.default_rng(4).uniform(0.1, 9, (len(z), 1))
+    assert metrics.uniformity(z * lengths) == pytest.approx(metrics.uniformity(z))
+    value = metrics.alignment(z, labels)
+    assert metrics.alignment(z[shuffled], labels[shuffled]) == pytest.approx(value)
+
+
+def test_numpy_and_torch_agree_and_float32_is_widened(z):
+    single = z.astype(np.float32)
+    tensor = torch.tensor(single, requires_grad=True)
+    assert metrics.uniformity(single) == metrics.uniformity(tensor)
+    assert metrics.effective_rank(single) == pytest.approx(metrics.effective_rank(z), rel=1e-5)
+
+
+def test_nearly_collapsed_embeddings_keep_their_digits():
+    z = np.ones((50, 8)) + 1e-6 * np.random.default_rng(0).normal(size=(50, 8))
+    unit = torch.nn.functional.normalize(torch.tensor(z), dim=1)
+    spread = torch.pdist(unit).square().mean().item()
+    assert metrics.uniformity(z) == pytest.approx(-2 * spread, rel=1e-3)
+
+
+def test_normalisations_by_name(z):
+    tall, wide = z, z[:8]
+    assert metrics.spectral_entropy(tall, normalize="rank") == metrics.spectral_entropy(tall)
+    in_nats = metrics.spectral_entropy(wide, normalize="none")
+    assert metrics.spectral_entropy(wide, normalize="rank") == pytest.approx(in_nats / math.log(8))
+    with pytest.raises(ValueError, match="normalize='bits'"):
+        metrics.spectral_entropy(z, normalize="bits")
+
+
+def test_probe_gap_is_the_difference_of_two_probes():
+    rng = np.random.default_rng(0)
+    labels, tokens = rng.integers(0, 2, 300), rng.integers(0, 3, 300)
+    lexical = np.eye(3)[tokens] + 0.01 * rng.normal(size=(300, 3))
+    semantic = np.eye(2)[labels] + 0.01 * rng.normal(size=(300, 2))
+    assert metrics.probe_gap(semantic, labels, tokens) > 0.4
+    assert metrics.probe_gap(lexical, labels, tokens) < -0.3
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        (np.ones((1, 4)), "N at least 2"),
+        (np.ones(4), r"expected \[N, D\]"),
+        (np.array([[1.0, np.nan], [0.0, 1.0]]), "Embedding 0 holds NaN"),
+        (np.array([[1.0, 2.0], [np.inf, 1.0]]), "Embedding 1 holds NaN or infinity"),
+    ],
+)
+def test_bad_matrices_are_named(bad, named):
+    for metric in (metrics.uniformity, metrics.effective_rank, metrics.stable_rank):
+        with pytest.raises(ValueError, match=named):
+            metric(bad)
+
+
+def test_degenerate_embeddings_are_named():
+    with pytest.raises(ValueError, match="All embeddings are equal"):
+        metrics.effective_rank(np.ones((5, 3)))
+    with pytest.raises(ValueError, match="Embedding 1 is zero"):
+        metrics.uniformity(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    with pytest.raises(ValueError, match="No class has two samples"):
+        metrics.alignment(np.eye(3), [0, 1, 2])
+    with pytest.raises(ValueError, match="labels have shape"):
+        metrics.alignment(np.eye(3), [0, 1])

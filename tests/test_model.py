@@ -1,0 +1,209 @@
+"""Architecture, gradient flow, EMA, and the way through save_pretrained and AutoModel."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, AutoModel
+
+import predrecon
+from predrecon.masking import block_masks, token_masks
+from predrecon.model import PredictReconstruct, PredictReconstructConfig
+from predrecon.objectives import balance_gradient, jepa_loss, mlm_loss
+
+SMALL = dict(
+    vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+    max_position_embeddings=48, predictor_size=16, predictor_layers=1, predictor_heads=2,
+)  # fmt: skip
+
+
+def build(arm="hybrid", **more):
+    return PredictReconstruct.build(PredictReconstructConfig(**(SMALL | more), arm=arm), seed=0)
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 100, (4, 48), generator=generator)
+    masked, labels = token_masks(
+        ids, mask_token_id=4, vocab_size=100, special_ids=range(5), generator=generator
+    )
+    masks = block_masks(4, 48, min_context=8, generator=generator)
+    named = dict(input_ids=ids, masked_ids=masked, labels=labels)
+    return named | dict(context=masks.context, targets=masks.targets)
+
+
+def test_encoder_has_the_published_size():
+    with torch.device("meta"):
+        encoder = predrecon.Encoder(PredictReconstructConfig())
+    values = sum(p.numel() for p in encoder.parameters()) + encoder.positions.table.numel()
+    assert round(values / 1e6, 1) == 34.8  # the author's logs count the frozen positions
+
+
+def test_initialisation():
+    model = build()
+    assert model.encoder.tokens.weight.std().item() == pytest.approx(0.0176, abs=0.001)
+    for layer, block in enumerate(model.encoder.blocks, start=1):
+        ratio = (block.down.weight.std() / block.up.weight.std()).item()
+        assert ratio == pytest.approx(1 / math.sqrt(2 * layer), rel=0.05)
+    table = model.encoder.positions.table
+    assert table.abs().max() <= 1 and torch.allclose(table.square().sum(1), torch.tensor(16.0))
+
+
+def test_both_arms_start_from_the_same_encoder_and_the_target_from_its_copy():
+    hybrid, mlm = build(), build("mlm")
+    for a, b, c in zip(
+        hybrid.encoder.parameters(), mlm.encoder.parameters(), hybrid.target.parameters(),
+        strict=True,
+    ):  # fmt: skip
+        assert torch.equal(a, b) and torch.equal(a, c) and a is not c
+
+
+def test_token_scale_is_sqrt_dim_on_request():
+    plain, scaled = build(), build(token_scale="sqrt_dim")
+    assert plain.encoder.scale == 1 and scaled.encoder.scale == math.sqrt(32)
+    ids = torch.tensor([[7, 8]])
+    assert not torch.allclose(plain.encoder.encode(ids), scaled.encoder.encode(ids))
+
+
+def test_loss_is_the_papers_formula(batch):
+    model = build()
+    with torch.no_grad():
+        model.balance.w.fill_(0.4)
+    out = model(**batch)
+    lam = 1 / (1 + math.exp(-0.4))
+    assert out.lam.item() == pytest.approx(lam)
+    expected = lam * out.jepa_loss + (1 - lam) * out.mlm_loss
+    assert out.loss.item() == pytest.approx(expected.item())
+
+
+def test_losses_against_formulas_written_out(batch):
+    """Both losses recomputed densely, sample by sample, from the model's parts."""
+    model = build().eval()
+    out = model(**batch)
+    hidden = model.encoder.encode(batch["masked_ids"])
+    logits = model.regressor(hidden)  # (B, L, V), dense
+    dense = F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100)
+    assert out.mlm_loss.item() == pytest.approx(dense.item(), rel=1e-5)
+    cosines = []
+    for i in range(4):
+        context = batch["context"][i : i + 1]
+        z = model.encoder.encode(batch["masked_ids"][i : i + 1], keep=context)
+        h = model.target.encode(batch["input_ids"][i : i + 1])[0]
+        h = (h - h.mean(-1, keepdim=True)) / (h.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        for block in batch["targets"][i]:
+            predicted = model.predictor(z, context, block[None, None])[0, 0]
+            dots = (predicted * h[block]).sum(-1)
+            cosines.append(dots / predicted.norm(dim=-1) / h[block].norm(dim=-1))
+    assert out.jepa_loss.item() == pytest.approx(1 - torch.cat(cosines).mean().item(), rel=1e-4)
+
+
+def test_gradients_flow_where_they_should(batch):
+    model = build()
+    out = model(**batch)
+    out.loss.backward()
+    assert all(p.grad is None for p in model.target.parameters())
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+    lam, jepa, mlm = out.lam.item(), out.jepa_loss.item(), out.mlm_loss.item()
+    assert model.balance.w.grad.item() == pytest.approx(balance_gradient(lam, jepa, mlm), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["jepa_loss", "mlm_loss"])
+def test_each_loss_alone_reaches_the_encoder(batch, loss):
+    model = build()
+    getattr(model(**batch), loss).backward()
+    assert all(p.grad.abs().sum() > 0 for p in model.encoder.blocks.parameters())
+    reaches_regressor = model.regressor.w2.weight.grad is not None
+    reaches_predictor = model.predictor.mask_token.grad is not None
+    assert (reaches_regressor, reaches_predictor) == (loss == "mlm_loss", loss == "jepa_loss")
+
+
+def test_targets_come_from_clean_tokens_and_context_from_corrupted_ones(batch):
+    model = build().eval()
+    other = torch.randint(5, 100, (4, 48), generator=torch.Generator().manual_seed(9))
+    clean = model.target_vectors(batch["input_ids"], batch["targets"])
+    assert not torch.allclose(clean, model.target_vectors(other, batch["targets"]))
+    hidden_target = batch["masked_ids"].clone()
+    hidden_target[0, batch["targets"][0].flatten()] = 50  # what the context must not see
+    before = model.encoder.encode(batch["masked_ids"], keep=batch["context"])
+    after = model.encoder.encode(hidden_target, keep=batch["context"])
+    assert torch.equal(before, after)
+
+
+def test_predicted_blocks_do_not_see_each_other(batch):
+    model = build().eval()
+    z = model.encoder.encode(batch["masked_ids"], keep=batch["context"])
+    both = model.predictor(z, batch["context"], batch["targets"])
+    alone = model.predictor(z, batch["context"], batch["targets"][:, :1])
+    assert torch.allclose(both[:, :1], alone, atol=1e-6)
+
+
+def test_ema_moves_the_target_by_one_minus_m():
+    model = build()
+    before = [p.clone() for p in model.target.parameters()]
+    with torch.no_grad():
+        for p in model.encoder.parameters():
+            p.add_(1.0)
+    model.update_target(0.9)
+    for old, new, online in zip(
+        before, model.target.parameters(), model.encoder.parameters(), strict=True
+    ):
+        assert torch.allclose(new, 0.9 * old + 0.1 * online, atol=1e-6)
+    model.update_target(1.0)
+    assert torch.allclose(next(model.target.parameters()), 0.9 * before[0] + 0.1 * (before[0] + 1))
+
+
+def test_save_load_round_trip_through_automodel(tmp_path, batch):
+    model = build().eval()
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    whole = PredictReconstruct.from_pretrained(tmp_path)
+    for (name, a), b in zip(model.state_dict().items(), whole.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    encoder = AutoModel.from_pretrained(tmp_path)
+    assert isinstance(encoder, predrecon.Encoder)
+    assert isinstance(AutoConfig.from_pretrained(tmp_path), PredictReconstructConfig)
+    hidden = encoder(batch["input_ids"]).last_hidden_state
+    assert hidden.shape == (4, 48, 32)
+    assert torch.equal(hidden, model.encoder(batch["input_ids"]).last_hidden_state)
+    assert json.loads((tmp_path / "config.json").read_text())["token_scale"] == "none"
+
+
+def test_padding_changes_nothing_and_is_zero_in_the_output():
+    encoder = build("mlm").encoder.eval()
+    ids = torch.randint(5, 100, (2, 20), generator=torch.Generator().manual_seed(0))
+    padded = F.pad(ids, (0, 15), value=0)
+    alone = encoder(ids).last_hidden_state
+    together = encoder(padded).last_hidden_state
+    assert torch.allclose(alone, together[:, :20], atol=1e-5)
+    assert (together[:, 20:] == 0).all()
+    explicit = encoder(padded, attention_mask=(padded != 0).long()).last_hidden_state
+    assert torch.equal(explicit, together)
+
+
+def test_objectives_on_known_values():
+    x = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    assert jepa_loss(x, 5 * x).item() == pytest.approx(0, abs=1e-6)
+    assert jepa_loss(x, -x).item() == pytest.approx(2)
+    assert mlm_loss(torch.zeros(5, 10), torch.arange(5)).item() == pytest.approx(math.log(10))
+    assert mlm_loss(torch.zeros(0, 10), torch.zeros(0, dtype=torch.long)).item() == 0
+    with pytest.raises(ValueError, match="differ"):
+        jepa_loss(x, x[:1])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [(dict(arm="both"), "arm='both'"), (dict(token_scale="big"), "token_scale"),
+     (dict(hidden_size=30, num_attention_heads=4), "width 30")],
+)  # fmt: skip
+def test_bad_configurations_are_named(change, named):
+    with pytest.raises(ValueError, match=named):
+        PredictReconstructConfig(**change)
+
+
+def test_texts_longer_than_the_encoder_are_refused():
+    with pytest.raises(ValueError, match="49 tokens"):
+        build("mlm").encoder(torch.full((1, 49), 7))

@@ -1,0 +1,105 @@
+"""Pairing, size and headless runs of the notebooks; nbval runs every cell besides."""
+
+import ast
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+from predrecon import demo, export
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
+STEMS = [source.stem for source in SOURCES]
+
+
+def read(stem):
+    return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+
+
+def test_the_five_are_there():
+    names = ["01_masking", "02_pretrain", "03_lambda_dynamics", "04_glue_probing", "05_geometry"]
+    assert names == STEMS
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_source_and_notebook_are_paired_cell_by_cell(stem):
+    source, built = jupytext.read(ROOT / "notebooks" / f"{stem}.py"), read(stem)
+
+    def cells(notebook):
+        return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+    assert cells(source) == cells(built), "run: make notebooks"
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_committed_outputs_are_whole_small_and_of_no_machine(stem):
+    built = read(stem)
+    code = [c for c in built.cells if c.cell_type == "code"]
+    assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run top to bottom"
+    assert not [o for c in code for o in c.outputs if o.output_type == "error"]
+    text = (ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8")
+    assert len(text) <= 1_500_000
+    assert not re.search(r"/(home|root|Users|tmp|work)/", text)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_parameters_are_plain_literals_and_functions_short(stem):
+    (parameters,) = [c for c in read(stem).cells if "parameters" in c.metadata.get("tags", [])]
+    for statement in ast.parse(parameters.source).body:
+        ast.literal_eval(statement.value)
+    tree = ast.parse((ROOT / "notebooks" / f"{stem}.py").read_text(encoding="utf-8"))
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    assert all(f.end_lineno - f.lineno < 10 for f in functions)
+
+
+def test_papermill_overrides(tmp_path):
+    """The GPU line with its options, at the size of a test."""
+    out = tmp_path / "out.ipynb"
+    parameters = dict(preset="smoke", arms="mlm", max_steps=6, overrides={"lr": 5e-4})
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "02_pretrain.ipynb", out, parameters, progress_bar=False
+    )
+    text = out.read_text(encoding="utf-8")
+    assert "smoke-docstrings-mlm-seed0" in text and "hybrid-seed0" not in text
+    assert "0.0005" in text
+
+
+def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
+    page = tmp_path / "05.html"
+    export.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page)
+    html = page.read_text(encoding="utf-8")
+    shown = sum(
+        export.PLOTLY in o.get("data", {}) for c in read("05_geometry").cells
+        for o in c.get("outputs", [])
+    )  # fmt: skip
+    assert shown >= 4 and html.count("Plotly.newPlot(") == shown
+    assert '<script src="plotly.min.js"' in html and (tmp_path / "plotly.min.js").is_file()
+    assert "plot.ly" not in re.sub(r"https://plot\.ly\"", "", html)
+
+
+def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):
+    done = []
+
+    def execute(source, target, parameters, head):
+        if source.stem.startswith("03"):
+            raise RuntimeError(f"{source.name} failed in cell 3")
+        notebook = nbformat.read(source, as_version=4)
+        notebook.metadata["papermill"] = {"parameters": parameters}
+        nbformat.write(notebook, target)
+        done.append(source.stem)
+        return 0.0
+
+    monkeypatch.setattr(demo, "_execute", execute)
+    monkeypatch.setattr(export, "to_html", lambda notebook, page: page.write_text("x"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="03_lambda_dynamics"):
+            demo.run(tmp_path, {"preset": "smoke"})
+    assert done == ["01_masking", "02_pretrain"]
+    assert capsys.readouterr().out.count("up to date") == 2
+    with pytest.raises(RuntimeError):
+        demo.run(tmp_path, {"preset": "demo"})
+    assert len(done) == 4, "other parameters are another run"

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from predrecon.pooling import POOLINGS, _attention_direction, embed, pool, token_ids
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(5, 9, 6, generator=generator, dtype=torch.float64)
+    mask = torch.zeros(5, 9, dtype=torch.long)
+    for i, n in enumerate((9, 1, 4, 7, 2)):
+        mask[i, :n] = 1
+    return hidden, mask
+
+
+def by_loop(hidden, mask, how, weight=None):
+    rows = []
+    for vectors, real in zip(hidden, mask, strict=True):
+        kept = [v for v, m in zip(vectors, real, strict=True) if m]
+        if how == "max":
+            rows.append(torch.stack([max(v[d] for v in kept) for d in range(len(kept[0]))]))
+            continue
+        direction = {"mean": torch.zeros(6), "weighted": weight}.get(how)
+        if direction is None:
+            direction = _attention_direction(6, 0)
+        scores = [torch.exp(v @ direction.double()) for v in kept]
+        rows.append(sum(s * v for s, v in zip(scores, kept, strict=True)) / sum(scores))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("how", POOLINGS)
+def test_pooling_against_a_loop(batch, how):
+    weight = (
+        torch.randn(6, generator=torch.Generator().manual_seed(1)) if how == "weighted" else None
+    )
+    assert torch.allclose(pool(*batch, how, weight=weight), by_loop(*batch, how, weight))
+
+
+@pytest.mark.parametrize("how", POOLINGS)
+def test_padding_has_no_part(batch, how):
+    hidden, mask = batch
+    spoiled = hidden.masked_fill(mask[..., None] == 0, float("nan"))
+    assert torch.equal(pool(spoiled, mask, how), pool(hidden, mask, how))
+
+
+def test_weighted_pooling_as_published_is_mean_pooling(batch):
+    assert torch.equal(pool(*batch, "weighted"), pool(*batch, "mean"))
+
+
+def test_attention_is_seeded(batch):
+    assert torch.equal(pool(*batch, "attention"), pool(*batch, "attention"))
+    assert not torch.allclose(pool(*batch, "attention"), pool(*batch, "attention", seed=1))
+
+
+def test_bad_input_is_named(batch):
+    hidden, mask = batch
+    with pytest.raises(ValueError, match="mean, max, weighted, attention"):
+        pool(hidden, mask, "median")
+    with pytest.raises(ValueError, match=r"expected \[B, L, D\]"):
+        pool(hidden, mask[:, :3], "mean")
+    with pytest.raises(ValueError, match="without a real token"):
+        pool(hidden, torch.zeros_like(mask), "mean")
+
+
+def test_embed_keeps_the_order_whatever_the_batches(corpus, smoke_runs):
+    encoder, tokenizer = smoke_runs["hybrid"].encoder(), corpus.tokenizer
+    texts = [f"word {'and more ' * (i * 7 % 13)}" for i in range(20)]
+    together = embed(encoder, tokenizer, texts, batch_tokens=60)
+    for i in (0, 3, 19):
+        alone = embed(encoder, tokenizer, texts[i : i + 1])
+        for how in POOLINGS:
+            np.testing.assert_allclose(together[how][i], alone[how][0], atol=1e-5)
+
+
+def test_pairs_are_one_sequence(corpus):
+    tokenizer = corpus.tokenizer
+    (ids,) = token_ids(tokenizer, ["one two"], ["three"], 48)
+    assert tokenizer.convert_ids_to_tokens(ids)[0] == "[CLS]"
+    assert ids.count(tokenizer.sep_token_id) == 2 and ids[-1] == tokenizer.sep_token_id
+    (cut,) = token_ids(tokenizer, ["many words " * 50], None, 48)
+    assert len(cut) == 48 and cut[-1] == tokenizer.sep_token_id
+    with pytest.raises(ValueError, match="as many in both"):
+        token_ids(tokenizer, ["a"], ["b", "c"], 48)

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+
+from predrecon import probes
+
+
+def blobs(n, classes=3, noise=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, n)
+    return (np.eye(8)[labels] + noise * rng.normal(size=(n, 8))).astype(np.float32), labels
+
+
+def test_single_sentence_probe_against_scikit_learn():
+    (x, y), (x_val, y_val) = blobs(600), blobs(300, seed=1)
+    ours = probes.linear_probe((x, y), (x_val, y_val), metric="accuracy", num_classes=3, epochs=30)
+    theirs = LogisticRegression(max_iter=1000).fit(x, y).score(x_val, y_val)
+    assert ours.n == 300 and theirs > 0.9
+    assert abs(ours.score - theirs) < 0.03
+    assert ours.score == np.mean(ours.predictions == y_val)
+    assert ours.best_epoch_score >= ours.score
+
+
+def test_random_labels_score_at_chance():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1200, 8)), rng.integers(0, 2, 1200)
+    result = probes.linear_probe(
+        (x[:600], y[:600]), (x[600:], y[600:]), metric="accuracy", num_classes=2
+    )
+    assert abs(result.score - 0.5) < 4 * 0.5 / 600**0.5
+    folds = probes.semantic_probe(x, y)
+    assert abs(folds.score - 0.5) < 4 * 0.5 / 1200**0.5
+
+
+def test_pair_probe_sees_relations_that_one_side_cannot_show():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(1500, 8)).astype(np.float32)
+    y = rng.integers(0, 2, 1500)
+    b = np.where(y[:, None] == 1, a, rng.permutation(a)).astype(np.float32)
+    result = probes.linear_probe(
+        (a[:1000], b[:1000], y[:1000]), (a[1000:], b[1000:], y[1000:]), metric="f1", num_classes=2,
+        epochs=40,
+    )  # fmt: skip
+    assert result.score > 0.95
+
+
+def test_similarity_probe_reports_the_cosine():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 400, 8))
+    y = rng.uniform(0, 5, 400)
+    result = probes.linear_probe((a, b, y), (a, b, y), metric="spearman")
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert result.score == pytest.approx(spearmanr(cosine, y).statistic, abs=1e-4)
+
+
+def test_probes_are_repeatable_and_leave_global_randomness_alone():
+    import torch
+
+    data = blobs(200), blobs(100, seed=1)
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = (
+        probes.linear_probe(*data, metric="accuracy", num_classes=3, epochs=3) for _ in range(2)
+    )
+    assert np.array_equal(first.predictions, second.predictions)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_token_probe_drops_rare_tokens_and_frequent_tokens_counts(corpus):
+    tokenizer = corpus.tokenizer
+    found = probes.frequent_tokens(tokenizer, ["the graph the node", "a b"], ["the set", "b c"])
+    assert tokenizer.convert_ids_to_tokens(found.tolist()) == ["the", "b"]
+    z, tokens = blobs(90)
+    tokens[:4] = 99  # four texts: below the minimum of five
+    result = probes.token_probe(z, tokens)
+    assert result.n == 86 and result.score > 0.9
+
+
+def test_scores():
+    labels, guesses = np.array([0, 1, 1, 0, 1]), np.array([0, 1, 0, 1, 1])
+    assert probes.score(labels, guesses, "accuracy") == 0.6
+    assert probes.score(labels, guesses, "f1") == pytest.approx(2 / 3)
+    assert probes.score(labels, guesses, "mcc") == pytest.approx(1 / 6)
+    assert probes.score(labels, np.zeros(5), "spearman") == 0.0
+    assert probes.majority(labels, labels, "accuracy") == 0.6
+    assert probes.majority(labels, labels, "mcc") == 0.0
+    with pytest.raises(ValueError, match="accuracy, f1, mcc, spearman"):
+        probes.score(labels, guesses, "bleu")
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ((np.ones((4, 2)), np.array([0, 1])), "4 samples, 2 labels"),
+        ((np.ones((2, 2)), np.array([0, 5])), "from 0 to 1"),
+        ((np.ones((2, 2)), np.array([0, 0])), "one class only"),
+        ((np.array([[np.nan, 1], [1, 1]]), np.array([0, 1])), "NaN"),
+    ],
+)
+def test_bad_probe_input_is_named(train, said):
+    good = (np.ones((2, 2)), np.array([0, 1]))
+    with pytest.raises(ValueError, match=said):
+        probes.linear_probe(train, good, metric="accuracy", num_classes=2)
+
+
+def test_too_few_samples_for_folds():
+    with pytest.raises(ValueError, match="too few for 5 folds"):
+        probes.semantic_probe(np.ones((6, 2)), np.array([0, 1, 0, 1, 0, 1]))

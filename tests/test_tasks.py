@@ -1,0 +1,157 @@
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from predrecon import doc_tasks, tasks
+from predrecon.probes import majority, score
+from predrecon.sources import SourceError
+
+
+@pytest.fixture(scope="module", params=tasks.EMBEDDED)
+def task(request, corpus):
+    return tasks.load_task(request.param)
+
+
+def key(text):
+    return re.sub(r"[^a-z]+", " ", text.lower()).strip()
+
+
+def test_embedded_tasks_have_the_shapes_of_glue(task):
+    assert len(task.validation) >= 900 and len(task.train) >= 2900
+    pairs = task.name in ("docs-edit", "docs-relation", "docs-overlap")
+    assert (task.validation.second is not None) == pairs
+    if task.classes:
+        counts = np.bincount(task.validation.labels)
+        assert len(counts) == len(task.classes) and counts.max() - counts.min() <= 1, "balanced"
+    else:
+        assert task.validation.labels.min() >= 0 and task.validation.labels.max() <= 5
+        assert set(task.groups(task.validation.labels)) == {0, 1, 2, 3, 4}
+
+
+def test_embedded_tasks_are_deterministic(task):
+    again = tasks.load_task(task.name)
+    assert again.validation.first == task.validation.first
+    assert again.validation.second == task.validation.second
+    assert np.array_equal(again.train.labels, task.train.labels)
+
+
+def test_embedded_splits_do_not_leak(task):
+    """No first sentence of the training split occurs in validation, in whatever spelling."""
+    train, validation = ({key(t) for t in s.first} for s in (task.train, task.validation))
+    assert not train & validation
+    assert len(validation) >= 0.99 * len(task.validation.first)
+    seen = {s.document for s in doc_tasks._sentences("train")}
+    assert not seen & {s.document for s in doc_tasks._sentences("validation")}
+
+
+def test_embedded_tasks_are_not_solvable_by_length_alone(task):
+    """Word and character counts, one by one and in ratio, barely beat the majority class."""
+
+    def lengths(split):
+        sides = [split.first] if split.second is None else [split.first, split.second]
+        counts = [[len(t.split()), len(t)] for side in sides for t in side]
+        x = np.array(counts, float).reshape(len(sides), -1, 2).transpose(1, 0, 2)
+        x = x.reshape(len(split), -1)
+        return np.hstack([x, np.log(x), x[:, :1] - x[:, -2:-1]])
+
+    y, y_val = task.groups(task.train.labels), task.groups(task.validation.labels)
+    x, x_val = lengths(task.train), lengths(task.validation)
+    mean, std = x.mean(0), x.std(0) + 1e-9
+    model = LogisticRegression(max_iter=2000).fit((x - mean) / std, y)
+    accuracy = score(y_val, model.predict((x_val - mean) / std), "accuracy")
+    assert accuracy < majority(y, y_val, "accuracy") + 0.10
+
+
+def test_library_names_are_not_in_the_library_task(corpus):
+    texts = " ".join(tasks.load_task("docs-library").validation.first).lower()
+    for name in ("numpy", "scipy", "sklearn", "pandas", "networkx", "sympy", "torch"):
+        assert not re.search(rf"\b{name}\b", texts)
+
+
+def test_swapped_sentences_differ_from_an_intact_one_by_one_swap(corpus):
+    pool = {s.text for s in doc_tasks._sentences("validation")}
+    split = tasks.load_task("docs-swap").validation
+    for text, label in zip(split.first[:200], split.labels[:200], strict=True):
+        assert (text in pool) == bool(label)
+        if not label:
+            words = text.split()
+            undone = (
+                " ".join([*words[:p], words[p + 1], words[p], *words[p + 2 :]])
+                for p in range(1, len(words) - 2)
+            )
+            assert any(u in pool for u in undone)
+
+
+def test_overlap_labels_are_the_share_of_equal_words(corpus):
+    split = tasks.load_task("docs-overlap").validation
+    for a, b, label in zip(split.first, split.second, split.labels, strict=True):
+        same = [x.lower() == y.lower() for x, y in zip(a.split(), b.split(), strict=True)]
+        assert label == pytest.approx(5 * np.mean(same))
+
+
+def write(path, **columns):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)
+
+
+def test_glue_from_a_local_layout_and_its_stand_ins_are_named(tmp_path, monkeypatch):
+    for part, n in (("train", 30), ("validation_matched", 12)):
+        write(
+            tmp_path / "glue" / "mnli" / f"{part}.parquet",
+            premise=["a b"] * n, hypothesis=["c d"] * n, label=[i % 3 for i in range(n)],
+        )  # fmt: skip
+    task = tasks.load_task("mnli", tmp_path)
+    assert (len(task.train), len(task.validation), task.metric) == (30, 12, "accuracy")
+    assert task.note == "not the official splits: 30 / 12 rows instead of 392,702 / 9,815"
+    monkeypatch.setenv("PREDRECON_DATA", str(tmp_path))
+    assert tasks.load_task("mnli").note == task.note
+
+
+def test_graded_labels_stay_graded(tmp_path):
+    for part in ("train", "validation"):
+        write(
+            tmp_path / "stsb" / f"{part}.parquet",
+            sentence1=["a", "b"], sentence2=["c", "d"], label=[0.5, 4.75],
+        )  # fmt: skip
+    task = tasks.load_task("stsb", tmp_path)
+    assert task.validation.labels.tolist() == [0.5, 4.75]
+    assert task.groups(task.validation.labels).tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (dict(text=["a"], label=[1]), "no column 'sentence'"),
+        (dict(sentence=["a"], label=[-1]), "a test split has no labels"),
+        (dict(sentence=["a"], label=["yes"]), "not numeric"),
+        (dict(sentence=[3], label=[1]), "holds 3, not text"),
+        (dict(sentence=["a"], label=[7]), "integers 0 to 1"),
+    ],
+)
+def test_bad_task_files_are_named(tmp_path, columns, said):
+    write(tmp_path / "glue" / "sst2" / "train.parquet", **columns)
+    with pytest.raises(SourceError, match=said) as caught:
+        tasks.load_task("sst2", tmp_path)
+    assert "train.parquet" in str(caught.value)
+
+
+def test_missing_tasks_say_what_was_tried(tmp_path):
+    with pytest.raises(SourceError, match="Three ways out") as caught:
+        tasks.load_task("cola", tmp_path)
+    assert str(tmp_path / "glue" / "cola") in str(caught.value)
+    assert "docs-swap" in str(caught.value)
+    with pytest.raises(ValueError, match="sst2, cola, mrpc, mnli, stsb, docs-library"):
+        tasks.load_task("sst5")
+    (tmp_path / "glue" / "mrpc").mkdir(parents=True)
+    with pytest.raises(SourceError, match=r"no train\.parquet"):
+        tasks.load_task("mrpc", tmp_path)
+
+
+def test_families():
+    names = [t.name for t in tasks.load_tasks("docs-swap, docs-edit")]
+    assert names == ["docs-swap", "docs-edit"]
+    assert [t.name for t in tasks.load_tasks("auto", corpus="docstrings")] == list(tasks.EMBEDDED)

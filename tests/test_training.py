@@ -1,0 +1,218 @@
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoTokenizer
+
+from predrecon import recipes, runs
+from predrecon.training import (
+    HISTORY,
+    draw_batch,
+    ema_momentum,
+    learning_rate,
+    parameter_groups,
+    predicted_lambda,
+    pretrain,
+)
+
+SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
+def test_resume_is_bit_exact(corpus, tmp_path, arm):
+    recipe = dataclasses.replace(SMOKE, arm=arm)
+    whole = pretrain(recipe, corpus, tmp_path / "whole", seed=3)
+    pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=4)
+    pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=11)
+    parts = pretrain(recipe, corpus, tmp_path / "parts", seed=3)
+    assert same(weights(whole.folder), weights(parts.folder))
+    timed = ["tokens_per_s", "seconds"]
+    pd.testing.assert_frame_equal(
+        whole.history.drop(columns=timed), parts.history.drop(columns=timed)
+    )
+
+
+def test_resume_survives_a_kill_between_checkpoints(corpus, tmp_path):
+    """History rows written after the last checkpoint are cut and written again."""
+    whole = pretrain(SMOKE, corpus, tmp_path / "whole", seed=0)
+
+    def stop(row):
+        if row["step"] == 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(SMOKE, corpus, tmp_path / "killed", seed=0, on_log=stop)
+    assert pd.read_csv(tmp_path / "killed" / "history.csv")["step"].max() == 8
+    again = pretrain(SMOKE, corpus, tmp_path / "killed", seed=0)
+    assert again.history["step"].tolist() == whole.history["step"].tolist()
+    assert same(weights(whole.folder), weights(again.folder))
+
+
+def test_a_run_is_complete_and_opens_with_auto_classes(smoke_runs):
+    run = smoke_runs["hybrid"]
+    assert list(run.history.columns[: len(HISTORY)]) == HISTORY
+    assert run.history["step"].tolist() == list(range(1, 31))
+    assert (run.history["tokens"] == run.history["step"] * 8 * 48).all()
+    assert run.metrics["validation_mlm"] > 0 and run.metrics["validation_jepa"] < 2
+    assert run.recipe == recipes.get("smoke")
+    encoder = AutoModel.from_pretrained(run.folder)
+    tokenizer = AutoTokenizer.from_pretrained(run.folder)
+    batch = tokenizer(["two words", "and five words in here"], padding=True, return_tensors="pt")
+    hidden = encoder(batch["input_ids"], batch["attention_mask"]).last_hidden_state
+    assert hidden.shape == (*batch["input_ids"].shape, 32)
+
+
+def test_training_learns_and_the_target_follows(smoke_runs):
+    history = smoke_runs["mlm"].history
+    assert history["mlm_loss"].iloc[-5:].mean() < history["mlm_loss"].iloc[:5].mean() - 0.3
+    model = smoke_runs["hybrid"].model()
+    pairs = zip(model.target.parameters(), model.encoder.parameters(), strict=True)
+    moved = [not torch.equal(a, b) for a, b in pairs]
+    assert any(moved), "an EMA lags behind"
+
+
+def test_mlm_arm_has_no_jepa_branch(smoke_runs):
+    history = smoke_runs["mlm"].history
+    assert history["jepa_loss"].isna().all() and (history["lam"] == 0).all()
+    assert not any(k.startswith(("predictor", "target")) for k in weights(smoke_runs["mlm"].folder))
+
+
+def test_arms_see_the_same_batches_and_token_masks(corpus):
+    blocks = corpus.blocks("train", SMOKE.length)
+    hybrid, mlm = (
+        draw_batch(dataclasses.replace(SMOKE, arm=arm), corpus, blocks, 5, 9)
+        for arm in ("hybrid", "mlm")
+    )
+    for name in ("input_ids", "masked_ids", "labels"):
+        assert torch.equal(hybrid[name], mlm[name])
+    torch.manual_seed(123)  # global state is not consulted
+    again = draw_batch(SMOKE, corpus, blocks, 5, 9)
+    assert all(torch.equal(hybrid[k], again[k]) for k in hybrid)
+    other = draw_batch(SMOKE, corpus, blocks, 5, 10)
+    assert not torch.equal(hybrid["input_ids"], other["input_ids"])
+
+
+def test_every_block_is_seen_once_an_epoch(corpus):
+    blocks = corpus.blocks("validation", 512)
+    n = len(blocks)
+    seen = np.concatenate([blocks.order(0, step, 7) for step in range(2 * n // 7 + 1)])[: 2 * n]
+    assert sorted(seen[:n]) == sorted(seen[n:]) == list(range(n))
+    assert not np.array_equal(seen[:n], seen[n:])
+
+
+def test_schedules():
+    paper = recipes.get("paper")
+    assert learning_rate(paper, 0, 1000) == pytest.approx(5e-6)
+    assert learning_rate(paper, 9, 1000) == pytest.approx(5e-5)
+    assert learning_rate(paper, 505, 1000) == pytest.approx(2.5e-5, rel=1e-3)
+    assert 0 <= learning_rate(paper, 999, 1000) < 1e-9
+    assert ema_momentum(paper, 0, 1000) == 0.996 and ema_momentum(paper, 999, 1000) == 1.0
+    lam = predicted_lambda(paper, 1000)
+    total = sum(learning_rate(paper, s, 1000) for s in range(1000))
+    assert lam[-1] == pytest.approx(1 / (1 + math.exp(-total)))
+
+
+def test_lambda_follows_the_learning_rate(smoke_runs):
+    run = smoke_runs["hybrid"]
+    predicted = predicted_lambda(run.recipe, 30)[-1]
+    assert run.history["lam"].iloc[-1] == pytest.approx(predicted, abs=0.002)
+    assert predicted > 0.503
+
+
+def test_weight_decay_spares_vectors_and_the_balance(corpus):
+    from predrecon.model import PredictReconstruct
+    from predrecon.training import model_config
+
+    model = PredictReconstruct.build(model_config(SMOKE, corpus), 0)
+    decayed, spared = parameter_groups(model, SMOKE)
+    assert decayed["weight_decay"] == 0.05 and spared["weight_decay"] == 0.0
+    assert any(p is model.balance.w for p in spared["params"])
+    trained = sum(p.requires_grad for p in model.parameters())
+    assert len(decayed["params"]) + len(spared["params"]) == trained
+
+
+def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
+    pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=2)
+    changed = dataclasses.replace(SMOKE, lr=5e-4)
+    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.0005 asked"):
+        pretrain(changed, corpus, tmp_path, seed=0)
+    with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
+        pretrain(SMOKE, corpus, tmp_path, seed=1)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        pretrain(SMOKE, corpus, tmp_path, seed=0, resume=False)
+
+
+def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
+    exploding = dataclasses.replace(SMOKE, lr=1e30)
+    with pytest.raises(FloatingPointError, match=r"at step \d+.*lower lr"):
+        pretrain(exploding, corpus, tmp_path, seed=0)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
+    pretrain(SMOKE, corpus, tmp_path, seed=0)
+    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert kept == ["step-00000005", "step-00000010"]
+    torch.load(tmp_path / "checkpoints" / kept[0] / "optimizer.pt", weights_only=True)
+
+
+def test_ensure_trains_once(corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    rows = []
+    first = runs.ensure(SMOKE, corpus, seed=0, on_log=rows.append)
+    second = runs.ensure(SMOKE, corpus, seed=0, on_log=rows.append)
+    assert first == second and len(rows) == 14
+    assert runs.folder(SMOKE, corpus, 0) != runs.folder(SMOKE, corpus, 1)
+    assert runs.shown(first.folder).startswith(tmp_path.name)
+
+
+def test_recipes():
+    paper = recipes.get("paper")
+    table_1 = dict(
+        epochs=3, batch_size=64, lr=5e-5, warmup_steps=10, weight_decay=0.05, precision="bf16",
+        ema=(0.996, 1.0), context_scale=(0.65, 0.85), target_scale=(0.10, 0.25), num_targets=2,
+        min_context=32, mlm_probability=0.15, length=512, hidden_size=512, predictor_layers=6,
+        predictor_size=512, token_scale="none",
+    )  # fmt: skip
+    assert {k: getattr(paper, k) for k in table_1} == table_1
+    assert paper.steps(blocks=6400) == 300
+    assert recipes.get("demo", max_steps=None, corpus="auto") == recipes.get("demo")
+    assert recipes.arms("hybrid, mlm") == ["hybrid", "mlm"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "change", "named"),
+    [
+        ("huge", {}, "smoke, demo, paper"),
+        ("demo", {"learning_rate": 1}, "No such field of a recipe: learning_rate"),
+        ("demo", {"arm": "jepa"}, "hybrid, mlm"),
+        ("demo", {"max_steps": -1}, "max_steps=-1"),
+        ("demo", {"precision": "fp8"}, "fp32, bf16"),
+        ("demo", {"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_bad_recipes_are_named(preset, change, named):
+    with pytest.raises(ValueError, match=named):
+        recipes.get(preset, **change)
+
+
+def test_auto_preset(monkeypatch):
+    monkeypatch.delenv("PREDRECON_PRESET")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert recipes.get("auto").preset == "paper"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert recipes.get("auto").preset == "demo"
+    monkeypatch.setenv("PREDRECON_PRESET", "smoke")
+    assert recipes.get("auto").preset == "smoke"
