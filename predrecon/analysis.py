@@ -11,6 +11,7 @@ import pandas as pd
 from predrecon import metrics, probes, published
 from predrecon.checkpoints import Run
 from predrecon.pooling import POOLINGS, embed
+from predrecon.progress import Progress
 from predrecon.tasks import Task
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
@@ -59,26 +60,22 @@ def linear_probing(
         task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and rho from -1).
     """
     rows = []
-    for task in tasks:
+    for task, model in _with_progress("linear probes", tasks, compared):
         train = task.train.head(max_train) if max_train else task.train
         facts = {"task": task.name, "title": task.title, "metric": task.metric}
-        sizes = {"n_train": len(train), "n": len(task.validation), "note": task.note}
-        for model in compared:
-            parts = [_vectors(model, part, task.title) for part in (train, task.validation)]
-            result = probes.linear_probe(
-                *parts,
-                metric=task.metric,
-                num_classes=len(task.classes),
-                epochs=task.epochs,
-                seed=seed,
-            )
-            best = result.best_epoch_score
-            rows.append(
-                {**facts, "model": model.name, "score": result.score, "best_epoch_score": best}
-                | sizes
-            )
-        constant = probes.majority(train.labels, task.validation.labels, task.metric)
-        rows.append({**facts, "model": "majority", "score": constant, **sizes})
+        facts |= {"n_train": len(train), "n": len(task.validation), "note": task.note}
+        result = probes.linear_probe(
+            *(_vectors(model, part) for part in (train, task.validation)),
+            metric=task.metric,
+            num_classes=len(task.classes),
+            epochs=task.epochs,
+            seed=seed,
+        )
+        best = {"score": result.score, "best_epoch_score": result.best_epoch_score}
+        rows.append({**facts, "model": model.name, **best})
+        if model is compared[-1]:
+            constant = probes.majority(train.labels, task.validation.labels, task.metric)
+            rows.append({**facts, "model": "majority", "score": constant})
     return pd.DataFrame(rows)
 
 
@@ -103,28 +100,20 @@ def geometry(
         embeddings: `{(task, pooling, model): [N, D]}`.
     """
     rows, embeddings = [], {}
-    for task in tasks:
+    for task, model in _with_progress("geometry", tasks, compared):
         split = task.validation.head(max_samples)
         groups = task.groups(split.labels)
-        for model in compared:
-            tokens = probes.frequent_tokens(model.tokenizer, split.first, split.second)
-            label = f"{task.title}, {model.name}"
-            pooled = embed(
-                model.encoder, model.tokenizer, split.first, split.second,
-                poolings=poolings, label=label,
-            )  # fmt: skip
-            memo: dict[bytes, dict] = {}  # weighted pooling, untrained, is mean pooling again
-            for pooling, z in pooled.items():
-                key = z.tobytes()
-                if key not in memo:
-                    memo[key] = _measure(z, split.labels, groups, tokens, task.kind, seed)
-                embeddings[task.name, pooling, model.name] = z
-                facts = {"task": task.name, "title": task.title, "pooling": pooling}
-                sizes = {"n": len(z), "dim": z.shape[1]}
-                rows += [
-                    {**facts, "model": model.name, "metric": metric, "value": value, **sizes}
-                    for metric, value in memo[key].items()
-                ]
+        tokens = probes.frequent_tokens(model.tokenizer, split.first, split.second)
+        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, poolings=poolings)
+        memo: dict[bytes, dict] = {}  # weighted pooling, untrained, is mean pooling again
+        for pooling, z in pooled.items():
+            key = z.tobytes()
+            if key not in memo:
+                memo[key] = _measure(z, split.labels, groups, tokens, task.kind, seed)
+            embeddings[task.name, pooling, model.name] = z
+            facts = {"task": task.name, "title": task.title, "pooling": pooling}
+            facts |= {"model": model.name, "n": len(z), "dim": z.shape[1]}
+            rows += [{**facts, "metric": m, "value": v} for m, v in memo[key].items()]
     return pd.DataFrame(rows), embeddings
 
 
@@ -168,15 +157,21 @@ def spectra(embeddings: Embeddings) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _vectors(model: Model, split, title: str) -> tuple:
+def _with_progress(label: str, tasks: list[Task], compared: list[Model]):
+    """All pairs of task and model, under one progress line."""
+    pairs = [(task, model) for task in tasks for model in compared]
+    with Progress(label, len(pairs), "encoders × tasks") as progress:
+        for number, (task, model) in enumerate(pairs):
+            progress.update(number, f"{task.title}, {model.name}")
+            yield task, model
+        progress.update(len(pairs))
+
+
+def _vectors(model: Model, split) -> tuple:
     """`(s, labels)` or `(s1, s2, labels)`: the sentences of a pair are encoded apart."""
     sides = [split.first] if split.second is None else [split.first, split.second]
-    label = f"{title}, {model.name}"
-    vectors = [
-        embed(model.encoder, model.tokenizer, side, poolings=("mean",), label=label)["mean"]
-        for side in sides
-    ]
-    return (*vectors, split.labels)
+    pooled = (embed(model.encoder, model.tokenizer, s, poolings=("mean",)) for s in sides)
+    return (*(vectors["mean"] for vectors in pooled), split.labels)
 
 
 def _measure(z, labels, groups, tokens, kind: str, seed: int) -> dict[str, float]:

@@ -68,7 +68,12 @@ def _execute(source: Path, target: Path, parameters: dict, head: str) -> float:
     with _watch_progress(head):
         try:
             papermill.execute_notebook(
-                source, part, parameters=parameters, progress_bar=False, cwd=NOTEBOOKS
+                source,
+                part,
+                parameters=parameters,
+                progress_bar=False,
+                cwd=NOTEBOOKS,
+                extra_arguments=["--log-level=50"],  # of the kernel: no chatter on the terminal
             )
         except papermill.PapermillExecutionError as error:
             raise RuntimeError(

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 
-from predrecon.progress import Progress
 from predrecon.seeding import torch_generator
 
 POOLINGS = ("mean", "max", "weighted", "attention")
@@ -76,7 +75,6 @@ def embed(
     poolings: tuple[str, ...] = POOLINGS,
     max_length: int = 128,
     batch_tokens: int = 8192,
-    label: str = "encoding",
 ) -> dict[str, np.ndarray]:
     """Sentence vectors of N texts under all `poolings` from one pass of the encoder.
 
@@ -99,18 +97,16 @@ def embed(
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     device = next(encoder.parameters()).device
     found = {how: np.empty((len(ids), encoder.config.hidden_size), np.float32) for how in poolings}
-    with Progress(label, len(ids), "texts") as progress:
-        done = 0
-        while done < len(ids):
-            widest = len(ids[order[min(done + 255, len(ids) - 1)]])
-            rows = order[done : done + max(1, batch_tokens // widest)]
-            batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
-            batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
-            hidden = encoder(**batch).last_hidden_state.float()  # (B, L, D)
-            for how in poolings:
-                found[how][rows] = pool(hidden, batch["attention_mask"], how).cpu().numpy()
-            done += len(rows)
-            progress.update(done)
+    done = 0
+    while done < len(ids):
+        widest = len(ids[order[min(done + 255, len(ids) - 1)]])
+        rows = order[done : done + max(1, batch_tokens // widest)]
+        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
+        batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
+        hidden = encoder(**batch).last_hidden_state.float()  # (B, L, D)
+        for how in poolings:
+            found[how][rows] = pool(hidden, batch["attention_mask"], how).cpu().numpy()
+        done += len(rows)
     return found
 
 

@@ -175,7 +175,7 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 
 @contextlib.contextmanager
 def _one_thread():
-    """Steps of microseconds: a second thread costs more than it brings, most of all on a busy CPU."""
+    """For steps of microseconds: a second thread costs more than it brings on a busy CPU."""
     import threadpoolctl
 
     before = torch.get_num_threads()

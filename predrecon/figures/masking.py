@@ -82,7 +82,7 @@ def coverage(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(x=part["position"], y=part["share"], name=branch, mode="lines", line=style)
     fig.update_xaxes(title="position (token)")
     fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1])
-    return finish(fig, "Coverage by position: ends are targets less often than the middle")
+    return finish(fig, "Coverage by position: contiguous blocks seldom reach the ends")
 
 
 def token_fates(table: pd.DataFrame) -> go.Figure:
