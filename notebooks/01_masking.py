@@ -89,9 +89,9 @@ print("targets", small.targets.tolist())
 # %% [markdown]
 # ## Coverage and block sizes
 #
-# Over 400 batches: how often is a position context, target, or masked token? A contiguous block with
-# a uniform start seldom reaches the ends, so the JEPA branch hardly ever sees the first token, which
-# here is [CLS]. [CLS] and [SEP] (the first and last position) are never masked.
+# Over 400 batches: how often is a position context, target, or masked token? A contiguous block
+# with a uniform start seldom reaches the ends, so the JEPA branch hardly ever sees the first
+# token, which here is [CLS]. [CLS] and [SEP] (the first and last position) are never masked.
 
 # %%
 shares, sizes = coverage_shares(recipe, text, seed, batches=400)
