@@ -40,7 +40,7 @@ notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.p
 	@$(BIN)/python -m predrecon pair --out $(OUT)
 
 lint: $(READY) ## ruff over module, tests and notebooks
-	@$(BIN)/ruff check predrecon tests notebooks && $(BIN)/ruff format --check predrecon tests notebooks/*.py
+	@$(BIN)/ruff check predrecon tests notebooks conftest.py && $(BIN)/ruff format --check predrecon tests conftest.py notebooks/*.py
 
 clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
 	@rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -31,7 +31,7 @@ seed = 0
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
 overrides = {}  # any other field of a recipe, e.g. {"mlm_probability": 0.3}
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import pandas as pd
 import torch
 from IPython.display import HTML
@@ -46,7 +46,7 @@ recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 blocks = text.blocks("train", recipe.length)
 batch = draw_batch(recipe, text, blocks, seed, step=0)
-gallery = figures.Gallery(runs.tag(recipe))
+gallery = figures.Gallery(runs.tag(recipe, seed))
 
 # %% [markdown]
 # ## A sentence in two disguises
@@ -56,7 +56,7 @@ gallery = figures.Gallery(runs.tag(recipe))
 # BERT's rule. The JEPA context is cut from the *corrupted* text (Eq. 1), the targets from the
 # clean one.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 original = text.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
 corrupted = text.tokenizer.convert_ids_to_tokens(batch["masked_ids"][0].tolist())
 jepa_roles, mlm_roles = roles(batch, sample=0)
@@ -73,7 +73,7 @@ HTML(
 # Targets are cut out of the context, at least `min_context` positions stay, and rows that have
 # more are trimmed to the batch's common size.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 diagram = figures.block_diagram(batch["context"][:12], batch["targets"][:12], recipe.length)
 sample = pd.DataFrame({"context": [str(row.tolist()) for row in batch["context"][:12]]})
 gallery.show("01_blocks", diagram, sample)
@@ -93,7 +93,7 @@ print("targets", small.targets.tolist())
 # with a uniform start seldom reaches the ends, so the JEPA branch hardly ever sees the first
 # token, which here is [CLS]. [CLS] and [SEP] (the first and last position) are never masked.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 shares, sizes = coverage_shares(recipe, text, seed, batches=400)
 gallery.show("01_coverage", figures.coverage(shares), shares)
 sizes.describe().loc[["mean", "min", "max"]].round(1)
@@ -104,7 +104,7 @@ sizes.describe().loc[["mean", "min", "max"]].round(1)
 # Of the chosen tokens 80 % become [MASK], 10 % a random token, 10 % stay. A random replacement
 # may draw the original by chance, which counts as "kept" below (1 in the size of the vocabulary).
 
-# %%
+# %% tags=["nbval-ignore-output"]
 fates = token_fates(recipe, text, seed, batches=40)
 gallery.show("01_token_fates", figures.token_fates(fates), fates)
 fates.round(4)
@@ -156,5 +156,5 @@ pd.Series(
 # - At short lengths `min_context` binds: block placements that would leave less are drawn again,
 #   so the largest targets lie further from the context's middle than at length 512.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(gallery.export())

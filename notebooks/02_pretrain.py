@@ -33,7 +33,7 @@ max_steps = None  # optimiser steps; None: the preset's
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
 overrides = {}  # any other field of a recipe, e.g. {"lr": 1e-4, "token_scale": "sqrt_dim"}
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import dataclasses
 
 import pandas as pd
@@ -45,7 +45,7 @@ from predrecon.widgets import LiveCurves
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 steps = recipe.steps(len(text.blocks("train", recipe.length)))
-gallery = figures.Gallery(runs.tag(recipe))
+gallery = figures.Gallery(runs.tag(recipe, seed))
 trained = {}
 chosen = recipes.arms(arms)
 pd.Series(dataclasses.asdict(recipe) | {"steps": steps}).to_frame("recipe")
@@ -53,13 +53,13 @@ pd.Series(dataclasses.asdict(recipe) | {"steps": steps}).to_frame("recipe")
 # %% [markdown]
 # The text: documents, characters and tokens of each split.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 pd.DataFrame({split: text.facts[split] for split in ("train", "validation")})
 
 # %% [markdown]
 # ## The hybrid arm
 
-# %%
+# %% tags=["nbval-ignore-output"]
 if "hybrid" in chosen:
     hybrid = dataclasses.replace(recipe, arm="hybrid")
     watch = LiveCurves("hybrid", {})
@@ -68,7 +68,7 @@ if "hybrid" in chosen:
 # %% [markdown]
 # ## Its MLM-only twin
 
-# %%
+# %% tags=["nbval-ignore-output"]
 if "mlm" in chosen:
     mlm = dataclasses.replace(recipe, arm="mlm")
     watch = LiveCurves("mlm", {arm: run.history for arm, run in trained.items()})
@@ -81,7 +81,7 @@ if "mlm" in chosen:
 # word frequencies alone; a run that has not left it has learned frequencies, and its geometry
 # says little about its objective.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 histories = {arm: run.history for arm, run in trained.items()}
 unigram = next(iter(trained.values())).metrics["validation_unigram"]
 tidy = pd.concat([h.assign(arm=arm) for arm, h in histories.items()])
@@ -90,7 +90,7 @@ gallery.show("02_training", figures.training_curves(histories, unigram=unigram),
 # %% [markdown]
 # Held-out losses in nats, on masks that are the same for both arms (one seed):
 
-# %%
+# %% tags=["nbval-ignore-output"]
 pd.DataFrame({arm: run.metrics for arm, run in trained.items()})
 
 # %% [markdown]
@@ -98,7 +98,7 @@ pd.DataFrame({arm: run.metrics for arm, run in trained.items()})
 #
 # Masked positions of held-out text: the word that was there, and the three likeliest guesses.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 pd.concat(
     {arm: reports.fill_masks(run.model(), text, run.recipe, n=6) for arm, run in trained.items()},
     axis=1,
@@ -110,7 +110,7 @@ pd.concat(
 # `AutoModel.from_pretrained(folder)` opens the encoder (after `import predrecon`). While a run
 # goes on, its folder also holds checkpoints, from which the next call goes on.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for arm, run in trained.items():
     print(f"{arm}: {runs.shown(run.folder)}: {', '.join(sorted(runs.contents(run.folder)))}")
 
@@ -124,5 +124,5 @@ for arm, run in trained.items():
 # - One seed. The demo preset is a rehearsal: 128 wide, 4 layers, some million tokens.
 # - The learning rate's peak is the preset's; the paper's 5e-5 belongs to its scale.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(gallery.export())

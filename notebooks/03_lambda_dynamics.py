@@ -36,7 +36,7 @@ max_steps = None  # optimiser steps; None: the preset's
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
 overrides = {}  # any other field of a recipe
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import pandas as pd
 
 from predrecon import figures, recipes, reports, runs
@@ -46,16 +46,16 @@ from predrecon.training import predicted_lambda
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 run = runs.ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
-gallery = figures.Gallery(runs.tag(recipe))
+gallery = figures.Gallery(runs.tag(recipe, seed))
 
 # %% [markdown]
 # ## Prediction and outcome
 
-# %%
+# %% tags=["nbval-ignore-output"]
 table = reports.balance_table(run)
 gallery.show("03_lambda", figures.lambda_dynamics(table), table)
 
-# %%
+# %% tags=["nbval-ignore-output"]
 last = table.iloc[-1]
 print(f"steps {int(last.step):,}, sum of learning rates {last.sum_lr:.3f}")
 print(f"lambda trained {last.lam:.3f}, predicted {last.predicted:.3f}")
@@ -90,5 +90,5 @@ long.round(3)
 #   plain SGD λ would depend on the losses themselves.
 # - It says where λ goes, not that this is bad: runs with λ fixed are needed for that.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(gallery.export())

@@ -34,7 +34,7 @@ max_samples = 2000  # of a validation split
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
 overrides = {}  # any other field of a recipe
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from predrecon import analysis, figures, maps, recipes, reports, runs, widgets
 from predrecon.corpus import load_corpus
 from predrecon.pooling import POOLINGS
@@ -45,12 +45,18 @@ text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 trained = runs.ensure_arms(recipe, recipes.arms(arms), text, seed=seed)
 compared = analysis.models(trained, text.tokenizer)
-gallery = figures.Gallery(runs.tag(recipe))
+gallery = figures.Gallery(runs.tag(recipe, seed))
+
+# %% [markdown]
+# ## The tasks
+
+# %% tags=["nbval-ignore-output"]
+reports.task_table(labelled, compared[0])
 
 # %% [markdown]
 # ## The whole table
 
-# %%
+# %% tags=["nbval-ignore-output"]
 table, embeddings = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
 print(reports.budget(trained))
 analysis.geometry_table(table).style.format(precision=3)
@@ -62,14 +68,14 @@ analysis.geometry_table(table).style.format(precision=3)
 # weights. Attention pooling is a random query on random keys, seeded here and the same for both
 # arms.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 summary = reports.beside_published(table)
 summary.style.format(precision=3, na_rep="–")
 
 # %% [markdown]
 # ## Six metrics, mean pooling
 
-# %%
+# %% tags=["nbval-ignore-output"]
 gallery.show("05_metrics", figures.metric_bars(table, "mean"), table)
 
 # %% [markdown]
@@ -77,7 +83,7 @@ gallery.show("05_metrics", figures.metric_bars(table, "mean"), table)
 #
 # Left: share of variance of each principal component. Right: cumulated; the dotted line is 90 %.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 spectra = analysis.spectra(embeddings)
 first = labelled[0]
 spectrum = figures.eigenspectra(spectra, first.name, "mean", first.title)
@@ -89,7 +95,7 @@ gallery.show("05_eigenspectrum", spectrum, spectra[spectra["task"] == first.name
 # Spread-out embeddings also spread within a class: both axes move together, so a gain on one is
 # paid for on the other.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 points = table[table["metric"].isin(["alignment", "uniformity"])]
 gallery.show("05_alignment_uniformity", figures.alignment_uniformity(table), points)
 
@@ -99,7 +105,7 @@ gallery.show("05_alignment_uniformity", figures.alignment_uniformity(table), poi
 # The same embeddings in two dimensions, coloured by label; hover for the sentence. PCA keeps
 # large distances, UMAP neighbourhoods; distances between UMAP's islands mean little.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 split = first.validation.head(1000)
 chosen = {name: embeddings[first.name, "mean", name][:1000] for name in trained}
 named = (
@@ -115,7 +121,7 @@ gallery.show("05_map", figures.embedding_map(mapped, f"{first.title}, mean pooli
 #
 # Pooling and data set at choice (in JupyterLab, with a running kernel).
 
-# %%
+# %% tags=["nbval-ignore-output"]
 widgets.geometry_explorer(table, spectra, POOLINGS)
 
 # %% [markdown]
@@ -131,5 +137,5 @@ widgets.geometry_explorer(table, spectra, POOLINGS)
 # - A run on the unigram plateau (notebook 02) embeds all texts alike; its geometry is that of
 #   positions, not of an objective.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 print(gallery.export())

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from predrecon import metrics, probes, published
 from predrecon.checkpoints import Run
-from predrecon.pooling import POOLINGS, embed
+from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
 from predrecon.tasks import Task
 
@@ -37,11 +38,11 @@ class Model:
 
 def models(runs: dict[str, Run], tokenizer, *, untrained: bool = False) -> list[Model]:
     """The runs' encoders; with `untrained`, also the first run's before its first step."""
-    found = [Model(arm, run.encoder(), tokenizer) for arm, run in runs.items()]
+    encoders = {arm: run.encoder() for arm, run in runs.items()}
     if untrained:
-        first = next(iter(runs.values()))
-        found.append(Model("untrained", first.untrained_encoder(), tokenizer))
-    return found
+        encoders["untrained"] = next(iter(runs.values())).untrained_encoder()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return [Model(name, encoder.to(device), tokenizer) for name, encoder in encoders.items()]
 
 
 def linear_probing(
@@ -96,14 +97,15 @@ def geometry(
         seed: shuffles the folds of the probes.
 
     Returns:
-        table: columns `task, title, pooling, model, metric, value, n, dim`.
+        table: columns `task, title, pooling, model, metric, value, n, dim, note`.
         embeddings: `{(task, pooling, model): [N, D]}`.
     """
     rows, embeddings = [], {}
     for task, model in _with_progress("geometry", tasks, compared):
         split = task.validation.head(max_samples)
         groups = task.groups(split.labels)
-        tokens = probes.frequent_tokens(model.tokenizer, split.first, split.second)
+        cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+        tokens = probes.frequent_tokens(token_ids(model.tokenizer, split.first, split.second, cut))
         pooled = embed(model.encoder, model.tokenizer, split.first, split.second, poolings=poolings)
         memo: dict[bytes, dict] = {}  # weighted pooling, untrained, is mean pooling again
         for pooling, z in pooled.items():
@@ -112,7 +114,7 @@ def geometry(
                 memo[key] = _measure(z, split.labels, groups, tokens, task.kind, seed)
             embeddings[task.name, pooling, model.name] = z
             facts = {"task": task.name, "title": task.title, "pooling": pooling}
-            facts |= {"model": model.name, "n": len(z), "dim": z.shape[1]}
+            facts |= {"model": model.name, "n": len(z), "dim": z.shape[1], "note": task.note}
             rows += [{**facts, "metric": m, "value": v} for m, v in memo[key].items()]
     return pd.DataFrame(rows), embeddings
 

@@ -88,7 +88,7 @@ def load_newest(out_dir: Path, model, optimizer) -> tuple[int, list[dict]]:
     if found:
         device = next(model.parameters()).device
         load_model(model, found[-1] / "model.safetensors", device=str(device))
-        state = torch.load(found[-1] / "optimizer.pt", map_location=device, weights_only=True)
+        state = torch.load(found[-1] / "optimizer.pt", map_location="cpu", weights_only=True)
         optimizer.load_state_dict(state)
         step = int(found[-1].name.removeprefix("step-"))
     return step, _cut_history(out_dir / "history.csv", step)

@@ -5,38 +5,22 @@ document. A block of `length` tokens is [CLS], the next `length - 2` ids of the 
 padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
 """
 
-import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from predrecon import docstrings, embedded, paths, sources
+from predrecon import embedded, paths, sources
+from predrecon.documents import EMBEDDED, Source, digest, find
 from predrecon.files import build_folder
 from predrecon.progress import Progress
 from predrecon.seeding import numpy_generator
 
-EMBEDDED = "docstrings"
-HUB_CORPORA = {
-    "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1"),
-    "wikipedia": ("wikimedia/wikipedia", "20231101.en"),
-}
 BERT = "google-bert/bert-base-uncased"
 _FORMAT = "1"  # raise when the layout of the cache changes
-_HELD_OUT = 50  # one document in so many, where a source brings no validation split
-
-
-@dataclass(frozen=True)
-class _Source:
-    """`read(split)` yields documents; `digest` identifies them; `count`: how many, if known."""
-
-    read: Callable[[str], Iterator[str]]
-    digest: str
-    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,13 +120,13 @@ def load_corpus(
         SourceError: nothing of that name here or on the hub, or unreadable text. Nothing is cached.
     """
     name = str(name_or_path)
-    source = _find(name, Path(data_dir) if data_dir else paths.data_dir())
+    source = find(name, paths.data_dir(data_dir))
     if tokenizer == "auto":
         tokenizer = EMBEDDED if name == EMBEDDED else BERT
     tokenizer = load_tokenizer(tokenizer, data_dir=data_dir)
     if len(tokenizer) > 2**16:
         raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
-    key = _digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
+    key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
     folder = paths.cache_dir() / "corpora" / f"{_stem(name)}-{key}"
     if not (folder / "facts.json").is_file():
         build_folder(folder, lambda part: _tokenise(part, name, source, tokenizer))
@@ -165,7 +149,7 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path |
     from transformers import AutoTokenizer
 
     name = str(name_or_dir)
-    root = Path(data_dir) if data_dir else paths.data_dir()
+    root = paths.data_dir(data_dir)
     if name == EMBEDDED:
         tokenizer = AutoTokenizer.from_pretrained(embedded.tokenizer_folder())
     elif Path(name).is_dir():
@@ -185,78 +169,7 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path |
     return tokenizer
 
 
-def _find(name: str, root: Path | None) -> _Source:
-    if name == EMBEDDED:
-        found = embedded.documents()
-        return _Source(
-            lambda split: (d.text for d in found if d.split == split),
-            docstrings.fingerprint(),
-            len(found),
-        )
-    if name in HUB_CORPORA:
-        if root and (root / name).is_dir():
-            return _local(root / name)
-        return _on_hub(name, [f"{root / name}" if root else "PREDRECON_DATA (not set)"])
-    path = Path(name).expanduser()
-    if not path.exists():
-        raise sources.SourceError(
-            f"Corpus {name!r}: neither a known name nor a path on this machine. "
-            f"Known names: {', '.join((EMBEDDED, *HUB_CORPORA))}."
-        )
-    return _local(path)
-
-
-def _local(path: Path) -> _Source:
-    files = [path]
-    if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix in sources.SUFFIXES)
-    if not files:
-        raise sources.SourceError(f"{path}: no {', '.join(sources.SUFFIXES)} file in this folder.")
-    held_out = [f for f in files if f.stem.split("-")[0] in ("validation", "valid", "dev", "test")]
-    train = [f for f in files if f not in held_out]
-    if not train:
-        raise sources.SourceError(f"{path}: only held-out files, none to train on.")
-
-    def read(split: str) -> Iterator[str]:
-        for file in held_out if held_out and split == "validation" else train:
-            for number, row in enumerate(sources.read_rows(file, ("text",))):
-                if held_out or (number % _HELD_OUT == 0) == (split == "validation"):
-                    yield row["text"]
-
-    digest = _digest(*(part for f in files for part in (f.name, _file_digest(f))))
-    return _Source(read, digest, sum(map(sources.count_rows, files)))
-
-
-def _on_hub(name: str, tried: list[str]) -> _Source:
-    repository, config = HUB_CORPORA[name]
-    train = sources.hub_dataset(repository, config, "train", tried, repr(EMBEDDED))
-
-    def read(split: str) -> Iterator[str]:
-        if name == "wikitext-103":  # its rows are lines, and it has a validation split
-            rows = train
-            if split == "validation":
-                rows = sources.hub_dataset(repository, config, split, tried, repr(EMBEDDED))
-            return _articles(row["text"] for row in rows)
-        rows = enumerate(train)
-        return (r["text"] for n, r in rows if (n % _HELD_OUT == 0) == (split == "validation"))
-
-    return _Source(read, _digest(repository, config, train._fingerprint), len(train))
-
-
-def _articles(lines: Iterator[str]) -> Iterator[str]:
-    """WikiText's lines as articles: " = Title = " opens one, " = = Section = = " does not."""
-    article: list[str] = []
-    for line in map(str.strip, lines):
-        if line.startswith("= ") and not line.startswith("= =") and article:
-            yield "\n".join(article)
-            article = []
-        if line:
-            article.append(line)
-    if article:
-        yield "\n".join(article)
-
-
-def _tokenise(folder: Path, name: str, source: _Source, tokenizer):
+def _tokenise(folder: Path, name: str, source: Source, tokenizer):
     facts = {"name": name, "vocabulary": len(tokenizer)}
     read = 0
     with Progress(f"tokenising {name}", source.count, "documents") as progress:
@@ -277,15 +190,6 @@ def _tokenise(folder: Path, name: str, source: _Source, tokenizer):
                 raise sources.SourceError(f"{name}: no document for the {split} split.")
             facts[split] = {"documents": documents, "characters": characters, "tokens": tokens}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _stem(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from predrecon import export, paths, reports
+from predrecon import export, paths, recipes, reports, runs
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -25,6 +25,12 @@ def run(out_dir: Path, parameters: dict):
     """
     import papermill
 
+    for variable in paths.VARIABLES:  # the notebooks run in another folder
+        if os.environ.get(variable):
+            os.environ[variable] = str(Path(os.environ[variable]).expanduser().resolve())
+    for name in ("corpus", "data_dir"):
+        if name in parameters and Path(parameters[name]).expanduser().exists():
+            parameters = parameters | {name: str(Path(parameters[name]).expanduser().resolve())}
     out_dir.mkdir(parents=True, exist_ok=True)
     sources = sorted(NOTEBOOKS.glob("0*.ipynb"))
     if not sources:
@@ -44,7 +50,7 @@ def run(out_dir: Path, parameters: dict):
         print(f"{head}: done in {spent:.0f} s", flush=True)
     print(f"\nAll notebooks ready after {time.monotonic() - begun:.0f} s.\n")
     print(_places(out_dir, sources))
-    print(_table(out_dir / sources[-1].name))
+    print(_table(out_dir))
 
 
 def _fresh(target: Path, newest: float, parameters: dict) -> bool:
@@ -130,20 +136,15 @@ def _here(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _table(last_notebook: Path) -> str:
+def _table(out_dir: Path) -> str:
     """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
-    data = paths.figures_dir() / "data" / tag_of(last_notebook)
-    probes, geometry = (pd.read_csv(data / f"{n}.csv") for n in ("04_probes", "05_metrics"))
-    return reports.summary(probes, geometry)
-
-
-def tag_of(notebook: Path) -> str:
-    """`preset-corpus` of an executed notebook, from its parameters."""
-    from predrecon import recipes, runs
-
-    given = _metadata(notebook).get("parameters", {})
-    recipe = recipes.get(given.get("preset", "auto"), corpus=given.get("corpus"))
-    return runs.tag(recipe)
+    given = _metadata(out_dir / "05_geometry.ipynb").get("parameters", {})
+    recipe = recipes.get(**{k: given[k] for k in ("preset", "corpus", "max_steps") if k in given})
+    data = paths.figures_dir() / "data" / runs.tag(recipe, seed=0)
+    files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
+    if missing := [f for f in files if not f.is_file()]:
+        return f"No table: {_here(missing[0])} is gone. `rm -r {_here(out_dir)}` makes all anew."
+    return reports.summary(*map(pd.read_csv, files))
 
 
 def adopt(out_dir: Path):

@@ -140,9 +140,13 @@ def _relation(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Spl
     Measures topical closeness at two distances, a matter of discourse. Says nothing about
     entailment.
     """
-    following = {id(a): b for a, b in itertools.pairwise(pool)
-                 if (a.document, a.paragraph) == (b.document, b.paragraph)}  # fmt: skip
-    by_document = _group(pool, "document")
+    following = {
+        id(a): b
+        for a, b in itertools.pairwise(pool)
+        if (a.document, a.paragraph) == (b.document, b.paragraph)
+    }
+    later = list(following.values())  # seconds never open a paragraph: that would tell the label
+    by_document = _group(later, "document")
     first, second, labels = [], [], []
     for i in rng.permutation(len(pool)):
         own = pool[i]
@@ -152,9 +156,9 @@ def _relation(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Spl
         if label == 0:
             others = [following[id(own)]]
         elif label == 1:
-            others = [s for s in by_document[own.document] if s.paragraph != own.paragraph]
+            others = [s for s in by_document.get(own.document, []) if s.paragraph != own.paragraph]
         else:
-            others = [s for s in (pool[j] for j in rng.integers(len(pool), size=20))
+            others = [s for s in (later[j] for j in rng.integers(len(later), size=20))
                       if s.library != own.library]  # fmt: skip
         if not others:
             continue

@@ -89,12 +89,14 @@ def block_masks(
     start_c = torch.cat([start_c, last_c[:, None]], dim=1)
     start_t = torch.cat([start_t, last_t[:, None]], dim=1)  # (B, M+1, K)
 
-    visible = _visible(start_c, start_t, size_c, size_t, length)  # (B, M+1, L)
-    enough = visible.sum(-1) >= min_context
-    chosen = enough.int().argmax(dim=1)  # first True
-    rows = torch.arange(batch_size)
-    visible, start_t = visible[rows, chosen], start_t[rows, chosen]  # (B, L), (B, K)
-
+    chosen = torch.zeros(batch_size, dtype=torch.long)
+    visible = _visible(start_c[:, 0], start_t[:, 0], size_c, size_t, length)  # (B, L)
+    short = (visible.sum(-1) < min_context).nonzero().squeeze(1)  # rows that need another placement
+    if len(short):
+        others = _visible(start_c[short], start_t[short], size_c, size_t, length)  # (b, M+1, L)
+        chosen[short] = (others.sum(-1) >= min_context).int().argmax(dim=1)  # first that fits
+        visible[short] = others[torch.arange(len(short)), chosen[short]]
+    start_t = start_t[torch.arange(batch_size), chosen]  # (B, K)
     targets = start_t[..., None] + torch.arange(size_t)  # (B, K, T)
     return BlockMasks(_rectangular(visible, generator), targets)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from predrecon.probes import semantic_probe, token_probe
+
 
 def singular_values(z, *, center: bool = True) -> np.ndarray:
     """Singular values `[min(N, D)]` of the (centred) embedding matrix, largest first.
@@ -33,17 +35,19 @@ def spectral_entropy(z, *, center: bool = True, power: int = 1, normalize: str =
         center: subtract the column means first.
         power: 1 as in Eq. 11. The paper's *tables* were computed with 2 (shares of explained
             variance): with power 1, spectral entropy must equal ln(erank) / ln(D), and does not.
-        normalize: `"dim"` divides by log D (Eq. 11), `"rank"` by log min(N, D), the largest value
-            that N samples can reach, `"none"` leaves nats.
+        normalize: `"dim"` divides by log D (Eq. 11), `"rank"` by the log of the largest rank that
+            N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
 
     Raises:
         ValueError: as `singular_values`; all embeddings equal; an unknown `normalize`.
     """
-    z = _matrix(z)
-    scales = {"dim": math.log(z.shape[1]), "rank": math.log(min(z.shape)), "none": 1.0}
-    if normalize not in scales:
-        raise ValueError(f"normalize={normalize!r}: expected one of {', '.join(scales)}.")
-    return _entropy(singular_values(z, center=center), power) / scales[normalize]
+    n, dim = _matrix(z).shape
+    largest = {"dim": dim, "rank": min(n - center, dim), "none": math.e}
+    if normalize not in largest:
+        raise ValueError(f"normalize={normalize!r}: expected one of {', '.join(largest)}.")
+    if largest[normalize] < 2:
+        raise ValueError(f"Embeddings of shape {(n, dim)}: one direction at most, no entropy.")
+    return _entropy(z, center, power) / math.log(largest[normalize])
 
 
 def effective_rank(z, *, center: bool = True, power: int = 1) -> float:
@@ -54,13 +58,12 @@ def effective_rank(z, *, center: bool = True, power: int = 1) -> float:
         center: subtract the column means first; the literature's definition does not.
         power: 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
     """
-    return math.exp(_entropy(singular_values(z, center=center), power))
+    return math.exp(_entropy(z, center, power))
 
 
 def stable_rank(z, *, center: bool = True) -> float:
     """sum(sigma^2) / sigma_1^2 (Eq. 13; Vershynin 2018), from 1 to min(N, D)."""
-    sigma = singular_values(z, center=center)
-    _positive(sigma[0])
+    sigma = _spectrum(z, center)
     return float((sigma**2).sum() / sigma[0] ** 2)
 
 
@@ -119,15 +122,13 @@ def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0)
             accuracy is subtracted from Spearman's rho, as the paper does for STS-B.
         seed: shuffles the folds.
     """
-    from predrecon.probes import semantic_probe, token_probe
-
     z = _matrix(z)
     semantic = semantic_probe(z, labels, kind=kind, seed=seed).score
     return semantic - token_probe(z, tokens, seed=seed).score
 
 
-def _entropy(sigma: np.ndarray, power: float) -> float:
-    _positive(sigma[0])
+def _entropy(z, center: bool, power: float) -> float:
+    sigma = _spectrum(z, center)
     p = (sigma / sigma[0]) ** power
     p = p / p.sum()
     p = p[p > 0]
@@ -162,6 +163,10 @@ def _matrix(z) -> np.ndarray:
     return z
 
 
-def _positive(largest: float):
-    if largest == 0:
-        raise ValueError("All embeddings are equal: the spectrum is zero and has no entropy.")
+def _spectrum(z, center: bool) -> np.ndarray:
+    """Singular values, refused where they are rounding noise around equal embeddings."""
+    z = _matrix(z)
+    sigma = singular_values(z, center=center)
+    if sigma[0] <= 8 * np.finfo(np.float64).eps * np.linalg.norm(z):
+        raise ValueError("All embeddings are equal: their spectrum is zero, or rounding noise.")
+    return sigma

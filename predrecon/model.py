@@ -80,18 +80,18 @@ class _Initialised(PreTrainedModel):
         std = self.config.initializer_range
         if isinstance(module, nn.Linear):
             std = std * getattr(module, "residual_scale", 1.0)
-            init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            init.trunc_normal_(module.weight, std=std)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
+            init.trunc_normal_(module.weight, std=std)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, SineCosinePositions):
             module.fill()
         elif isinstance(module, Predictor):
-            init.trunc_normal_(module.mask_token, std=std, a=-2 * std, b=2 * std)
+            init.trunc_normal_(module.mask_token, std=std)
         elif isinstance(module, Balance):
             init.constant_(module.w, module.initial)
 

@@ -11,17 +11,24 @@
 import os
 from pathlib import Path
 
+VARIABLES = ("PREDRECON_DATA", "PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_FIGURES")
 
-def data_dir() -> Path | None:
-    """The local data folder, or None. Raises NotADirectoryError if the variable points nowhere."""
-    value = os.environ.get("PREDRECON_DATA")
+
+def data_dir(given: str | Path | None = None) -> Path | None:
+    """The local data folder, `given` or `PREDRECON_DATA`; None if neither says.
+
+    Raises:
+        NotADirectoryError: it is not a folder.
+    """
+    value = given or os.environ.get("PREDRECON_DATA")
     if not value:
         return None
     path = Path(value).expanduser().resolve()
     if not path.is_dir():
+        name = "data_dir" if given else "PREDRECON_DATA"
         raise NotADirectoryError(
-            f"PREDRECON_DATA={value!r} is not a folder (looked at {path}). "
-            "Correct it, or unset it to use the embedded corpus and the hub."
+            f"{name}={str(value)!r} is not a folder (looked at {path}). "
+            "Correct it, or leave it out to use the embedded corpus and the hub."
         )
     return path
 

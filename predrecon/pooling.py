@@ -7,6 +7,7 @@ import torch
 
 from predrecon.seeding import torch_generator
 
+MAX_LENGTH = 128  # tokens of a text that analysis reads (paper's code); fewer if built for fewer
 POOLINGS = ("mean", "max", "weighted", "attention")
 
 
@@ -73,7 +74,7 @@ def embed(
     second: list[str] | None = None,
     *,
     poolings: tuple[str, ...] = POOLINGS,
-    max_length: int = 128,
+    max_length: int = MAX_LENGTH,
     batch_tokens: int = 8192,
 ) -> dict[str, np.ndarray]:
     """Sentence vectors of N texts under all `poolings` from one pass of the encoder.

@@ -137,15 +137,16 @@ def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
     return _cross_validate(np.asarray(z)[kept], tokens[kept], "accuracy", folds=3, seed=seed)
 
 
-def frequent_tokens(tokenizer, first: list[str], second: list[str] | None = None) -> np.ndarray:
-    """`[N]` id of the most frequent non-special token of each text (of the pair, together).
+def frequent_tokens(ids: list[list[int]]) -> np.ndarray:
+    """`[N]` most frequent non-special token of each text (of a pair, of both together).
 
-    Ties go to the token that comes first.
+    Args:
+        ids: `pooling.token_ids`, cut as the encoder sees them; their first and last id and every
+            id equal to the last ([SEP]) are special. Ties go to the token that comes first; a text
+            without a token gets -1.
     """
-    texts = first if second is None else [f"{a} {b}" for a, b in zip(first, second, strict=True)]
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    unknown = tokenizer.unk_token_id
-    return np.array([Counter(ids).most_common(1)[0][0] if ids else unknown for ids in encoded])
+    bodies = ([i for i in text[1:-1] if i != text[-1]] for text in ids)
+    return np.array([Counter(body).most_common(1)[0][0] if body else -1 for body in bodies])
 
 
 def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:

@@ -7,9 +7,9 @@ import torch
 from predrecon import analysis, published
 from predrecon.checkpoints import Run
 from predrecon.corpus import Corpus
-from predrecon.masking import IGNORE
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient
+from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.recipes import Recipe
 from predrecon.tasks import EMBEDDED, GLUE, Task
 from predrecon.training import mask_batch, predicted_lambda
@@ -55,13 +55,17 @@ def fill_masks(
     Returns:
         columns `text` (five tokens either side), `was`, `guesses` (with probabilities).
     """
-    ids = corpus.blocks("validation", recipe.length).batch(range(n))
+    blocks = corpus.blocks("validation", recipe.length)
+    n = min(n, len(blocks))
+    ids = blocks.batch(np.linspace(0, len(blocks) - 1, n).astype(int))
     batch = mask_batch(recipe, corpus, ids, 0, 0)
     tokenizer, rows = corpus.tokenizer, []
     hidden = model.encoder.encode(batch["masked_ids"])  # (n, L, D)
     for i in range(n):
         masked = batch["masked_ids"][i] == tokenizer.mask_token_id
-        place = int((masked & (batch["labels"][i] != IGNORE)).int().argmax())
+        if not masked.any():
+            continue
+        place = int(masked.int().argmax())
         likely = model.regressor(hidden[i, place]).softmax(-1).topk(top)
         words = tokenizer.convert_ids_to_tokens(likely.indices.tolist())
         guesses = ", ".join(f"{w} {p:.0%}" for w, p in zip(words, likely.values, strict=True))
@@ -71,14 +75,25 @@ def fill_masks(
     return pd.DataFrame(rows)
 
 
-def task_table(tasks: list[Task]) -> pd.DataFrame:
-    """One line a task: sizes, classes, metric, and what a reader must know."""
+def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
+    """One line a task: sizes, classes, metric, and what a reader must know.
+
+    `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
+    reads, and lose their end.
+    """
+    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+
+    def cut(split) -> float:
+        ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
+        return sum(len(text) > longest for text in ids) / len(ids)
+
     rows = {
         task.title: {
             "train": len(task.train),
             "validation": len(task.validation),
             "classes": ", ".join(task.classes) or "graded 0-5",
             "metric": task.metric,
+            f"cut at {longest} tokens": f"{cut(task.validation):.1%}",
             "note": task.note,
         }
         for task in tasks

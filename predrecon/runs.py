@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from predrecon import paths
+from predrecon import paths, recipes
 from predrecon.checkpoints import Run
 from predrecon.corpus import Corpus
 from predrecon.recipes import Recipe
@@ -19,12 +19,18 @@ def folder(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
     """The run's folder: readable first, unique by a digest of recipe and corpus."""
     facts = json.dumps([dataclasses.asdict(recipe), corpus.fingerprint], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
-    return paths.runs_dir() / f"{tag(recipe)}-{recipe.arm}-seed{seed}-{digest}"
+    name = f"{recipe.preset}-{Path(recipe.corpus).stem}"
+    return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest}"
 
 
-def tag(recipe: Recipe) -> str:
-    """`preset-corpus`: names the folders of a comparison's runs and figures."""
-    return f"{recipe.preset}-{Path(recipe.corpus).stem}"
+def tag(recipe: Recipe, seed: int) -> str:
+    """Names a comparison's figures: preset and corpus, then whatever differs from the preset."""
+    plain = dataclasses.asdict(recipes.get(recipe.preset))
+    apart = {k: v for k, v in dataclasses.asdict(recipe).items() if v != plain[k]}
+    parts = [f"{k}={v}" for k, v in apart.items() if k not in ("arm", "corpus")]
+    parts += [f"seed={seed}"] if seed else []
+    name = "-".join([recipe.preset, Path(recipe.corpus).stem, *parts])
+    return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
 
 
 def ensure(

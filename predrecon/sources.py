@@ -62,9 +62,18 @@ def count_rows(path: Path) -> int:
 
 
 def _read_parquet(path: Path, columns) -> Iterator[dict]:
+    import pyarrow
+
     file = _open_parquet(path)
     _check_columns(path, columns, file.schema_arrow.names)
-    for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
+    batches = file.iter_batches(batch_size=1024, columns=list(columns))
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pyarrow.ArrowInvalid, OSError) as error:  # a damaged page in a sound file
+            raise SourceError(f"{path}: damaged parquet file ({error}).") from None
+        if batch is None:
+            return
         yield from batch.to_pylist()
 
 
@@ -122,7 +131,7 @@ def hub_dataset(repository: str, config: str, split: str, tried: list[str], embe
         with _offline_unless_reachable():
             return datasets.load_dataset(repository, config, split=split)
     except (OSError, ValueError) as error:  # ConnectionError is an OSError
-        tried.append(f"the hub's {repository} ({config}): {str(error).splitlines()[0]}")
+        tried.append(f"the hub's {repository} ({config}): {_first_line(error)}")
         raise SourceError(_not_found(tried, embedded)) from None
 
 
@@ -134,8 +143,12 @@ def hub_tokenizer(name: str, tried: list[str], embedded: str):
         with _offline_unless_reachable():
             return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        tried.append(f"the hub's tokenizer {name}: {str(error).splitlines()[0]}")
+        tried.append(f"the hub's tokenizer {name}: {_first_line(error)}")
         raise SourceError(_not_found(tried, embedded)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _not_found(tried: list[str], embedded: str) -> str:

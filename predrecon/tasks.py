@@ -109,17 +109,16 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     if name not in GLUE:
         raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
     shape = _GLUE[name]
-    root = Path(data_dir).expanduser() if data_dir else paths.data_dir()
+    root = paths.data_dir(data_dir)
     train, validation = (_split(name, shape, part, root) for part in ("train", shape.validation))
-    note = ""
-    if (len(train), len(validation)) != shape.rows:
+    title, note = shape.title, ""
+    if (len(train), len(validation)) != shape.rows:  # said in every table and figure
+        title = f"{title} (stand-in)"
         note = (
-            f"not the official splits: {len(train):,} / {len(validation):,} rows instead of "
-            f"{shape.rows[0]:,} / {shape.rows[1]:,}"
+            f"stand-in, not the official splits: {len(train):,} / {len(validation):,} rows instead "
+            f"of {shape.rows[0]:,} / {shape.rows[1]:,}; labels may differ too"
         )
-    return Task(
-        name, shape.title, shape.metric, shape.classes, shape.epochs, train, validation, note
-    )
+    return Task(name, title, shape.metric, shape.classes, shape.epochs, train, validation, note)
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:

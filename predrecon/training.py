@@ -19,7 +19,7 @@ from predrecon import checkpoints
 from predrecon.checkpoints import Run
 from predrecon.corpus import Blocks, Corpus
 from predrecon.files import write_text
-from predrecon.masking import block_masks, token_masks
+from predrecon.masking import IGNORE, block_masks, token_masks
 from predrecon.model import PredictReconstruct, PredictReconstructConfig
 from predrecon.progress import Progress
 from predrecon.recipes import Recipe
@@ -61,11 +61,18 @@ def pretrain(
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed).
         FloatingPointError: the loss is NaN or infinite.
+        RuntimeError: started as one of several processes.
     """
     out_dir = Path(out_dir)
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     device = accelerator.device
+    if accelerator.num_processes > 1:
+        raise RuntimeError(
+            f"pretrain runs in one process, this is one of {accelerator.num_processes}: start it "
+            "with python instead of accelerate launch or torchrun."
+        )
     blocks = corpus.blocks("train", recipe.length)
+    corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
     total = recipe.steps(len(blocks))
     _claim(out_dir, {"seed": seed, "corpus": corpus.fingerprint, "recipe": asdict(recipe)}, resume)
     if (out_dir / "metrics.json").is_file():
@@ -113,8 +120,11 @@ def pretrain(
                     )
                 if on_log:
                     on_log(row)
-            if step % recipe.checkpoint_every == 0 or step == stop_after:
+                logged = time.perf_counter()
+            if step % recipe.checkpoint_every == 0 or step in (stop_after, total):
+                before = time.perf_counter()
                 checkpoints.save(out_dir, bare, optimizer, step, recipe.keep_last)
+                logged += time.perf_counter() - before  # tokens/s is of steps alone
 
     if step == total:
         metrics = {"steps": step, "tokens": rows[-1]["tokens"], "seconds": rows[-1]["seconds"]}
@@ -214,36 +224,41 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
 
 @torch.no_grad()
 def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
-    """Held-out losses in nats on masks that are the same for every run of this recipe.
+    """Held-out losses in nats on blocks spread over the validation text, the same for every run.
 
     `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
     that MLM training has to leave.
     """
     blocks = corpus.blocks("validation", recipe.length)
+    chosen = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
     device = next(model.parameters()).device
-    counts = torch.bincount(
-        torch.from_numpy(corpus.blocks("train", recipe.length).stream.astype("int64")),
-        minlength=len(corpus.tokenizer),
-    ).double()
-    unigram = -((counts + 1) / (counts + 1).sum()).log()  # (V,) add-one smoothed
-    sums, number, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0, 0
+    unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
+    sums, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0
     model.eval()
-    for start in range(0, min(len(blocks), recipe.validation_blocks), recipe.batch_size):
-        ids = blocks.batch(range(start, min(start + recipe.batch_size, len(blocks))))
-        batch = mask_batch(recipe, corpus, ids, 0, start)
+    for start in range(0, len(chosen), recipe.batch_size):
+        rows = chosen[start : start + recipe.batch_size]
+        batch = mask_batch(recipe, corpus, blocks.batch(rows), 0, start)
         out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-        labels = batch["labels"][batch["labels"] >= 0]
-        masked, number = masked + len(labels), number + 1
+        labels = batch["labels"][batch["labels"] != IGNORE]
+        masked += len(labels)
         sums["mlm"] += out.mlm_loss.item() * len(labels)
         sums["unigram"] += unigram[labels].sum().item()
-        sums["jepa"] += out.jepa_loss.item() if out.jepa_loss is not None else math.nan
+        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(rows)
     model.train()
     return {
         "validation_mlm": sums["mlm"] / max(1, masked),
         "validation_unigram": sums["unigram"] / max(1, masked),
-        "validation_jepa": sums["jepa"] / number if recipe.arm == "hybrid" else None,
+        "validation_jepa": sums["jepa"] / len(chosen) if recipe.arm == "hybrid" else None,
         "validation_masked_tokens": masked,
     }
+
+
+def _unigram(stream: np.ndarray, vocabulary: int) -> torch.Tensor:
+    """-log p `[V]` of the stream's tokens, add-one smoothed, counted a chunk at a time."""
+    counts = np.ones(vocabulary)
+    for start in range(0, len(stream), 10_000_000):
+        counts += np.bincount(stream[start : start + 10_000_000], minlength=vocabulary)
+    return torch.from_numpy(-np.log(counts / counts.sum()))
 
 
 def _row(out, step: int, tokens: int, lr: float, momentum: float) -> dict:

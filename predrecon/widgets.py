@@ -31,14 +31,15 @@ class LiveCurves:
         self.rows.append(row)
         if time.monotonic() - self.drawn >= self.every:
             self.drawn = time.monotonic()
-            histories = {**self.histories, self.arm: pd.DataFrame(self.rows)}
+            thin = self.rows[:: max(1, len(self.rows) // 500)]
+            histories = {**self.histories, self.arm: pd.DataFrame(thin)}
             self.handle = figures.live(figures.training_curves(histories), self.handle)
 
 
 def geometry_explorer(
     table: pd.DataFrame, spectra: pd.DataFrame, poolings: tuple[str, ...]
 ) -> ipywidgets.Widget:
-    """Switch pooling and data set; eigenspectrum, metrics and map of the choice follow.
+    """Switch pooling and data set; eigenspectrum and metrics of the choice follow.
 
     Args:
         table: `analysis.geometry`'s table; spectra: `analysis.spectra`'s.

@@ -128,10 +128,48 @@ def test_special_tokens_in_text_are_text(tokenizer_dir):
 
 
 def test_wikitext_lines_become_articles():
-    from predrecon.corpus import _articles
+    from predrecon.documents import _articles
 
     lines = ["", " = One = \n", " text \n", " = = Part = = \n", " more \n", " = Two = \n", " x \n"]
     assert list(_articles(lines)) == ["= One =\ntext\n= = Part = =\nmore", "= Two =\nx"]
+
+
+def test_local_wikitext_is_read_by_article_like_the_hubs(tmp_path, empty_cache, tokenizer_dir):
+    lines = [f" = Title {i} = " if k == 0 else "" if k == 1 else f" line {k} = of the article "
+             for i in range(60) for k in range(4)]  # fmt: skip
+    (tmp_path / "wikitext-103").mkdir()
+    write_parquet(tmp_path / "wikitext-103" / "train.parquet", lines)
+    write_parquet(tmp_path / "wikitext-103" / "validation.parquet", lines[:8])
+    corpus = load_corpus("wikitext-103", tokenizer=tokenizer_dir, data_dir=tmp_path)
+    assert corpus.facts["train"]["documents"] == 60
+    assert corpus.facts["validation"]["documents"] == 2
+
+
+def test_hub_layout_through_the_hub_code_path(monkeypatch, empty_cache, tokenizer_dir):
+    """The hub's reader with data sets of the hub's shape, made here."""
+    import datasets
+
+    asked = []
+
+    def load_dataset(repository, config, split):
+        asked.append((repository, config, split))
+        if "wikitext" in repository:
+            rows = [" = T = ", "", " some words of text "] * (40 if split == "train" else 4)
+            return datasets.Dataset.from_dict({"text": rows})
+        return datasets.Dataset.from_dict({"id": list(map(str, range(120))), "text": TEXTS})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    wikitext = load_corpus("wikitext-103", tokenizer=tokenizer_dir)
+    assert wikitext.facts["train"]["documents"] == 40
+    assert wikitext.facts["validation"]["documents"] == 4
+    wikipedia = load_corpus("wikipedia", tokenizer=tokenizer_dir)
+    assert wikipedia.facts["validation"]["documents"] == 3
+    assert ("wikimedia/wikipedia", "20231101.en", "train") in asked
+
+
+def test_a_single_file_may_be_called_test(tmp_path, empty_cache, tokenizer_dir):
+    (tmp_path / "test.txt").write_text("\n\n".join(TEXTS))
+    assert load_corpus(tmp_path / "test.txt", tokenizer=tokenizer_dir).facts["train"]["documents"]
 
 
 def bad_files(root):
@@ -141,6 +179,7 @@ def bad_files(root):
     (root / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
     (root / "broken.jsonl").write_text('{"text": "fine"}\n{"text": \n')
     (root / "column.jsonl").write_text('{"body": "x"}\n')
+    (root / "number.jsonl").write_text('{"text": 5}\n')
     (root / "blank.txt").write_text("\n\n")
     (root / "page.html").write_text("<p>")
     (root / "folder").mkdir()
@@ -159,6 +198,7 @@ def bad_files(root):
         ("latin.parquet", "column 'text' is not valid UTF-8"),
         ("null.parquet", "column 'text' has no value in row 1"),
         ("broken.jsonl", "line 2: not JSON"),
+        ("number.jsonl", "column 'text' holds 5 in row 0"),
         ("column.jsonl", "no column 'text'; it has body"),
         ("blank.txt", "the file holds no rows"),
         ("page.html", "expected a file that ends in"),

@@ -147,7 +147,8 @@ def test_normalisations_by_name(z):
     tall, wide = z, z[:8]
     assert metrics.spectral_entropy(tall, normalize="rank") == metrics.spectral_entropy(tall)
     in_nats = metrics.spectral_entropy(wide, normalize="none")
-    assert metrics.spectral_entropy(wide, normalize="rank") == pytest.approx(in_nats / math.log(8))
+    assert metrics.spectral_entropy(wide, normalize="rank") == pytest.approx(in_nats / math.log(7))
+    assert metrics.spectral_entropy(np.eye(10), normalize="rank") == pytest.approx(1)
     with pytest.raises(ValueError, match="normalize='bits'"):
         metrics.spectral_entropy(z, normalize="bits")
 
@@ -179,6 +180,10 @@ def test_bad_matrices_are_named(bad, named):
 def test_degenerate_embeddings_are_named():
     with pytest.raises(ValueError, match="All embeddings are equal"):
         metrics.effective_rank(np.ones((5, 3)))
+    with pytest.raises(ValueError, match="All embeddings are equal"):
+        metrics.effective_rank(np.full((10, 3), 0.1))  # centring leaves rounding noise
+    with pytest.raises(ValueError, match="one direction at most"):
+        metrics.spectral_entropy(np.arange(6.0)[:, None])
     with pytest.raises(ValueError, match="Embedding 1 is zero"):
         metrics.uniformity(np.array([[1.0, 0.0], [0.0, 0.0]]))
     with pytest.raises(ValueError, match="No class has two samples"):

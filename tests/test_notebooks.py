@@ -56,6 +56,16 @@ def test_parameters_are_plain_literals_and_functions_short(stem):
     assert all(f.end_lineno - f.lineno < 10 for f in functions)
 
 
+def test_outputs_that_cannot_differ_are_compared():
+    """nbval compares what depends on neither preset nor clock; the rest is tagged."""
+    compared = [
+        cell for stem in STEMS for cell in read(stem).cells
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", [])
+        and any("text/plain" in o.get("data", {}) or "text" in o for o in cell.outputs)
+    ]  # fmt: skip
+    assert len(compared) >= 4
+
+
 def test_papermill_overrides(tmp_path):
     """The GPU line with its options, at the size of a test."""
     out = tmp_path / "out.ipynb"

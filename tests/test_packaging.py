@@ -15,8 +15,8 @@ def name(requirement):
 
 def constraints():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
-    return {name(pin): version.split(";")[0].strip() for pin, version in pins}
+    pins = [line.split(";")[0].split("==") for line in lines if line and line[0] != "#"]
+    return {name(pin): version.strip() for pin, version in pins}
 
 
 def conda():
@@ -78,8 +78,8 @@ def test_house_rules():
     """No module over 300 lines; rooms import downwards only."""
     order = (
         "seeding paths progress files config objectives masking recipes docstrings sources "
-        "embedded corpus model checkpoints training runs pooling metrics probes published tasks "
-        "doc_tasks analysis masking_audit reports maps figures widgets export demo"
+        "embedded documents corpus model checkpoints training runs pooling probes metrics "
+        "published tasks doc_tasks analysis masking_audit reports maps figures widgets export demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):
         text = file.read_text()

@@ -4,6 +4,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 
 from predrecon import probes
+from predrecon.pooling import token_ids
 
 
 def blobs(n, classes=3, noise=0.3, seed=0):
@@ -70,8 +71,11 @@ def test_probes_are_repeatable_and_leave_global_randomness_alone():
 
 def test_token_probe_drops_rare_tokens_and_frequent_tokens_counts(corpus):
     tokenizer = corpus.tokenizer
-    found = probes.frequent_tokens(tokenizer, ["the graph the node", "a b"], ["the set", "b c"])
-    assert tokenizer.convert_ids_to_tokens(found.tolist()) == ["the", "b"]
+    ids = token_ids(tokenizer, ["the graph the node", "a b", ""], ["the set", "b c", ""], 48)
+    found = probes.frequent_tokens(ids).tolist()
+    assert tokenizer.convert_ids_to_tokens(found[:2]) == ["the", "b"] and found[2] == -1
+    (cut,) = probes.frequent_tokens(token_ids(tokenizer, ["a b the the the"], None, 4))
+    assert tokenizer.convert_ids_to_tokens(int(cut)) == "a", "only what the encoder sees counts"
     z, tokens = blobs(90)
     tokens[:4] = 99  # four texts: below the minimum of five
     result = probes.token_probe(z, tokens)

@@ -66,6 +66,18 @@ def test_embedded_tasks_are_not_solvable_by_length_alone(task):
     assert accuracy < majority(y, y_val, "accuracy") + 0.10
 
 
+@pytest.mark.parametrize("side", ["first", "second"])
+def test_relation_task_needs_both_sentences(corpus, side):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    task = tasks.load_task("docs-relation")
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2)
+    x = words.fit_transform(getattr(task.train, side))
+    model = LogisticRegression(max_iter=500).fit(x, task.train.labels)
+    guesses = model.predict(words.transform(getattr(task.validation, side)))
+    assert score(task.validation.labels, guesses, "accuracy") < 0.40
+
+
 def test_library_names_are_not_in_the_library_task(corpus):
     texts = " ".join(tasks.load_task("docs-library").validation.first).lower()
     for name in ("numpy", "scipy", "sklearn", "pandas", "networkx", "sympy", "torch"):
@@ -106,7 +118,8 @@ def test_glue_from_a_local_layout_and_its_stand_ins_are_named(tmp_path, monkeypa
         )  # fmt: skip
     task = tasks.load_task("mnli", tmp_path)
     assert (len(task.train), len(task.validation), task.metric) == (30, 12, "accuracy")
-    assert task.note == "not the official splits: 30 / 12 rows instead of 392,702 / 9,815"
+    assert "stand-in" in task.note and "30 / 12 rows instead of 392,702 / 9,815" in task.note
+    assert task.title == "MNLI (stand-in)", "said in every table and figure"
     monkeypatch.setenv("PREDRECON_DATA", str(tmp_path))
     assert tasks.load_task("mnli").note == task.note
 

@@ -154,6 +154,26 @@ def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
         pretrain(SMOKE, corpus, tmp_path, seed=0, resume=False)
 
 
+def test_too_short_a_validation_text_shows_before_training(corpus, tmp_path):
+    class Short(type(corpus)):
+        def blocks(self, split, length):
+            if split == "validation":
+                raise ValueError("do not fill one block")
+            return super().blocks(split, length)
+
+    short = Short(**{f.name: getattr(corpus, f.name) for f in dataclasses.fields(corpus)})
+    with pytest.raises(ValueError, match="do not fill one block"):
+        pretrain(SMOKE, short, tmp_path / "run", seed=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_tags_tell_comparisons_apart():
+    plain = recipes.get("demo", corpus="wikipedia")
+    assert runs.tag(plain, 0) == "demo-wikipedia"
+    changed = recipes.get("demo", corpus="/x/my text.txt", max_steps=3000, tokenizer="/a/b")
+    assert runs.tag(changed, 2) == "demo-my_text-tokenizer=_a_b-max_steps=3000-seed=2"
+
+
 def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
     exploding = dataclasses.replace(SMOKE, lr=1e30)
     with pytest.raises(FloatingPointError, match=r"at step \d+.*lower lr"):
@@ -164,7 +184,7 @@ def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
 def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
     pretrain(SMOKE, corpus, tmp_path, seed=0)
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-    assert kept == ["step-00000005", "step-00000010"]
+    assert kept == ["step-00000010", "step-00000014"]
     torch.load(tmp_path / "checkpoints" / kept[0] / "optimizer.pt", weights_only=True)
 
 
