@@ -73,6 +73,23 @@ summary = reports.beside_published(table)
 summary.style.format(precision=3, na_rep="–")
 
 # %% [markdown]
+# ## A confounder: length
+#
+# Before you believe a uniformity: how much of it is the number of tokens? Positions of amplitude 1
+# make the mean of a short text differ from the mean of a long one whatever their words, so an
+# *untrained* encoder looks spread out too. `uniformity_equal_length` counts only pairs of texts
+# with the same number of tokens; `explained_by_length` is the share of the variance of directions
+# that the number of tokens explains (beside what chance alone would explain).
+
+# %% tags=["nbval-ignore-output"]
+with_untrained = analysis.models(trained, text.tokenizer, untrained=True)
+control = analysis.length_control(with_untrained, labelled, max_samples=max_samples)
+control.style.format(precision=3).hide(axis="index")
+
+# %% tags=["nbval-ignore-output"]
+gallery.show("05_length", figures.length_control(control), control)
+
+# %% [markdown]
 # ## Six metrics, mean pooling
 
 # %% tags=["nbval-ignore-output"]

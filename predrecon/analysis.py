@@ -144,6 +144,39 @@ def published_geometry() -> pd.DataFrame:
     return pd.concat([told, gap.assign(metric="probe_gap")], ignore_index=True)
 
 
+def length_control(
+    compared: list[Model], tasks: list[Task], *, max_samples: int = GEOMETRY_SAMPLES
+) -> pd.DataFrame:
+    """How much of mean-pooled uniformity is text length?
+
+    Positions of amplitude 1 make the mean of a short text differ from the mean of a long one,
+    whatever their words. So uniformity is also taken over pairs of texts with the same number of
+    tokens, and the share of variance that the number of tokens explains is given.
+
+    Returns:
+        Columns `title, model, uniformity, uniformity_equal_length, explained_by_length,
+        expected_by_chance, n`.
+    """
+    rows = []
+    for task, model in _with_progress("length control", tasks, compared):
+        split = task.validation.head(max_samples)
+        cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+        ids = token_ids(model.tokenizer, split.first, split.second, cut)
+        lengths = np.array([len(text) for text in ids])
+        pooled = embed(
+            model.encoder, model.tokenizer, split.first, split.second, poolings=("mean",)
+        )
+        z = pooled["mean"]
+        values = {
+            "uniformity": metrics.uniformity(z),
+            "uniformity_equal_length": metrics.uniformity(z, groups=lengths),
+            "explained_by_length": metrics.explained_share(z, lengths),
+            "expected_by_chance": (len(np.unique(lengths)) - 1) / (len(z) - 1),
+        }
+        rows.append({"title": task.title, "model": model.name, **values, "n": len(z)})
+    return pd.DataFrame(rows)
+
+
 def spectra(embeddings: Embeddings) -> pd.DataFrame:
     """Eigenspectra: columns `task, pooling, model, rank, share, cumulative`.
 

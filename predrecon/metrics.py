@@ -79,21 +79,11 @@ def alignment(z, labels, *, power: float = 4) -> float:
     Raises:
         ValueError: as `uniformity`; labels of another length; no class with two samples.
     """
-    u = _unit(z)
-    labels = np.asarray(labels)
-    if labels.shape != (len(u),):
-        raise ValueError(f"labels have shape {labels.shape}, expected ({len(u)},).")
-    total, pairs = 0.0, 0
-    for label in np.unique(labels):
-        for squared in _squared_distances(u[labels == label]):
-            total += (squared ** (power / 2)).sum()
-            pairs += squared.size
-    if pairs == 0:
-        raise ValueError("No class has two samples: alignment needs pairs of one class.")
-    return float(total / pairs)
+    squared = _within(_unit(z), labels)
+    return float((squared ** (power / 2)).mean())
 
 
-def uniformity(z, *, t: float = 2.0) -> float:
+def uniformity(z, *, t: float = 2.0, groups=None) -> float:
     """log E exp(-t ||u - v||^2) over all pairs (Eq. 15; Wang & Isola 2020); lower is more uniform.
 
     All N (N - 1) / 2 pairs are used: no random subsample. 0 means that all directions coincide;
@@ -102,13 +92,30 @@ def uniformity(z, *, t: float = 2.0) -> float:
     Args:
         z: `[N, D]` embeddings.
         t: temperature.
+        groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
+            leaves out what different text lengths add (notebook 05).
 
     Raises:
         ValueError: as `singular_values`, or an embedding that is zero and has no direction.
     """
     u = _unit(z)
+    if groups is not None:
+        return float(np.log(np.exp(-t * _within(u, groups)).mean()))
     total = sum(np.exp(-t * squared).sum() for squared in _squared_distances(u))
     return float(math.log(total / (len(u) * (len(u) - 1) / 2)))
+
+
+def explained_share(z, groups) -> float:
+    """Share of the variance of directions that lies between groups (eta squared), in [0, 1].
+
+    With G groups and no relation at all it is (G - 1) / (N - 1) on average.
+
+    Args:
+        z: `[N, D]` embeddings, l2-normalised here. groups: `[N]`.
+    """
+    u, groups = _unit(z), _labels(groups, len(z))
+    within = sum(((g - g.mean(0)) ** 2).sum() for g in _split(u, groups))
+    return float(1 - within / ((u - u.mean(0)) ** 2).sum())
 
 
 def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
@@ -141,6 +148,26 @@ def _squared_distances(u: np.ndarray, rows: int = 512) -> Iterator[np.ndarray]:
         block = u[start : start + rows]
         squared = np.maximum(2 - 2 * block @ u[start:].T, 0)  # (rows, N - start)
         yield squared[np.triu_indices(len(block), k=1, m=squared.shape[1])]
+
+
+def _within(u: np.ndarray, groups) -> np.ndarray:
+    """Squared distances of all pairs of one group, flat."""
+    parts = [d for g in _split(u, _labels(groups, len(u))) for d in _squared_distances(g)]
+    pairs = np.concatenate(parts)
+    if pairs.size == 0:
+        raise ValueError("No class has two samples: pairs of one class are needed.")
+    return pairs
+
+
+def _split(u: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+    return [u[groups == group] for group in np.unique(groups)]
+
+
+def _labels(labels, n: int) -> np.ndarray:
+    labels = np.asarray(labels)
+    if labels.shape != (n,):
+        raise ValueError(f"labels have shape {labels.shape}, expected ({n},).")
+    return labels
 
 
 def _unit(z) -> np.ndarray:

@@ -102,6 +102,14 @@ def test_summary_for_the_terminal(measured, probed):
     assert "one seed" in text and "embedded" in text
 
 
+def test_length_control_finds_length_and_nothing_else(compared, labelled):
+    """An untrained encoder tells texts apart by their length alone."""
+    table = analysis.length_control(compared, labelled[:1]).set_index("model")
+    row = table.loc["untrained"]
+    assert row["explained_by_length"] > 0.9 > row["expected_by_chance"]
+    assert abs(row["uniformity_equal_length"]) < 0.2 * abs(row["uniformity"])
+
+
 def test_spectra_are_shares_of_variance(measured):
     table = analysis.spectra(measured[1])
     for _, part in table.groupby(["task", "pooling", "model"]):
@@ -128,6 +136,16 @@ def all_figures(corpus, smoke_runs, measured, probed):
         "probes": figures.probe_bars(reports.with_published(probed)),
         "metrics": figures.metric_bars(table, "mean"),
         "spectrum": figures.eigenspectra(spectra, "docs-swap", "mean", "Docs-swap"),
+        "length": figures.length_control(
+            pd.DataFrame(
+                {
+                    "title": ["a"],
+                    "model": ["mlm"],
+                    "uniformity": [-1.0],
+                    "uniformity_equal_length": [-0.1],
+                }
+            )
+        ),
         "plane": figures.alignment_uniformity(table),
         "map": figures.embedding_map(points, "a map"),
     }

@@ -105,6 +105,30 @@ def test_alignment_and_uniformity_against_a_loop_over_pairs(z):
     assert metrics.uniformity(z) == pytest.approx(math.log(potential), rel=1e-12)
 
 
+def test_pairs_within_groups(z):
+    groups = np.arange(len(z)) % 4
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    pairs = itertools.combinations(range(len(z)), 2)
+    same = [np.exp(-2 * ((unit[i] - unit[j]) ** 2).sum()) for i, j in pairs if (i - j) % 4 == 0]
+    expected = math.log(np.mean(same))
+    assert metrics.uniformity(z, groups=groups) == pytest.approx(expected, rel=1e-12)
+    assert metrics.uniformity(z, groups=np.zeros(len(z))) == pytest.approx(metrics.uniformity(z))
+
+
+def test_explained_share_is_eta_squared():
+    groups = np.repeat([0, 1, 2], 50)
+    rng = np.random.default_rng(0)
+    apart = np.eye(8)[groups]
+    assert metrics.explained_share(apart, groups) == pytest.approx(1)
+    noise = rng.normal(size=(150, 8))
+    assert metrics.explained_share(noise, groups) == pytest.approx(2 / 149, abs=0.02)
+    mixed = apart + 0.3 * noise
+    unit = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    means = np.array([unit[groups == g].mean(0) for g in groups])
+    between = ((means - unit.mean(0)) ** 2).sum() / ((unit - unit.mean(0)) ** 2).sum()
+    assert metrics.explained_share(mixed, groups) == pytest.approx(between)
+
+
 def test_chunks_do_not_change_the_pairs():
     z = np.random.default_rng(3).normal(size=(1100, 5))  # three chunks
     unit = torch.nn.functional.normalize(torch.tensor(z), dim=1)

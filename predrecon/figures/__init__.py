@@ -4,6 +4,7 @@ from predrecon.figures.geometry import (
     alignment_uniformity,
     eigenspectra,
     embedding_map,
+    length_control,
     metric_bars,
     probe_bars,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "eigenspectra",
     "embedding_map",
     "lambda_dynamics",
+    "length_control",
     "live",
     "metric_bars",
     "probe_bars",

@@ -57,6 +57,29 @@ def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     return fig.update_layout(legend=dict(y=1.1), barmode="group")
 
 
+def length_control(table: pd.DataFrame) -> go.Figure:
+    """`analysis.length_control`: uniformity over all pairs, and over pairs of equal length."""
+    titles = ("all pairs", "pairs with the same number of tokens")
+    fig = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    for col, column in enumerate(("uniformity", "uniformity_equal_length"), start=1):
+        for model, rows in table.groupby("model", sort=False):
+            fig.add_bar(
+                x=rows["title"],
+                y=rows[column],
+                name=name(model),
+                legendgroup=model,
+                showlegend=col == 1,
+                marker_color=COLORS[model],
+                row=1,
+                col=col,
+            )
+    fig.update_yaxes(title="uniformity (lower is more uniform)", col=1)
+    fig.update_annotations(font_size=13)
+    heading = "Uniformity under mean pooling, with and without the effect of length"
+    fig = finish(fig, heading, margin=dict(t=110, l=60, r=20, b=60), barmode="group")
+    return fig.update_layout(legend=dict(y=1.14))
+
+
 def eigenspectra(spectra: pd.DataFrame, task: str, pooling: str, title: str) -> go.Figure:
     """Explained variance by component (log) and its cumulative sum, one line a model."""
     part = spectra[(spectra["task"] == task) & (spectra["pooling"] == pooling)]
