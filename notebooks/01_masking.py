@@ -28,6 +28,7 @@ preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo els
 corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
 tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
 seed = 0
+max_steps = None  # changes no mask; names the folder of the figures as in the other notebooks
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
 overrides = {}  # any other field of a recipe, e.g. {"mlm_probability": 0.3}
 
@@ -42,7 +43,7 @@ from predrecon.masking import block_masks, token_masks
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.training import draw_batch
 
-recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, **overrides)
+recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 blocks = text.blocks("train", recipe.length)
 batch = draw_batch(recipe, text, blocks, seed, step=0)

@@ -51,7 +51,8 @@ def training_curves(
         fig.add_hline(
             y=unigram,
             line=dict(dash="dot", color="#555", width=1),
-            annotation=dict(text=label, font_size=11, yanchor="bottom"),
+            annotation=dict(text=label, font_size=11),
+            annotation_position="bottom left",
             row=1,
             col=1,
         )
