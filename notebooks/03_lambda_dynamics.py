@@ -18,7 +18,7 @@
 # **Claim.** λ = σ(w) is "learned", but what it learns is the sum of the learning rates. Its
 # gradient
 #
-# $$\frac{\partial L}{\partial w} = \lambda(1-\lambda)\,(L_\mathrm{JEPA} - L_\mathrm{MLM})$$
+# > ∂L/∂w = λ (1 − λ) (L_JEPA − L_MLM)
 #
 # is negative whenever the JEPA loss (at most 2, soon far below 1) is under the cross-entropy
 # (nats, several), which is always. AdamW divides a gradient by its own size, so w grows by about
@@ -82,7 +82,9 @@ long.round(3)
 # ## What we saw
 #
 # The trained λ stays close to the prediction and slightly below it: Adam's averages need some
-# steps to build up, and the gradient's size changes from batch to batch.
+# steps to build up, and the gradient's size changes from batch to batch. On the embedded text (700
+# steps) Σ lr = 0.35 predicts 0.587 and 0.584 was trained; on Wikipedia (3,000 steps) Σ lr = 1.50
+# predicts 0.818 and 0.796 was trained. One seed each.
 #
 # ## Caveats
 #

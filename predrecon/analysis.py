@@ -150,12 +150,12 @@ def length_control(
     """How much of mean-pooled uniformity is text length?
 
     Positions of amplitude 1 make the mean of a short text differ from the mean of a long one,
-    whatever their words. So uniformity is also taken over pairs of texts with the same number of
-    tokens, and the share of variance that the number of tokens explains is given.
+    whatever their words. So uniformity is also taken over pairs with the same number of tokens.
 
     Returns:
-        Columns `title, model, uniformity, uniformity_equal_length, explained_by_length,
-        expected_by_chance, n`.
+        Columns `title, model, uniformity, equal_length, explained, by_chance, n`: uniformity over
+        all pairs, over pairs of equal length, and the share of the variance of directions that
+        length explains, beside what as many random groups would.
     """
     rows = []
     for task, model in _with_progress("length control", tasks, compared):
@@ -169,9 +169,9 @@ def length_control(
         z = pooled["mean"]
         values = {
             "uniformity": metrics.uniformity(z),
-            "uniformity_equal_length": metrics.uniformity(z, groups=lengths),
-            "explained_by_length": metrics.explained_share(z, lengths),
-            "expected_by_chance": (len(np.unique(lengths)) - 1) / (len(z) - 1),
+            "equal_length": metrics.uniformity(z, groups=lengths),
+            "explained": metrics.explained_share(z, lengths),
+            "by_chance": (len(np.unique(lengths)) - 1) / (len(z) - 1),
         }
         rows.append({"title": task.title, "model": model.name, **values, "n": len(z)})
     return pd.DataFrame(rows)

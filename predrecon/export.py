@@ -28,7 +28,7 @@ def to_html(notebook: Path, page: Path):
                 data.pop(WIDGET)
                 data["text/html"] = _NOTE
     content.metadata.pop("widgets", None)
-    exporter = HTMLExporter(require_js_url="", embed_images=True)
+    exporter = HTMLExporter(require_js_url="", mathjax_url="", embed_images=True)
     body, _ = exporter.from_notebook_node(content)
     script = '<script src="plotly.min.js" charset="utf-8"></script>'
     page.write_text(body.replace("<head>", f"<head>{script}", 1), encoding="utf-8")

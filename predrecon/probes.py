@@ -167,11 +167,15 @@ def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
 
 
 def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float:
-    """Score of always answering the training split's commonest label (its mean for regression)."""
+    """Score of always answering the training split's commonest label (its mean for regression).
+
+    Where several are equally common, the answer that scores best.
+    """
     if metric == "spearman":
         return 0.0
     values, counts = np.unique(train_labels, return_counts=True)
-    return score(labels, np.full_like(labels, values[counts.argmax()]), metric)
+    commonest = values[counts == counts.max()]
+    return max(score(labels, np.full_like(labels, value), metric) for value in commonest)
 
 
 @contextlib.contextmanager

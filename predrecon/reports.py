@@ -102,10 +102,7 @@ def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
 
 
 def probing_table(probed: pd.DataFrame) -> pd.DataFrame:
-    """`analysis.linear_probing` as one line a task, the published numbers beside ours.
-
-    A published number stands beside an embedded task's for its shape only: see `twin`.
-    """
+    """`analysis.linear_probing` as one line a task, the published numbers beside ours."""
     wide = probed.pivot_table(
         index=["task", "metric", "n_train", "n"], columns="model", values="score", sort=False
     )
@@ -113,8 +110,8 @@ def probing_table(probed: pd.DataFrame) -> pd.DataFrame:
     told = _published_scores()
     for arm in ("hybrid", "mlm"):
         wide[f"published {arm}"] = told[arm].reindex(wide.index)
-    wide["note"] = probed.groupby("task", sort=False)["note"].first()
-    return wide.rename_axis(columns=None)
+    titles = probed.groupby("task", sort=False)["title"].first()
+    return wide.rename(index=titles).rename_axis(columns=None)
 
 
 def with_published(probed: pd.DataFrame) -> pd.DataFrame:

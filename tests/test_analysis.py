@@ -55,8 +55,8 @@ def test_geometry_fills_every_cell(measured, labelled):
 def test_linear_probing_and_its_tables(probed):
     assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
     table = reports.probing_table(probed)
-    assert list(table.index) == ["docs-swap", "docs-relation", "docs-overlap"]
-    assert table.loc["docs-swap", "majority"] == 0
+    assert list(table.index) == ["Docs-swap", "Docs-relation", "Docs-overlap"]
+    assert table.loc["Docs-swap", "majority"] == 0
     assert table["published hybrid"].isna().all(), "embedded tasks have no published number"
     assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
 
@@ -106,8 +106,8 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
     """An untrained encoder tells texts apart by their length alone."""
     table = analysis.length_control(compared, labelled[:1]).set_index("model")
     row = table.loc["untrained"]
-    assert row["explained_by_length"] > 0.9 > row["expected_by_chance"]
-    assert abs(row["uniformity_equal_length"]) < 0.2 * abs(row["uniformity"])
+    assert row["explained"] > 0.9 > row["by_chance"]
+    assert abs(row["equal_length"]) < 0.2 * abs(row["uniformity"])
 
 
 def test_spectra_are_shares_of_variance(measured):
@@ -142,7 +142,7 @@ def all_figures(corpus, smoke_runs, measured, probed):
                     "title": ["a"],
                     "model": ["mlm"],
                     "uniformity": [-1.0],
-                    "uniformity_equal_length": [-0.1],
+                    "equal_length": [-0.1],
                 }
             )
         ),
@@ -164,7 +164,7 @@ def test_every_figure_draws_its_data_and_exports(
     assert "no PNG: no Chrome or Chromium found" in line and "\n" not in line
     for stem in gallery.shown:
         page = (tmp_path / "tag" / f"{stem}.html").read_text(encoding="utf-8")
-        assert 'src="../plotly.min.js"' in page and "cdn" not in page.lower()
+        assert 'src="../plotly.min.js"' in page and "https://cdn" not in page.lower()
         assert (tmp_path / "data" / "tag" / f"{stem}.csv").is_file()
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
 

@@ -90,6 +90,7 @@ def test_scores():
     assert probes.score(labels, np.zeros(5), "spearman") == 0.0
     assert probes.majority(labels, labels, "accuracy") == 0.6
     assert probes.majority(labels, labels, "mcc") == 0.0
+    assert probes.majority(np.array([0, 1]), labels, "f1") == pytest.approx(0.75), "a tie"
     with pytest.raises(ValueError, match="accuracy, f1, mcc, spearman"):
         probes.score(labels, guesses, "bleu")
 

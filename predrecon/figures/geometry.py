@@ -61,7 +61,7 @@ def length_control(table: pd.DataFrame) -> go.Figure:
     """`analysis.length_control`: uniformity over all pairs, and over pairs of equal length."""
     titles = ("all pairs", "pairs with the same number of tokens")
     fig = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
-    for col, column in enumerate(("uniformity", "uniformity_equal_length"), start=1):
+    for col, column in enumerate(("uniformity", "equal_length"), start=1):
         for model, rows in table.groupby("model", sort=False):
             fig.add_bar(
                 x=rows["title"],
