@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, SEQUENCE, finish, name
+from predrecon.figures.style import CLASSES, COLORS, finish, name
 
 BETTER = {
     "spectral_entropy": "spectral entropy, Eq. 11 (higher is richer)",
@@ -119,6 +119,7 @@ def alignment_uniformity(table: pd.DataFrame) -> go.Figure:
             text=rows["title"],
             name=f"{name(model)}, {pooling}",
             mode="markers",
+            cliponaxis=False,
             marker=dict(color=COLORS[model], symbol=symbols[pooling], size=10, opacity=0.85),
             hovertemplate="%{text}: uniformity %{x:.3f}, alignment %{y:.3f}",
         )
@@ -142,7 +143,7 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
     )  # fmt: skip
     labels = sorted(points["label"].unique())
     for (method, model, label), part in points.groupby(["method", "model", "label"], sort=False):
-        color = SEQUENCE[labels.index(label) % len(SEQUENCE)]
+        color = CLASSES[labels.index(label) % len(CLASSES)]
         row, col = list(methods).index(method) + 1, list(models).index(model) + 1
         fig.add_scattergl(
             x=part["x"],

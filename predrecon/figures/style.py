@@ -22,6 +22,7 @@ COLORS = {
 }
 BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unused": "#D9D9D9"}
 SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
+CLASSES = ["#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#332288", "#999933", "#882255"]  # no arm's
 
 NAMES = {
     "hybrid": "hybrid",
@@ -98,8 +99,9 @@ class Gallery:
             return "no Chrome or Chromium found"
         figures = [fig for fig, _ in self.shown.values()]
         files = [folder / f"{stem}.png" for stem in self.shown]
+        heights = [fig.layout.height for fig in figures]
         try:
-            pio.write_images(figures, files, width=1000, scale=1.5)
+            pio.write_images(figures, files, width=1000, height=heights, scale=1.5)
         except Exception as error:  # a browser that does not start must not cost the numbers
             return f"the browser failed ({type(error).__name__})"
         return ""

@@ -51,8 +51,8 @@ def training_curves(
         fig.add_hline(
             y=unigram,
             line=dict(dash="dot", color="#555", width=1),
-            annotation=dict(text=label, font_size=11),
-            annotation_position="bottom left",
+            annotation=dict(text=label, font_size=11, bgcolor="rgba(255,255,255,0.7)"),
+            annotation_position="top right",
             row=1,
             col=1,
         )
