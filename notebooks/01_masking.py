@@ -41,7 +41,7 @@ from predrecon import figures, recipes, runs
 from predrecon.corpus import load_corpus
 from predrecon.masking import block_masks, token_masks
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.training import draw_batch
+from predrecon.batches import draw_batch
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)

@@ -238,7 +238,17 @@ class PredictReconstruct(_Initialised):
             model.target.load_state_dict(model.encoder.state_dict())
         return model
 
-    def forward(self, input_ids, masked_ids, labels, context=None, targets=None):
+    def forward(
+        self,
+        input_ids,
+        masked_ids,
+        labels,
+        context=None,
+        targets=None,
+        *,
+        masked_at=None,
+        count=None,
+    ):
         """One pre-training pass (Eq. 1-7).
 
         Args:
@@ -246,13 +256,18 @@ class PredictReconstruct(_Initialised):
             masked_ids: `[B, L]` corrupted tokens.
             labels: `[B, L]` original ids at masked positions, -100 elsewhere.
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
+            masked_at: `[M]` where the labels are in the flattened `[B * L]`. Looked up if not
+                given, for which a GPU has to be waited for.
+            count: what the MLM loss is divided by; default M.
 
         Returns:
             `PretrainingOutput`.
         """
-        chosen = labels != IGNORE  # (B, L)
+        if masked_at is None:
+            masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
         z_full = self.encoder.encode(masked_ids)  # (B, L, D)
-        mlm = mlm_loss(self.regressor(z_full[chosen]), labels[chosen])  # logits (M, V)
+        logits = self.regressor(z_full.flatten(0, 1).index_select(0, masked_at))  # (M, V)
+        mlm = mlm_loss(logits, labels.flatten()[masked_at], count=count)
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
         z = self.encoder.encode(masked_ids, keep=context)  # (B, C, D)
@@ -261,6 +276,17 @@ class PredictReconstruct(_Initialised):
         return PretrainingOutput(
             loss=self.balance(jepa, mlm), jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam
         )
+
+    def compile_blocks(self):
+        """torch.compile every transformer block, in place; the first call of each shape is slow.
+
+        Blocks, not the whole: they are alike, so one compilation serves all of them, and parameter
+        names stay. The full-length passes keep their static shape; context and predictor passes,
+        whose lengths change from step to step, get one graph for all lengths.
+        """
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.compile()
 
     @torch.no_grad()
     def target_vectors(self, input_ids, targets) -> torch.Tensor:

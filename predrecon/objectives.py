@@ -25,17 +25,22 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - F.cosine_similarity(predicted.float(), target.detach().float(), dim=-1).mean()
 
 
-def mlm_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def mlm_loss(
+    logits: torch.Tensor, labels: torch.Tensor, *, count: float | None = None
+) -> torch.Tensor:
     """L_MLM = cross-entropy over the masked positions, in nats (Eq. 6).
 
     Args:
         logits: `[M, V]` at the masked positions only.
         labels: `[M]` original ids.
+        count: what the sum is divided by; default M. A process that holds a part of the batch
+            passes its share of the whole batch's M.
 
     Returns:
         Scalar; 0 when the batch has no masked position (rather than 0/0).
     """
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, labels.numel())
+    count = labels.numel() if count is None else count
+    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, count)
 
 
 class Balance(nn.Module):

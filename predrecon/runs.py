@@ -9,15 +9,16 @@ from pathlib import Path
 from filelock import FileLock
 
 from predrecon import paths, recipes
-from predrecon.checkpoints import Run
 from predrecon.corpus import Corpus
 from predrecon.recipes import Recipe
+from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.training import pretrain
 
 
 def folder(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
-    """The run's folder: readable first, unique by a digest of recipe and corpus."""
-    facts = json.dumps([dataclasses.asdict(recipe), corpus.fingerprint], sort_keys=True)
+    """The run's folder: readable first, unique by a digest of what the weights depend on."""
+    fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in BOOKKEEPING}
+    facts = json.dumps([fields, corpus.fingerprint], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
     name = f"{recipe.preset}-{Path(recipe.corpus).stem}"
     return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest}"
@@ -43,7 +44,7 @@ def ensure(
     out_dir = folder(recipe, corpus, seed)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(out_dir.with_name(f".{out_dir.name}.lock")):
-        return pretrain(recipe, corpus, out_dir, seed=seed, on_log=on_log)
+        return pretrain(recipe, corpus, out_dir, seed=seed, on_log=on_log, may_differ=BOOKKEEPING)
 
 
 def shown(path: Path) -> str:

@@ -9,15 +9,10 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from predrecon import recipes, runs
-from predrecon.training import (
-    HISTORY,
-    draw_batch,
-    ema_momentum,
-    learning_rate,
-    parameter_groups,
-    predicted_lambda,
-    pretrain,
-)
+from predrecon.assembly import model_config, parameter_groups
+from predrecon.batches import draw_batch
+from predrecon.schedules import ema_momentum, learning_rate, predicted_lambda
+from predrecon.training import HISTORY, pretrain
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
 
@@ -133,7 +128,6 @@ def test_lambda_follows_the_learning_rate(smoke_runs):
 
 def test_weight_decay_spares_vectors_and_the_balance(corpus):
     from predrecon.model import PredictReconstruct
-    from predrecon.training import model_config
 
     model = PredictReconstruct.build(model_config(SMOKE, corpus), 0)
     decayed, spared = parameter_groups(model, SMOKE)
@@ -185,7 +179,8 @@ def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
     pretrain(SMOKE, corpus, tmp_path, seed=0)
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000010", "step-00000014"]
-    torch.load(tmp_path / "checkpoints" / kept[0] / "optimizer.pt", weights_only=True)
+    files = {p.name for p in (tmp_path / "checkpoints" / kept[0]).iterdir()}
+    assert files == {"model.safetensors", "optimizer.safetensors", "checkpoint.json"}
 
 
 def test_ensure_trains_once(corpus, tmp_path, monkeypatch):

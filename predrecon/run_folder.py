@@ -1,0 +1,194 @@
+"""A run's folder, and what explains it.
+
+recipe.json         seed, corpus and recipe, written when the run begins
+environment.json    versions, device, commit of the code, of the last start
+history.csv         one row a logged step, flushed as it goes
+checkpoints/        see `checkpoints`
+model.safetensors, config.json, tokenizer.json, ...     the finished model
+metrics.json        held-out losses, tokens, wall seconds, operations: written last
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from predrecon.files import write_text
+from predrecon.model import Encoder, PredictReconstruct, untrained
+from predrecon.recipes import Recipe
+
+BOOKKEEPING = (
+    "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "validation_blocks"
+)  # fmt: skip
+MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
+"""Fields of a recipe that a resumed run may change, if it says so."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished pre-training run on disk: weights, tokenizer, recipe, history and metrics.
+
+    `AutoModel.from_pretrained(run.folder)` opens its encoder.
+    """
+
+    folder: Path
+
+    @property
+    def facts(self) -> dict:
+        """Seed, corpus, recipe, as written when the run began (`recipe.json`)."""
+        return json.loads((self.folder / "recipe.json").read_text(encoding="utf-8"))
+
+    @property
+    def recipe(self) -> Recipe:
+        known = {f.name for f in fields(Recipe)}
+        told = {k: v for k, v in self.facts["recipe"].items() if k in known}
+        return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row a logged step; `step` counts finished steps, `tokens` the tokens they saw."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    @property
+    def metrics(self) -> dict:
+        """Held-out losses in nats, steps, tokens, wall seconds (`metrics.json`)."""
+        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+
+    def model(self) -> PredictReconstruct:
+        with quiet_transformers():
+            return PredictReconstruct.from_pretrained(self.folder).eval()
+
+    def encoder(self) -> Encoder:
+        with quiet_transformers():
+            return Encoder.from_pretrained(self.folder).eval()
+
+    def untrained_encoder(self) -> Encoder:
+        """The encoder as it was before the first step."""
+        return untrained(self.encoder(), self.facts["seed"])
+
+
+def facts(recipe: Recipe, seed: int, corpus_fingerprint: str) -> dict:
+    """What `recipe.json` holds: everything that the weights are a function of."""
+    return {"seed": seed, "corpus": corpus_fingerprint, "recipe": asdict(recipe)}
+
+
+def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] = ()):
+    """Write recipe.json, or check that the one there says the same.
+
+    Raises:
+        FileExistsError: the folder holds a run and `resume` is False.
+        ValueError: it holds a run of another recipe, seed or corpus (differences listed), or
+            `may_differ` names a field that the weights depend on.
+    """
+    if fixed := set(may_differ) - set(MAY_DIFFER):
+        raise ValueError(
+            f"may_differ={sorted(fixed)}: the weights depend on it. "
+            f"What may differ: {', '.join(MAY_DIFFER)}."
+        )
+    file = out_dir / "recipe.json"
+    if not file.is_file():
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(told, indent=1))
+        return
+    if not resume:
+        raise FileExistsError(
+            f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
+        )
+    there, here = (_flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(told))))
+    differing = [k for k in here | there if here.get(k) != there.get(k) and k not in may_differ]
+    if differing:
+        listed = "; ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} asked" for k in differing)
+        harmless = [k for k in differing if k in MAY_DIFFER]
+        way_out = "Use another folder."
+        if harmless == differing:
+            way_out = f"Use another folder, or pass may_differ={tuple(harmless)} to change it here."
+        raise ValueError(f"{out_dir} holds another run ({listed}). {way_out}")
+
+
+@contextlib.contextmanager
+def alone(out_dir: Path):
+    """Hold a run's folder for this process.
+
+    Raises:
+        RuntimeError: another process trains in it.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"Another process trains in {out_dir}. Wait for it, stop it, or use another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def append_history(out_dir: Path, row: dict):
+    """Add a row to history.csv, with a header before the first."""
+    file = out_dir / "history.csv"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, row, lineterminator="\n")
+    if not file.is_file() or file.stat().st_size == 0:
+        writer.writeheader()
+    writer.writerow(row)
+    with file.open("a", encoding="utf-8") as out:
+        out.write(text.getvalue())
+
+
+def cut_history(out_dir: Path, step: int) -> list[dict]:
+    """The rows up to a step; later ones, and a half-written last line, are cut from the file."""
+    file = out_dir / "history.csv"
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8", errors="replace")
+    header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+    names = header.split(",")
+    rows = [line.split(",") for line in lines]
+    whole = [row for row in rows if len(row) == len(names) and row[0].isdigit()]
+    kept = [row for row in whole if int(row[0]) <= step]
+    write_text(file, "".join(",".join(row) + "\n" for row in [names, *kept]) if kept else "")
+    return [dict(zip(names, map(float, (v or "nan" for v in row)), strict=True)) for row in kept]
+
+
+def writable(out_dir: Path):
+    """Find out now, not after an hour, that nothing can be written.
+
+    Raises:
+        PermissionError: the folder is not writable.
+    """
+    probe = out_dir / f".probe-{os.getpid()}"
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"{out_dir}: cannot be written to ({error.strerror}). Use another folder."
+        ) from None
+
+
+@contextlib.contextmanager
+def quiet_transformers():
+    """No progress bars for files that take milliseconds."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _flat(told: dict) -> dict:
+    return {k: v for k, v in told.items() if k != "recipe"} | told["recipe"]
