@@ -187,7 +187,10 @@ def _tokenise(folder: Path, name: str, source: Source, tokenizer):
                     read += len(texts)
                     progress.update(read, f"{split}: {tokens:,} tokens")
             if not documents:
-                raise sources.SourceError(f"{name}: no document for the {split} split.")
+                raise sources.SourceError(
+                    f"{name}: no document for the {split} split. Give at least two documents (in a "
+                    "txt file blank lines divide them), or a folder with a validation file."
+                )
             facts[split] = {"documents": documents, "characters": characters, "tokens": tokens}
     (folder / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
