@@ -17,7 +17,8 @@ env: $(READY) ## make the environment (.venv), with the versions of constraints.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make demo PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+		echo "No environment could be made. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
@@ -46,6 +47,7 @@ lint: $(READY) ## ruff over module, tests and notebooks
 	@$(BIN)/ruff check predrecon tests benchmarks notebooks conftest.py && $(BIN)/ruff format --check predrecon tests benchmarks conftest.py notebooks/*.py
 
 clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
+	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js
 	@rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: runs/ (trained models) and the corpus cache (~/.cache/predrecon)."

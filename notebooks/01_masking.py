@@ -148,8 +148,15 @@ pd.Series(
 # %% [markdown]
 # > **Gotcha.** A JEPA loss that falls fast is no proof of learning: with a leak the predictor may
 # > copy. With token embeddings of std 0.02 under positions of amplitude 1 it may also predict the
-# > position and be nearly right: notebook 02 shows a JEPA loss near 0.01 after some hundred
+# > position and be nearly right: notebook 02 shows a JEPA loss under 0.001 after some hundred
 # > steps.
+#
+# ## What we saw
+#
+# - No target position is ever in the context; without the removal 85 % of the target tokens are.
+# - What is left of the context is much less than its scale of 65 to 85 % says: 51 % of the text at
+#   L = 64 and batch 32, 40 % at L = 512 and batch 64 (300 batches each). A quarter of the text goes
+#   to targets, and a rectangular batch is as narrow as its narrowest sample.
 #
 # ## Caveats
 #

@@ -86,8 +86,8 @@ picked.pivot_table(index="task", columns="model", values="gain", sort=False).rou
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded tasks, 1.4 M tokens, seed 0.* No arm beats the untrained encoder: a run on the unigram
-#   plateau (notebook 02) has nothing to be probed for.
+# - *Embedded tasks, 1.4 M tokens, seed 0.* Neither arm beats the untrained encoder by a point: a
+#   run on the unigram plateau (notebook 02) has nothing to be probed for.
 # - *GLUE, 6.1 M tokens of Wikipedia, seed 0.* SST-2 0.56 and 0.57 against 0.51 untrained, STS-B ρ
 #   0.15 hybrid and 0.28 MLM-only against 0.10; CoLA 0, MRPC at its majority class. The published
 #   0.68 on SST-2 asks for more text than this.

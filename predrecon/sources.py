@@ -43,8 +43,15 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
             for column in columns:
                 if row[column] is None:
                     raise SourceError(f"{path}: column {column!r} has no value in row {count}.")
+                if isinstance(row[column], str):
+                    row[column].encode()  # JSON can hold half a character: "\\ud800"
             count += 1
             yield row
+    except UnicodeEncodeError:
+        raise SourceError(
+            f"{path}: column {column!r} holds half a surrogate pair in row {count}, which is not "
+            "text. Remove or repair that row."
+        ) from None
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{path}: column {', '.join(map(repr, columns))} is not valid UTF-8 after row {count} "

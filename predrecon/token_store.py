@@ -62,7 +62,10 @@ def _write_splits(shards: Path, name: str, read, tokenizer, progress: Progress) 
     for split in SPLITS:
         facts[split] = _write_shards(shards, split, read, tokenizer, progress, done)
         if not facts[split]["documents"]:
-            raise SourceError(f"{name}: no document for the {split} split.")
+            raise SourceError(
+                f"{name}: no document for the {split} split. Give at least two documents (in a txt "
+                "file blank lines divide them), or a folder with a validation file."
+            )
         done += facts[split]["documents"]
     return facts
 

@@ -180,6 +180,8 @@ def bad_files(root):
     (root / "broken.jsonl").write_text('{"text": "fine"}\n{"text": \n')
     (root / "column.jsonl").write_text('{"body": "x"}\n')
     (root / "number.jsonl").write_text('{"text": 5}\n')
+    (root / "half.jsonl").write_text('{"text": "fine"}\n{"text": "half \\ud800"}\n')
+    (root / "one.txt").write_text("One document only.\n")
     (root / "blank.txt").write_text("\n\n")
     (root / "page.html").write_text("<p>")
     (root / "folder").mkdir()
@@ -199,6 +201,8 @@ def bad_files(root):
         ("null.parquet", "column 'text' has no value in row 1"),
         ("broken.jsonl", "line 2: not JSON"),
         ("number.jsonl", "column 'text' holds 5 in row 0"),
+        ("half.jsonl", "column 'text' holds half a surrogate pair in row 1"),
+        ("one.txt", "at least two documents"),
         ("column.jsonl", "no column 'text'; it has body"),
         ("blank.txt", "the file holds no rows"),
         ("page.html", "expected a file that ends in"),

@@ -69,6 +69,22 @@ def test_block_sizes_follow_the_scales():
     assert max(sizes["context"]) <= 0.85 * 512
 
 
+def test_a_lone_sample_keeps_all_of_its_context():
+    """Nothing but the targets is taken away: the mean size is that of a simulation with sets."""
+    draw, expected = np.random.default_rng(0), []
+    while len(expected) < 2000:
+        size, block = int(512 * draw.uniform(0.65, 0.85)), int(512 * draw.uniform(0.10, 0.25))
+        first = draw.integers(512 - size + 1)
+        context = set(range(first, first + size))
+        for first in draw.integers(512 - block + 1, size=2):
+            context -= set(range(first, first + block))
+        if len(context) >= 32:
+            expected.append(len(context))
+    sizes = [block_masks(1, 512, generator=generator(s)).context.shape[1] for s in range(2000)]
+    assert np.mean(sizes) == pytest.approx(np.mean(expected), rel=0.02)
+    assert np.std(sizes) == pytest.approx(np.std(expected), rel=0.08)
+
+
 def test_no_position_is_out_of_reach():
     """Over many batches every position is context at times, and a target at times."""
     context, target = np.zeros(64), np.zeros(64)
