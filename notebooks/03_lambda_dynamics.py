@@ -46,7 +46,7 @@ from predrecon.schedules import predicted_lambda
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 run = runs.ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
-gallery = figures.Gallery(runs.tag(recipe, seed))
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
 
 # %% [markdown]
 # ## Prediction and outcome

@@ -101,7 +101,11 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
             f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
         )
     there, here = (_flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(told))))
-    differing = [k for k in here | there if here.get(k) != there.get(k) and k not in may_differ]
+    named = ("corpus_name", "tokenizer")  # the fingerprint of the text is compared instead
+    differing = [
+        k for k in here | there
+        if here.get(k) != there.get(k) and k not in may_differ and k not in named
+    ]  # fmt: skip
     if differing:
         listed = "; ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} asked" for k in differing)
         harmless = [k for k in differing if k in MAY_DIFFER]
@@ -191,4 +195,5 @@ def quiet_transformers():
 
 
 def _flat(told: dict) -> dict:
-    return {k: v for k, v in told.items() if k != "recipe"} | told["recipe"]
+    recipe = {"corpus_name" if k == "corpus" else k: v for k, v in told["recipe"].items()}
+    return {k: v for k, v in told.items() if k != "recipe"} | recipe

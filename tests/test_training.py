@@ -144,6 +144,11 @@ def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
         pretrain(changed, corpus, tmp_path, seed=0)
     with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
         pretrain(SMOKE, corpus, tmp_path, seed=1)
+    other = dataclasses.replace(corpus, fingerprint="another text")
+    with pytest.raises(ValueError, match="corpus: '.*' there, 'another text' asked"):
+        pretrain(SMOKE, other, tmp_path, seed=0)
+    renamed = dataclasses.replace(SMOKE, corpus="./docstrings")
+    pretrain(renamed, corpus, tmp_path, seed=0, stop_after=2)  # the text counts, not its name
     with pytest.raises(FileExistsError, match="resume=True"):
         pretrain(SMOKE, corpus, tmp_path, seed=0, resume=False)
 
@@ -165,7 +170,16 @@ def test_tags_tell_comparisons_apart():
     plain = recipes.get("demo", corpus="wikipedia")
     assert runs.tag(plain, 0) == "demo-wikipedia"
     changed = recipes.get("demo", corpus="/x/my text.txt", max_steps=3000, tokenizer="/a/b")
-    assert runs.tag(changed, 2) == "demo-my_text-tokenizer=_a_b-max_steps=3000-seed=2"
+    name = runs.tag(changed, 2)
+    assert name.startswith("demo-my_text-") and name.endswith(
+        "-tokenizer=_a_b-max_steps=3000-seed=2"
+    )
+    assert runs.tag(recipes.get("demo", corpus="/y/my text.txt"), 0) != runs.tag(
+        recipes.get("demo", corpus="/x/my text.txt"), 0
+    )
+    assert (
+        runs.caption(plain, 0) == "preset demo, wikipedia, 700 steps, 1.43 M tokens an arm, seed 0"
+    )
 
 
 def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
