@@ -50,6 +50,17 @@ class SineCosinePositions(nn.Module):
         init.copy_(self.table, torch.cat([angle.sin(), angle.cos()], dim=1).float())
 
 
+def attend(q, k, v, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+    """softmax(q k' / sqrt(d)) v for `[B, heads, n, d]`.
+
+    PyTorch's fused kernel, except in bf16 on a CPU without padding, where two matrix products are
+    three to four times faster than it, forward and backward (`[8, 8, 128, 64]`: 6 against 28 ms).
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and key_mask is None:
+        return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)
+
+
 class Block(nn.Module):
     """Pre-norm transformer block; `layer` (from 1) scales its residual projections at the start."""
 
@@ -67,7 +78,7 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)  # (B, heads, n, d_h)
+        attended = attend(q, k, v, key_mask)  # (B, heads, n, d_h)
         x = x + self.proj(attended.transpose(1, 2).reshape(b, n, d))
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
@@ -128,15 +139,21 @@ class Encoder(_Initialised):
 
     def encode(self, input_ids, keep=None, key_mask=None) -> torch.Tensor:
         """Vectors of unpadded `[B, L]` ids: `[B, L, D]`, or `[B, C, D]` of the positions `keep`."""
+        x = self.embed(input_ids)
+        return self.transform(x if keep is None else take(x, keep), key_mask)
+
+    def embed(self, input_ids) -> torch.Tensor:
+        """Token and position embeddings `[B, L, D]` of `[B, L]` ids."""
         length = input_ids.shape[1]
         if length > self.config.max_position_embeddings:
             raise ValueError(
                 f"{length} tokens, but this encoder was built for at most "
                 f"{self.config.max_position_embeddings}: truncate the input."
             )
-        x = self.tokens(input_ids) * self.scale + self.positions.table[:length]
-        if keep is not None:
-            x = take(x, keep)
+        return self.tokens(input_ids) * self.scale + self.positions.table[:length]
+
+    def transform(self, x: torch.Tensor, key_mask=None) -> torch.Tensor:
+        """The blocks and the final norm: `[B, n, D]` to `[B, n, D]`."""
         for block in self.blocks:
             x = block(x, key_mask)
         return self.norm(x)
@@ -265,12 +282,13 @@ class PredictReconstruct(_Initialised):
         """
         if masked_at is None:
             masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
-        z_full = self.encoder.encode(masked_ids)  # (B, L, D)
+        x = self.encoder.embed(masked_ids)  # (B, L, D), looked up once for both passes
+        z_full = self.encoder.transform(x)  # (B, L, D)
         logits = self.regressor(z_full.flatten(0, 1).index_select(0, masked_at))  # (M, V)
         mlm = mlm_loss(logits, labels.flatten()[masked_at], count=count)
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
-        z = self.encoder.encode(masked_ids, keep=context)  # (B, C, D)
+        z = self.encoder.transform(take(x, context))  # (B, C, D)
         predicted = self.predictor(z, context, targets)  # (B, K, T, D)
         jepa = jepa_loss(predicted, self.target_vectors(input_ids, targets))
         return PretrainingOutput(

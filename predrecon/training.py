@@ -128,7 +128,7 @@ class _Training:
         bare = build_model(recipe, corpus, seed)
         if hardware.compiles(recipe.compile, self.device):
             bare.compile_blocks()
-        optimizer = build_optimizer(bare, recipe, self.device)
+        optimizer = build_optimizer(bare, recipe)
         self.model, self.optimizer = accelerator.prepare(bare, optimizer)
         self.bare = accelerator.unwrap_model(self.model)
         self.spent = Spent()
