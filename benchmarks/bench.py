@@ -212,7 +212,7 @@ def geometry(given) -> list[dict]:
     from predrecon.pooling import POOLINGS, embed, token_ids
     from predrecon.tasks import load_task
 
-    n = 200 if given.tiny else 2000
+    n, probed_n = (200, 200) if given.tiny else (2000, 500)  # a library's probes: minutes for all
     corpus = load_corpus()
     recipe = recipes.get("smoke" if given.tiny else "paper", length=128, arm="mlm")
     encoder = build_model(recipe, corpus, 0).encoder.eval()
@@ -220,14 +220,14 @@ def geometry(given) -> list[dict]:
     texts = (task.train.first + task.validation.first)[:n]
     labels = [*task.train.labels, *task.validation.labels][:n]
     labels = torch.tensor(labels).numpy()
-    tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts, None, 128))
+    tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts[:probed_n], None, 128))
     ours, theirs, same = {}, {"z": {}, "m": {}}, []
 
     def own():
         ours["z"] = embed(encoder, corpus.tokenizer, texts)
 
     def probed(z):
-        return analysis.probe_metrics(z, labels, tokens, "classification", 0)
+        return analysis.probe_metrics(z, labels[:probed_n], tokens, "classification", 0)
 
     def plain():
         theirs["z"] = {
@@ -247,12 +247,13 @@ def geometry(given) -> list[dict]:
     for how in POOLINGS:
         for name, value in theirs["m"][how].items():
             same.append(abs(ours["m"][how][name] - value) / max(1e-6, abs(value)))
+    few, plainly = ({how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs))
     took["probes"] = (
-        seconds(lambda: analysis.of_each(ours["z"], probed)),
-        seconds(lambda: [textbook.probe(z, labels, tokens) for z in theirs["z"].values()]),
+        seconds(lambda: analysis.of_each(few, probed)),
+        seconds(lambda: [textbook.probe(z, labels[:probed_n], tokens) for z in plainly.values()]),
     )
     both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}
-    line = {"measure": "geometry of a task", "N": n, "D": recipe.hidden_size}
+    line = {"measure": "geometry of a task", "N": n, "D": recipe.hidden_size, "N of probes": probed_n}
     for part, (a, b) in took.items():
         line |= {
             f"{part} s": round(a, 2),

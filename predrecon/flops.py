@@ -31,13 +31,14 @@ def step_flops(
         Forward and backward of everything that is trained, plus the target encoder's forward.
     """
     dim = config.hidden_size
-    trained = batch * _blocks(config, length) + masked * 2 * dim * (dim + config.vocab_size)
+    trained = _encoder(config, batch, length, masked)
+    trained += masked * 2 * dim * (dim + config.vocab_size)
     if config.arm == "mlm":
         return 3 * trained
     blocks, asked = targets
-    trained += batch * _blocks(config, context)
-    trained += batch * _predictor(config, context, blocks, asked)
-    return 3 * trained + batch * _blocks(config, length)
+    trained += _encoder(config, batch, context, batch * context)
+    trained += _predictor(config, batch, context, blocks, asked)
+    return 3 * trained + _encoder(config, batch, length, batch * blocks * asked)
 
 
 def batch_flops(config: PredictReconstructConfig, batch: dict) -> float:
@@ -53,19 +54,22 @@ def batch_flops(config: PredictReconstructConfig, batch: dict) -> float:
     )
 
 
-def _blocks(config: PredictReconstructConfig, tokens: float) -> float:
-    """Forward of the encoder's blocks on one sample."""
-    return config.num_hidden_layers * _block(config.hidden_size, config.mlp_ratio, tokens)
+def _encoder(config: PredictReconstructConfig, batch: int, tokens: float, asked: float):
+    """Forward of the encoder's blocks on `batch` sequences, `asked` vectors wanted of them all."""
+    shape = config.hidden_size, config.mlp_ratio
+    return _stack(config.num_hidden_layers, *shape, batch, tokens, asked)
 
 
-def _predictor(config: PredictReconstructConfig, context: float, blocks: int, asked: float):
-    """Forward of the predictor on one sample: every target block runs with the context."""
-    dim, tokens = config.predictor_size, context + asked
-    through = 2 * config.hidden_size * dim * (context + blocks * asked)  # linear in, linear out
-    return through + blocks * config.predictor_layers * _block(dim, config.mlp_ratio, tokens)
+def _predictor(config, batch: int, context: float, blocks: int, asked: float) -> float:
+    """Forward of the predictor: every target block runs with the context of its sample."""
+    dim, wanted = config.predictor_size, batch * blocks * asked
+    through = 2 * config.hidden_size * dim * (batch * context + wanted)  # linear in, linear out
+    shape = config.predictor_layers, dim, config.mlp_ratio
+    return through + _stack(*shape, batch * blocks, context + asked, wanted)
 
 
-def _block(dim: int, mlp_ratio: int, tokens: float) -> float:
-    """Forward of one transformer block on one sequence."""
-    weights = (4 + 2 * mlp_ratio) * dim * dim  # q, k, v, output; up, down
-    return 2 * tokens * weights + 4 * tokens * tokens * dim
+def _stack(layers: int, dim: int, mlp_ratio: int, rows: float, tokens: float, asked: float):
+    """Forward of transformer blocks, the last of which ends in `asked` positions only."""
+    mixing = rows * (2 * tokens * 3 * dim**2 + 4 * tokens**2 * dim)  # q, k, v; attention
+    per_token = 2 * (1 + 2 * mlp_ratio) * dim**2  # output, up, down
+    return layers * mixing + ((layers - 1) * rows * tokens + asked) * per_token

@@ -75,11 +75,15 @@ class Block(nn.Module):
         self.down = nn.Linear(mlp_ratio * dim, dim)
         self.proj.residual_scale = self.down.residual_scale = 1 / math.sqrt(2 * layer)
 
-    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, key_mask=None, at: torch.Tensor | None = None):
+        """`x [B, n, D]` to the same shape, or to `[P, D]`: the rows `at [P]` of `[B * n, D]`."""
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         attended = attend(q, k, v, key_mask)  # (B, heads, n, d_h)
-        x = x + self.proj(attended.transpose(1, 2).reshape(b, n, d))
+        attended = attended.transpose(1, 2).reshape(b, n, d)
+        if at is not None:
+            x, attended = (t.flatten(0, 1).index_select(0, at) for t in (x, attended))
+        x = x + self.proj(attended)
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
@@ -152,11 +156,16 @@ class Encoder(_Initialised):
             )
         return self.tokens(input_ids) * self.scale + self.positions.table[:length]
 
-    def transform(self, x: torch.Tensor, key_mask=None) -> torch.Tensor:
-        """The blocks and the final norm: `[B, n, D]` to `[B, n, D]`."""
-        for block in self.blocks:
+    def transform(self, x: torch.Tensor, key_mask=None, at=None) -> torch.Tensor:
+        """The blocks and the final norm: `[B, n, D]` to the same shape.
+
+        Where only some of the vectors are wanted, `at [P]` names them among the flattened `[B * n]`
+        and the result is `[P, D]`: the last block is not computed for the others.
+        """
+        *most, last = self.blocks
+        for block in most:
             x = block(x, key_mask)
-        return self.norm(x)
+        return self.norm(last(x, key_mask, at))
 
     def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
         """Encode a padded batch.
@@ -205,9 +214,12 @@ class Predictor(nn.Module):
         seen = self.enter(z) + self.positions.table[context]  # (B, C, d)
         asked = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
         x = torch.cat([seen.repeat_interleave(k, dim=0), asked], dim=1)  # (B*K, C+T, d)
-        for block in self.blocks:
+        *most, last = self.blocks
+        for block in most:
             x = block(x)
-        return self.leave(self.norm(x[:, -t:])).view(b, k, t, -1)
+        rows = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
+        x = last(x, at=rows[:, -t:].flatten())  # (B*K*T, d)
+        return self.leave(self.norm(x)).view(b, k, t, -1)
 
 
 class TokenRegressor(nn.Module):
@@ -283,8 +295,7 @@ class PredictReconstruct(_Initialised):
         if masked_at is None:
             masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
         x = self.encoder.embed(masked_ids)  # (B, L, D), looked up once for both passes
-        z_full = self.encoder.transform(x)  # (B, L, D)
-        logits = self.regressor(z_full.flatten(0, 1).index_select(0, masked_at))  # (M, V)
+        logits = self.regressor(self.encoder.transform(x, at=masked_at))  # (M, V)
         mlm = mlm_loss(logits, labels.flatten()[masked_at], count=count)
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
@@ -309,10 +320,10 @@ class PredictReconstruct(_Initialised):
     @torch.no_grad()
     def target_vectors(self, input_ids, targets) -> torch.Tensor:
         """h `[B, K, T, D]`: EMA encoder on the unmasked tokens, layer-normalised without affine."""
-        h = self.target.encode(input_ids).float()  # (B, L, D)
-        h = F.layer_norm(h, h.shape[-1:])
-        b, k, t = targets.shape
-        return take(h, targets.reshape(b, k * t)).view(b, k, t, -1)
+        b, length = input_ids.shape
+        rows = torch.arange(b, device=targets.device)[:, None, None] * length + targets  # (B, K, T)
+        h = self.target.transform(self.target.embed(input_ids), at=rows.flatten()).float()
+        return F.layer_norm(h, h.shape[-1:]).view(*targets.shape, -1)
 
     @torch.no_grad()
     def update_target(self, momentum: float):
