@@ -247,13 +247,20 @@ def geometry(given) -> list[dict]:
     for how in POOLINGS:
         for name, value in theirs["m"][how].items():
             same.append(abs(ours["m"][how][name] - value) / max(1e-6, abs(value)))
-    few, plainly = ({how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs))
+    few, plainly = (
+        {how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs)
+    )
     took["probes"] = (
         seconds(lambda: analysis.of_each(few, probed)),
         seconds(lambda: [textbook.probe(z, labels[:probed_n], tokens) for z in plainly.values()]),
     )
     both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}
-    line = {"measure": "geometry of a task", "N": n, "D": recipe.hidden_size, "N of probes": probed_n}
+    line = {
+        "measure": "geometry of a task",
+        "N": n,
+        "D": recipe.hidden_size,
+        "N of probes": probed_n,
+    }
     for part, (a, b) in took.items():
         line |= {
             f"{part} s": round(a, 2),

@@ -66,6 +66,7 @@ def _pretrain(given):
         resume=not given.no_resume,
         may_differ=tuple(name for name in given.may_differ.split(",") if name),
         tracker=given.tracker,
+        shard=given.shard,
     )
     import accelerate
 

@@ -13,9 +13,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 
-from predrecon.files import build_folder
+from predrecon.files import build_folder, remove_folder
+from predrecon.sharding import gathered, spread
 
 WEIGHTS, MOMENTS, FACTS = "model.safetensors", "optimizer.safetensors", "checkpoint.json"
 
@@ -24,11 +25,17 @@ class CheckpointWarning(UserWarning):
     """A checkpoint was damaged and has been passed over."""
 
 
-def save(out_dir: Path, model, optimizer, step: int, keep_last: int, facts: dict) -> Path:
+def state(model, optimizer) -> tuple[dict, dict]:
+    """Weights and moments, whole, as `save` takes them. Every process has to call it."""
+    return gathered(model.state_dict()), gathered(_moments(optimizer))
+
+
+def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, facts: dict) -> Path:
     """Write the checkpoint of a step, then delete all but the newest `keep_last`.
 
     Args:
         out_dir: the run's folder.
+        state: from `state`.
         facts: what `recipe.json` holds; kept beside the weights.
 
     Raises:
@@ -37,18 +44,19 @@ def save(out_dir: Path, model, optimizer, step: int, keep_last: int, facts: dict
     folder = out_dir / "checkpoints" / f"step-{step:08d}"
 
     def write(part: Path):
-        save_model(model, part / WEIGHTS)
-        save_file(_moments(optimizer), part / MOMENTS)
+        for name, tensors in zip((WEIGHTS, MOMENTS), state, strict=True):
+            save_file(tensors, part / name)
         digests = {name: _digest(part / name) for name in (WEIGHTS, MOMENTS)}
         text = json.dumps({"step": step, **facts, "sha256": digests}, indent=1)
         (part / FACTS).write_text(text, encoding="utf-8")
 
     try:
+        remove_folder(folder)  # a damaged one, that the run has gone back behind
         build_folder(folder, write)
     except Exception as error:  # safetensors has its own name for "no space left"
-        raise OSError(_what_was_needed(out_dir, model, step, error)) from error
+        raise OSError(_what_was_needed(out_dir, state, step, error)) from error
     for old in found(out_dir)[:-keep_last]:
-        shutil.rmtree(old)
+        remove_folder(old)
     return folder
 
 
@@ -63,9 +71,7 @@ def load_newest(out_dir: Path, model, optimizer) -> Path | None:
             message = f"{folder}: {damage}. Passed over, for an older one if there is one."
             warnings.warn(message, CheckpointWarning, stacklevel=2)
             continue
-        device = next(model.parameters()).device
-        load_model(model, folder / WEIGHTS, device=str(device))
-        _restore(optimizer, load_file(folder / MOMENTS))
+        _restore(model, optimizer, *(load_file(folder / name) for name in (WEIGHTS, MOMENTS)))
         return folder
     return None
 
@@ -107,13 +113,19 @@ def _moments(optimizer) -> dict[str, torch.Tensor]:
     return {f"{i}.{k}": torch.as_tensor(v) for i, part in state.items() for k, v in part.items()}
 
 
-def _restore(optimizer, moments: dict[str, torch.Tensor]):
-    whole = optimizer.state_dict()
+@torch.no_grad()
+def _restore(model, optimizer, weights: dict, moments: dict):
+    for name, tensor in model.state_dict().items():
+        tensor.copy_(spread(weights[name], tensor))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict] = {}
     for key, tensor in moments.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        parameter = parameters[int(index)]
+        same = tensor.shape == parameter.shape  # not the count of steps
+        state.setdefault(int(index), {})[name] = spread(tensor, parameter) if same else tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _digest(file: Path) -> str:
@@ -121,10 +133,8 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _what_was_needed(out_dir: Path, model, step: int, error: Exception) -> str:
-    tensors = [*model.parameters(), *model.buffers()]
-    trained = [p for p in model.parameters() if p.requires_grad]
-    needed = sum(t.nbytes for t in tensors) + 2 * sum(t.nbytes for t in trained)
+def _what_was_needed(out_dir: Path, state: tuple[dict, dict], step: int, error: Exception) -> str:
+    needed = sum(t.nbytes for tensors in state for t in tensors.values())
     free = shutil.disk_usage(out_dir).free
     kept = found(out_dir)
     left = f"The last checkpoint is {kept[-1].name}" if kept else "There is no checkpoint yet"

@@ -32,8 +32,16 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
         shutil.rmtree(part, ignore_errors=True)
 
 
+def remove_folder(folder: Path):
+    """Delete a folder such that none with its name is ever half deleted."""
+    if folder.exists():
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_unfinished(parent: Path, name: str):
-    """Delete what killed processes left of `build_folder(parent / name)`; `name` may be a glob."""
+    """Delete what killed processes left of these functions; `name` may be a glob."""
     for part in parent.glob(f".{name}.*"):
         shutil.rmtree(part, ignore_errors=True)
 

@@ -53,11 +53,11 @@ class Balance(nn.Module):
     def __init__(self, initial: float = 0.0):
         super().__init__()
         self.initial = initial
-        self.w = nn.Parameter(torch.tensor(float(initial)))
+        self.w = nn.Parameter(torch.full((1,), float(initial)))  # FSDP cannot shard a scalar
 
     @property
     def lam(self) -> torch.Tensor:
-        return torch.sigmoid(self.w)
+        return torch.sigmoid(self.w).squeeze(0)
 
     def forward(self, jepa: torch.Tensor, mlm: torch.Tensor) -> torch.Tensor:
         return self.lam * jepa + (1 - self.lam) * mlm

@@ -62,6 +62,10 @@ def add_pretrain(commands):
         "--may-differ", default="", metavar="FIELD,FIELD",
         help="fields that may differ from those of the run in the folder; default: none",
     )  # fmt: skip
+    parser.add_argument(
+        "--shard", action="store_true",
+        help="spread weights and optimiser over the processes (FSDP): for models too large for DDP",
+    )  # fmt: skip
     parser.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"),
                         help="log there too; default: nowhere")  # fmt: skip
     group = parser.add_argument_group("recipe", "values of the preset, unless given")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedType
 
-from predrecon import checkpoints, hardware, run_folder
+from predrecon import checkpoints, hardware, run_folder, sharding
 from predrecon.assembly import build_model, build_optimizer
 from predrecon.batches import draw_batch, share_of, to_device
 from predrecon.corpus import Corpus
@@ -52,6 +52,7 @@ def pretrain(
     stop_after: int | None = None,
     on_log: Callable[[dict], None] | None = None,
     tracker: str | None = None,
+    shard: bool = False,
 ) -> Run:
     """Train one arm.
 
@@ -71,6 +72,8 @@ def pretrain(
             would (the schedule still spans the whole run).
         on_log: called with each history row as it is written.
         tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
+        shard: spread weights and optimiser over the processes (FSDP), for models that do not fit
+            on one device. Checkpoints are the same files.
 
     Returns:
         `Run`. With `stop_after`, one without weights and metrics yet.
@@ -78,7 +81,7 @@ def pretrain(
     Raises:
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
-            the batch cannot be divided among the processes.
+            the batch cannot be divided among the processes, or `shard` with one process.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
@@ -93,9 +96,12 @@ def pretrain(
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise ValueError(
-            "FSDP shards weights that fit on one GPU: use predrecon/launch/*.yaml (DDP)."
+            "Launched with Accelerate's FSDP plugin: launch with predrecon/launch/*.yaml instead, "
+            "and add --shard (shard=True)."
         )
     world = accelerator.num_processes
+    if shard and world == 1:
+        raise ValueError("shard=True with one process: start several with `accelerate launch`.")
     if recipe.batch_size % world:
         raise ValueError(
             f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
@@ -108,18 +114,18 @@ def pretrain(
         with run_folder.alone(out_dir):
             run_folder.claim(out_dir, told, resume, may_differ)
             if not (out_dir / "metrics.json").is_file():
-                _Training(recipe, corpus, out_dir, seed, told, accelerator).run(
-                    stop_after, on_log, tracker
-                )
+                training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
+                training.run(stop_after, on_log, tracker)
     elif not (out_dir / "metrics.json").is_file():
-        _Training(recipe, corpus, out_dir, seed, told, accelerator).run(stop_after, None, tracker)
+        training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
+        training.run(stop_after, None, tracker)
     return Run(out_dir)
 
 
 class _Training:
     """The state of a run in progress: model, optimiser, step, cost."""
 
-    def __init__(self, recipe, corpus, out_dir: Path, seed: int, told: dict, accelerator):
+    def __init__(self, recipe, corpus, out_dir: Path, seed, told: dict, accelerator, shard: bool):
         self.recipe, self.corpus, self.out_dir, self.seed = recipe, corpus, out_dir, seed
         self.told, self.accelerator, self.device = told, accelerator, accelerator.device
         self.blocks = corpus.blocks("train", recipe.length)
@@ -128,8 +134,12 @@ class _Training:
         bare = build_model(recipe, corpus, seed)
         if hardware.compiles(recipe.compile, self.device):
             bare.compile_blocks()
-        optimizer = build_optimizer(bare, recipe)
-        self.model, self.optimizer = accelerator.prepare(bare, optimizer)
+        self.sharded = shard
+        if shard:
+            sharding.shard(bare.to(self.device), self.device)
+            self.model, self.optimizer = bare, accelerator.prepare(build_optimizer(bare, recipe))
+        else:
+            self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
         self.bare = accelerator.unwrap_model(self.model)
         self.spent = Spent()
 
@@ -138,7 +148,7 @@ class _Training:
         step = self._resume()
         if main:
             described = hardware.environment(self.device, accelerator.num_processes)
-            described["precision"] = "bf16" if self.bf16 else "fp32"
+            described |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
             write_text(self.out_dir / "environment.json", json.dumps(described, indent=1))
         if tracker:
             accelerator.init_trackers("predrecon", config=_flat(self.told))
@@ -151,7 +161,7 @@ class _Training:
             step = self._loop(step, end, stop, bar, on_log)
         if tracker:
             accelerator.end_training()
-        if step == self.total and main:
+        if step == self.total:
             self._finish()
         accelerator.wait_for_everyone()
 
@@ -237,15 +247,13 @@ class _Training:
         )
 
     def _save(self, step: int):
-        norms = torch.stack(torch._foreach_norm(list(self.bare.parameters())))
-        if not norms.isfinite().all():
+        state = checkpoints.state(self.bare, self.optimizer)
+        if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
             self._diverged(step, "A weight is NaN or infinite")
         if self.accelerator.is_main_process:
             cost = {"seconds": self.spent.seconds, "flops": self.spent.flops}
-            checkpoints.save(
-                self.out_dir, self.bare, self.optimizer, step, self.recipe.keep_last,
-                self.told | {"spent": cost},
-            )  # fmt: skip
+            facts = self.told | {"spent": cost}
+            checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
@@ -273,15 +281,24 @@ class _Training:
         )
 
     def _finish(self):
+        """Held-out losses and the finished model, by the first process."""
+        model = self.bare
+        if self.sharded:
+            weights = sharding.gathered(model.state_dict())
+            model = build_model(self.recipe, self.corpus, self.seed)
+            model.load_state_dict(weights)
+            model.to(self.device)
+        if not self.accelerator.is_main_process:
+            return
         tokens = self.total * self.recipe.batch_size * self.recipe.length
         processes = self.accelerator.num_processes
         metrics = {"steps": self.total, "tokens": tokens, "seconds": round(self.spent.seconds, 3)}
         metrics["device_seconds"] = round(self.spent.seconds * processes, 3)
         metrics |= {"flops": self.spent.flops, "device": self.device.type}
-        metrics |= evaluate(self.bare, self.recipe, self.corpus)
+        metrics |= evaluate(model, self.recipe, self.corpus)
         self.corpus.tokenizer.save_pretrained(self.out_dir)
         with run_folder.quiet_transformers():
-            self.bare.save_pretrained(self.out_dir)
+            model.save_pretrained(self.out_dir)
         write_text(self.out_dir / "metrics.json", json.dumps(metrics, indent=1))  # now it is whole
 
 

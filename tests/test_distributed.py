@@ -1,5 +1,6 @@
 """Two processes train as one does; compiled blocks compute what plain ones do."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,24 +10,28 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from predrecon import recipes
 from predrecon.assembly import build_model
 from predrecon.batches import draw_batch, share_of
+from predrecon.checkpoints import CheckpointWarning, check, found
 from predrecon.training import pretrain
 
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
-           "--precision", "fp32"]  # fmt: skip
+           "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
 
 
-@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
-def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm):
-    recipe = recipes.get("smoke", arm=arm, max_steps=20, validation_blocks=4, precision="fp32")
+@pytest.mark.parametrize("arm, how", [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"])])
+def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, how):
+    recipe = recipes.get(
+        "smoke", arm=arm, max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10
+    )
     one = pretrain(recipe, corpus, tmp_path / "one", seed=0)
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
               "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
               "--dynamo_backend", "no", "--main_process_port", "0", "-m", "predrecon"]  # fmt: skip
-    command = [*launch, *OPTIONS, "--arm", arm, "--out", str(tmp_path / "two")]
+    command = [*launch, *OPTIONS, *how, "--arm", arm, "--out", str(tmp_path / "two")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -35,7 +40,27 @@ def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm):
         np.testing.assert_allclose(a[column], b[column], rtol=0, atol=1e-5)
     for column in ("step", "tokens", "lr", "ema_momentum", "flops"):
         np.testing.assert_array_equal(a[column], b[column])
-    assert pd.read_json(tmp_path / "two" / "environment.json", typ="series")["processes"] == 2
+    told = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert told["processes"] == 2 and told["sharded"] == bool(how)
+    weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
+    if how:
+        go_on_alone(recipe, corpus, tmp_path / "two", weights[0])
+
+
+def go_on_alone(recipe, corpus, folder, expected):
+    """One process goes on from a checkpoint that two wrote in parts."""
+    for name in ("metrics.json", "model.safetensors", "checkpoints/step-00000020/checkpoint.json"):
+        (folder / name).unlink()
+    with pytest.warns(CheckpointWarning, match="step-00000020"):
+        pretrain(recipe, corpus, folder, seed=0)
+    torch.testing.assert_close(load_file(folder / "model.safetensors"), expected, rtol=0, atol=1e-5)
+    assert [check(f) for f in found(folder)] == ["", ""], "the damaged one has been replaced"
+
+
+def test_one_process_has_nothing_to_shard(corpus, tmp_path):
+    with pytest.raises(ValueError, match="shard=True with one process"):
+        pretrain(recipes.get("smoke"), corpus, tmp_path, shard=True)
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])

@@ -145,7 +145,7 @@ def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
     with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
         pretrain(SMOKE, corpus, tmp_path, seed=1)
     other = dataclasses.replace(corpus, fingerprint="another text")
-    with pytest.raises(ValueError, match="corpus: '.*' there, 'another text' asked"):
+    with pytest.raises(ValueError, match=r"corpus: '.*' there, 'another text' asked"):
         pretrain(SMOKE, other, tmp_path, seed=0)
     renamed = dataclasses.replace(SMOKE, corpus="./docstrings")
     pretrain(renamed, corpus, tmp_path, seed=0, stop_after=2)  # the text counts, not its name
