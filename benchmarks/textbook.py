@@ -47,8 +47,8 @@ def predict(predictor, z, context: list[list[int]], targets: list[list[list[int]
     return out
 
 
-def draw_masks(draw: random.Random, batch: int, length: int, min_context: int = 32):
-    """Context and targets as lists of positions, sample by sample."""
+def draw_masks(draw: random.Random, batch: int, length: int):
+    """Context and targets as lists of positions, sample by sample, again until enough is left."""
     size_c = int(length * draw.uniform(0.65, 0.85))
     size_t = int(length * draw.uniform(0.10, 0.25))
     contexts, targets = [], []
@@ -60,7 +60,7 @@ def draw_masks(draw: random.Random, batch: int, length: int, min_context: int = 
             first = draw.randint(0, length - size_t)
             blocks.append(list(range(first, first + size_t)))
         left = [p for p in context if all(p not in block for block in blocks)]
-        if len(left) >= min_context:
+        if len(left) >= length // 4:
             contexts.append(left)
             targets.append(blocks)
     shortest = min(map(len, contexts))
