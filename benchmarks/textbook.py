@@ -12,7 +12,8 @@ import random
 import torch
 import torch.nn.functional as F
 
-from predrecon.model import Block, PredictReconstruct
+from predrecon.layers import Block
+from predrecon.model import PredictReconstruct
 
 
 def attention(block: Block, x: torch.Tensor) -> torch.Tensor:

@@ -100,7 +100,7 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
         raise FileExistsError(
             f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
         )
-    there, here = (_flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(told))))
+    there, here = (flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(told))))
     named = ("corpus_name", "tokenizer")  # the fingerprint of the text is compared instead
     differing = [
         k for k in here | there
@@ -194,6 +194,8 @@ def quiet_transformers():
             logging.enable_progress_bar()
 
 
-def _flat(told: dict) -> dict:
+def flat(told: dict) -> dict:
+    """Seed, fingerprint and recipe on one level; ranges as text."""
     recipe = {"corpus_name" if k == "corpus" else k: v for k, v in told["recipe"].items()}
-    return {k: v for k, v in told.items() if k != "recipe"} | recipe
+    both = {k: v for k, v in told.items() if k != "recipe"} | recipe
+    return {k: str(tuple(v)) if isinstance(v, (list, tuple)) else v for k, v in both.items()}

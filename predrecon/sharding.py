@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from predrecon.model import Block
+from predrecon.layers import Block
 
 
 def shard(model: nn.Module, device: torch.device):

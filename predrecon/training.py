@@ -5,6 +5,7 @@ exactly where it was, bit for bit on a CPU; and each of several processes takes 
 batch. Nothing in the loop waits for a GPU but a log line and a checkpoint.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -109,16 +110,14 @@ def pretrain(
         )
     corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
     told = run_folder.facts(recipe, seed, corpus.fingerprint)
-    if accelerator.is_main_process:
-        run_folder.writable(out_dir)
-        with run_folder.alone(out_dir):
+    with contextlib.ExitStack() as held:
+        if accelerator.is_main_process:
+            run_folder.writable(out_dir)
+            held.enter_context(run_folder.alone(out_dir))
             run_folder.claim(out_dir, told, resume, may_differ)
-            if not (out_dir / "metrics.json").is_file():
-                training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
-                training.run(stop_after, on_log, tracker)
-    elif not (out_dir / "metrics.json").is_file():
-        training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
-        training.run(stop_after, None, tracker)
+        if not (out_dir / "metrics.json").is_file():
+            training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
+            training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
     return Run(out_dir)
 
 
@@ -151,7 +150,7 @@ class _Training:
             described |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
             write_text(self.out_dir / "environment.json", json.dumps(described, indent=1))
         if tracker:
-            accelerator.init_trackers("predrecon", config=_flat(self.told))
+            accelerator.init_trackers("predrecon", config=run_folder.flat(self.told))
         end = min(self.total, stop_after or self.total)
         with (
             StopRequest() as stop,
@@ -285,26 +284,17 @@ class _Training:
         model = self.bare
         if self.sharded:
             weights = sharding.gathered(model.state_dict())
-            model = build_model(self.recipe, self.corpus, self.seed)
+            model = build_model(self.recipe, self.corpus, self.seed).to(self.device)
             model.load_state_dict(weights)
-            model.to(self.device)
         if not self.accelerator.is_main_process:
             return
         tokens = self.total * self.recipe.batch_size * self.recipe.length
-        processes = self.accelerator.num_processes
-        metrics = {"steps": self.total, "tokens": tokens, "seconds": round(self.spent.seconds, 3)}
-        metrics["device_seconds"] = round(self.spent.seconds * processes, 3)
+        seconds, devices = self.spent.seconds, self.accelerator.num_processes
+        metrics = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
+        metrics["device_seconds"] = round(seconds * devices, 3)
         metrics |= {"flops": self.spent.flops, "device": self.device.type}
         metrics |= evaluate(model, self.recipe, self.corpus)
         self.corpus.tokenizer.save_pretrained(self.out_dir)
         with run_folder.quiet_transformers():
             model.save_pretrained(self.out_dir)
         write_text(self.out_dir / "metrics.json", json.dumps(metrics, indent=1))  # now it is whole
-
-
-def _flat(told: dict) -> dict:
-    """Seed and recipe as trackers take them."""
-    return {"seed": told["seed"]} | {
-        k: v if isinstance(v, (int, float, str, bool)) else str(v)
-        for k, v in told["recipe"].items()
-    }
