@@ -33,14 +33,23 @@ def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
         predictor_heads=recipe.predictor_heads,
         arm=recipe.arm,
         token_scale=recipe.token_scale,
+        lam=recipe.lam,
         pad_token_id=corpus.tokenizer.pad_token_id,
     )
 
 
 def parameter_groups(model: PredictReconstruct, recipe: Recipe) -> list[dict]:
-    """Weight decay on matrices only: not on biases, norms, the mask token, nor on the balance w."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    """Weight decay on matrices only: not on biases, norms, the mask token, nor on the balance w.
+
+    Each group has its `peak` learning rate, of which the schedule takes a share.
+    """
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    balance = [trained.pop("balance.w")] if "balance.w" in trained else []
+    matrices = [p for p in trained.values() if p.ndim >= 2]
+    vectors = [p for p in trained.values() if p.ndim < 2]
+    lam_lr = recipe.lr if recipe.lam_lr is None else recipe.lam_lr
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay, "peak": recipe.lr},
+        {"params": vectors, "weight_decay": 0.0, "peak": recipe.lr},
     ]
+    return groups + [{"params": w, "weight_decay": 0.0, "peak": lam_lr} for w in [balance] if w]

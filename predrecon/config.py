@@ -19,6 +19,7 @@ class PredictReconstructConfig(PretrainedConfig):
         token_scale: what token embeddings are multiplied by before positions are added: `"none"`
             (1, the paper: positions of amplitude 1 drown tokens of std 0.02) or `"sqrt_dim"`
             (the square root of D, Vaswani et al. 2017).
+        lam: lambda, fixed; None: learned, from 0.5 on.
         initializer_range: std of the truncated normal initialisation.
 
     Raises:
@@ -40,6 +41,7 @@ class PredictReconstructConfig(PretrainedConfig):
         predictor_heads: int = 8,
         arm: str = "hybrid",
         token_scale: str = "none",
+        lam: float | None = None,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-6,
         pad_token_id: int = 0,
@@ -64,6 +66,7 @@ class PredictReconstructConfig(PretrainedConfig):
         self.predictor_heads = predictor_heads
         self.arm = arm
         self.token_scale = token_scale
+        self.lam = lam
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         super().__init__(pad_token_id=pad_token_id, **kwargs)

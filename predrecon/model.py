@@ -199,7 +199,7 @@ class PredictReconstruct(_Initialised):
         if config.arm == "hybrid":
             self.predictor = Predictor(config)
             self.target = Encoder(config).requires_grad_(False)
-            self.balance = Balance()
+            self.balance = Balance(config.lam)
         self.post_init()
 
     @classmethod

@@ -1,5 +1,7 @@
 """The two losses and the balance between them (paper, Eq. 5-7)."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -48,12 +50,16 @@ class Balance(nn.Module):
 
     Since dL/dw = lam (1 - lam) (L_JEPA - L_MLM) keeps one sign as long as one loss is the larger,
     an adaptive optimiser moves w by about one learning rate a step: see notebook 03.
+
+    Args:
+        fixed: lambda, if it is not to be learned.
     """
 
-    def __init__(self, initial: float = 0.0):
+    def __init__(self, fixed: float | None = None):
         super().__init__()
-        self.initial = initial
-        self.w = nn.Parameter(torch.full((1,), float(initial)))  # FSDP cannot shard a scalar
+        self.initial = 0.0 if fixed is None else math.log(fixed / (1 - fixed))
+        value = torch.full((1,), self.initial)  # a vector: FSDP cannot shard a scalar
+        self.w = nn.Parameter(value, requires_grad=fixed is None)
 
     @property
     def lam(self) -> torch.Tensor:

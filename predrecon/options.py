@@ -28,6 +28,8 @@ HELP = {
     "epochs": "passes over the corpus, where max-steps is not given",
     "max_steps": "optimiser steps; the schedules span exactly these",
     "lr": "peak learning rate",
+    "lam": "lambda, fixed between 0 and 1; auto: learned",
+    "lam_lr": "peak learning rate of lambda's w; auto: lr",
     "warmup_steps": "steps of linear warm-up",
     "weight_decay": "of matrices",
     "betas": "of AdamW: FIRST,SECOND",
@@ -38,6 +40,7 @@ HELP = {
     "checkpoint_every": "steps between checkpoints",
     "checkpoint_minutes": "minutes between checkpoints, besides (one process only)",
     "keep_last": "checkpoints kept",
+    "snapshots": "encoders kept over training",
     "validation_blocks": "held-out blocks that the final losses are taken on",
 }
 _WORDS = {"yes": True, "no": False, "auto": None, "none": None}

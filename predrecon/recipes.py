@@ -30,11 +30,14 @@ class Recipe:
         epochs: passes over the corpus; used when `max_steps` is None.
         max_steps: optimiser steps; the schedule spans exactly these.
         lr: peak learning rate; linear warm-up over `warmup_steps`, then cosine to 0.
+        lam: lambda, fixed; None: learned from 0.5 on, as in the paper. Hybrid arm only.
+        lam_lr: peak learning rate of lambda's w; None: `lr`. Same schedule. Hybrid arm only.
         ema: momentum of the target encoder, linear from first to second over training.
         precision: `"fp32"`, `"bf16"` (autocast) or `"auto"`: see `hardware.precision`.
         compile: torch.compile the transformer blocks; None: on a GPU only.
         log_every, checkpoint_every: in steps. checkpoint_minutes: besides, after so many minutes.
         keep_last: checkpoints kept.
+        snapshots: encoders kept, evenly spaced over training, with their held-out losses.
         validation_blocks: blocks of held-out text used for the losses at the end.
     """
 
@@ -63,6 +66,8 @@ class Recipe:
     epochs: float = 3
     max_steps: int | None = None
     lr: float = 5e-5
+    lam: float | None = None
+    lam_lr: float | None = None
     warmup_steps: int = 10
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
@@ -74,6 +79,7 @@ class Recipe:
     checkpoint_every: int = 500
     checkpoint_minutes: float | None = None
     keep_last: int = 2
+    snapshots: int = 0
     validation_blocks: int = 256
 
     def __post_init__(self):
@@ -83,6 +89,17 @@ class Recipe:
         for name in ("length", "batch_size", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
+        if self.snapshots < 0:
+            raise ValueError(f"snapshots={self.snapshots}: expected 0 or more.")
+        if self.lam is not None and not 0 < self.lam < 1:
+            raise ValueError(f"lam={self.lam}: expected between 0 and 1, or None to learn it.")
+        if self.lam_lr is not None and (self.lam_lr < 0 or self.lam is not None):
+            raise ValueError(
+                f"lam_lr={self.lam_lr}, lam={self.lam}: a rate of 0 or more for a learned lambda."
+            )
+        if self.arm == "mlm":  # it has no lambda, and one run is enough
+            object.__setattr__(self, "lam", None)
+            object.__setattr__(self, "lam_lr", None)
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(
                 f"max_steps={self.max_steps}: expected at least 1, or None for epochs."

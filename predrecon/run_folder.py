@@ -4,6 +4,7 @@ recipe.json         seed, corpus and recipe, written when the run begins
 environment.json    versions, device, commit of the code, of the last start
 history.csv         one row a logged step, flushed as it goes
 checkpoints/        see `checkpoints`
+snapshots/step-*/   encoders on the way, if asked for, with their held-out losses
 model.safetensors, config.json, tokenizer.json, ...     the finished model
 metrics.json        held-out losses, tokens, wall seconds, operations: written last
 """
@@ -24,7 +25,8 @@ from predrecon.model import Encoder, PredictReconstruct, untrained
 from predrecon.recipes import Recipe
 
 BOOKKEEPING = (
-    "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "validation_blocks"
+    "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "snapshots",
+    "validation_blocks",
 )  # fmt: skip
 MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
 """Fields of a recipe that a resumed run may change, if it says so."""
@@ -68,9 +70,18 @@ class Run:
         with quiet_transformers():
             return Encoder.from_pretrained(self.folder).eval()
 
+    @property
+    def snapshots(self) -> list[Path]:
+        """Folders of the encoders kept on the way, in order; each opens with `AutoModel`."""
+        return sorted((self.folder / "snapshots").glob("step-*"))
+
     def untrained_encoder(self) -> Encoder:
         """The encoder as it was before the first step."""
         return untrained(self.encoder(), self.facts["seed"])
+
+
+def snapshot_folder(out_dir: Path, step: int) -> Path:
+    return out_dir / "snapshots" / f"step-{step:08d}"
 
 
 def facts(recipe: Recipe, seed: int, corpus_fingerprint: str) -> dict:

@@ -16,13 +16,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedType
 
-from predrecon import checkpoints, hardware, run_folder, sharding
+from predrecon import checkpoints, hardware, outcome, run_folder, sharding
 from predrecon.assembly import build_model, build_optimizer
 from predrecon.batches import draw_batch, share_of, to_device
 from predrecon.corpus import Corpus
 from predrecon.files import remove_unfinished, write_text
 from predrecon.flops import batch_flops
-from predrecon.heldout import evaluate
 from predrecon.interrupts import Interrupted, StopRequest
 from predrecon.progress import Progress
 from predrecon.recipes import Recipe
@@ -129,6 +128,7 @@ class _Training:
         self.told, self.accelerator, self.device = told, accelerator, accelerator.device
         self.blocks = corpus.blocks("train", recipe.length)
         self.total = recipe.steps(len(self.blocks))
+        self.snapshots = outcome.snapshot_steps(recipe, self.total)
         self.bf16 = hardware.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         bare = build_model(recipe, corpus, seed)
         if hardware.compiles(recipe.compile, self.device):
@@ -183,6 +183,9 @@ class _Training:
                 since, logged = step, time.perf_counter()
             else:
                 asked = bool(stop.name) and self.accelerator.num_processes == 1
+            if step in self.snapshots:
+                passed = self._snapshot(step)
+                begun, logged = begun + passed, logged + passed
             if asked or self._checkpoint_due(step, end, saved):
                 pause = time.perf_counter()
                 self.spent.seconds = before + pause - begun
@@ -202,7 +205,7 @@ class _Training:
         recipe, accelerator = self.recipe, self.accelerator
         lr, momentum = (f(recipe, step, self.total) for f in (learning_rate, ema_momentum))
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = learning_rate(recipe, step, self.total, peak=group["peak"])
         whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step)
         batch = share_of(whole, accelerator.process_index, accelerator.num_processes)
         self.spent.flops += batch_flops(self.bare.config, whole)
@@ -281,20 +284,29 @@ class _Training:
 
     def _finish(self):
         """Held-out losses and the finished model, by the first process."""
-        model = self.bare
-        if self.sharded:
-            weights = sharding.gathered(model.state_dict())
-            model = build_model(self.recipe, self.corpus, self.seed).to(self.device)
-            model.load_state_dict(weights)
+        model = self._whole()
         if not self.accelerator.is_main_process:
             return
         tokens = self.total * self.recipe.batch_size * self.recipe.length
         seconds, devices = self.spent.seconds, self.accelerator.num_processes
-        metrics = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
-        metrics["device_seconds"] = round(seconds * devices, 3)
-        metrics |= {"flops": self.spent.flops, "device": self.device.type}
-        metrics |= evaluate(model, self.recipe, self.corpus)
-        self.corpus.tokenizer.save_pretrained(self.out_dir)
-        with run_folder.quiet_transformers():
-            model.save_pretrained(self.out_dir)
-        write_text(self.out_dir / "metrics.json", json.dumps(metrics, indent=1))  # now it is whole
+        cost = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
+        cost |= {"device_seconds": round(seconds * devices, 3), "flops": self.spent.flops}
+        cost |= {"device": self.device.type}
+        outcome.write_finished(self.out_dir, model, self.recipe, self.corpus, cost)
+
+    def _snapshot(self, step: int) -> float:
+        """Keep the encoder of this step; returns the seconds that it took."""
+        began, model, cost = time.perf_counter(), self._whole(), {"flops": self.spent.flops}
+        if self.accelerator.is_main_process:
+            outcome.write_snapshot(self.out_dir, model, self.recipe, self.corpus, step, cost)
+        self.accelerator.wait_for_everyone()
+        return time.perf_counter() - began
+
+    def _whole(self):
+        """The model, gathered from all processes if they share it out."""
+        if not self.sharded:
+            return self.bare
+        weights = sharding.gathered(self.bare.state_dict())
+        model = build_model(self.recipe, self.corpus, self.seed).to(self.device)
+        model.load_state_dict(weights)
+        return model
