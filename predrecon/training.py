@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.tracking import get_available_trackers
 
-from predrecon import checkpoints, hardware, run_folder, sharding
+from predrecon import checkpoints, hardware, outcome, run_folder, sharding
 from predrecon.assembly import build_model, build_optimizer
 from predrecon.batches import draw_batch, share_of, to_device
 from predrecon.corpus import Corpus
@@ -82,7 +83,8 @@ def pretrain(
     Raises:
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
-            the batch cannot be divided among the processes, or `shard` with one process.
+            the batch cannot be divided among the processes, `shard` with one process, or a tracker
+            that is not installed.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
@@ -90,6 +92,8 @@ def pretrain(
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
     out_dir = Path(out_dir)
+    if tracker and tracker not in map(str, get_available_trackers()):
+        raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         log_with=tracker,
@@ -111,11 +115,13 @@ def pretrain(
     corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
     told = run_folder.facts(recipe, seed, corpus.fingerprint)
     with contextlib.ExitStack() as held:
+        finished = (out_dir / "metrics.json").is_file()
         if accelerator.is_main_process:
-            run_folder.writable(out_dir)
-            held.enter_context(run_folder.alone(out_dir))
+            if not finished:
+                run_folder.writable(out_dir)
+                held.enter_context(run_folder.alone(out_dir))
             run_folder.claim(out_dir, told, resume, may_differ)
-        if not (out_dir / "metrics.json").is_file():
+        if not finished:
             training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
             training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
     return Run(out_dir)
@@ -135,7 +141,7 @@ class _Training:
             bare.compile_blocks()
         self.sharded = shard
         if shard:
-            sharding.shard(bare.to(self.device), self.device)
+            sharding.shard(bare, self.device)  # moves each process's part only
             self.model, self.optimizer = bare, accelerator.prepare(build_optimizer(bare, recipe))
         else:
             self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
@@ -153,7 +159,7 @@ class _Training:
             accelerator.init_trackers("predrecon", config=run_folder.flat(self.told))
         end = min(self.total, stop_after or self.total)
         with (
-            StopRequest() as stop,
+            StopRequest(patient=accelerator.num_processes > 1) as stop,
             Progress(f"{self.recipe.arm} pre-training", self.total, "steps", quiet=not main) as bar,
         ):
             bar.update(step)
@@ -173,7 +179,7 @@ class _Training:
             out, lr, momentum = self._step(step)
             step += 1
             if step % recipe.log_every == 0 or step == self.total:
-                values, asked = self._agree(out, stop)
+                values = self._values(out)
                 now = time.perf_counter()
                 self.spent.seconds = before + now - begun
                 speed = round((step - since) * size / (now - logged))
@@ -181,9 +187,8 @@ class _Training:
                 row += [round(self.spent.seconds, 3), self.spent.flops]
                 self._log(dict(zip(HISTORY, row, strict=True)), bar, on_log)
                 since, logged = step, time.perf_counter()
-            else:
-                asked = bool(stop.name) and self.accelerator.num_processes == 1
-            if asked or self._checkpoint_due(step, end, saved):
+            asked, late = self._heed(step, stop, saved)
+            if asked or late or step % recipe.checkpoint_every == 0 or step == end:
                 pause = time.perf_counter()
                 self.spent.seconds = before + pause - begun
                 self._save(step)
@@ -215,15 +220,27 @@ class _Training:
             self.bare.update_target(momentum)
         return out, lr, momentum
 
-    def _agree(self, out, stop: StopRequest) -> tuple[list[float], bool]:
-        """`[loss, jepa, mlm, lam]` of the whole batch, and whether any process was told to stop."""
+    def _values(self, out) -> list[float]:
+        """`[loss, jepa, mlm, lam]` of the whole batch."""
         jepa = torch.full_like(out.loss, math.nan) if out.jepa_loss is None else out.jepa_loss
-        asked = torch.full_like(out.loss, float(bool(stop.name)))
-        values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam, asked]).detach()
+        values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam]).detach()
         if self.accelerator.num_processes > 1:
             values = self.accelerator.reduce(values, "mean")
-        *values, asked = values.tolist()
-        return values, asked > 0
+        return values.tolist()
+
+    def _heed(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
+        """Whether to stop, and whether the clock asks for a checkpoint.
+
+        Several processes ask each other every tenth step, so that all hear the same.
+        """
+        minutes, several = self.recipe.checkpoint_minutes, self.accelerator.num_processes > 1
+        late = bool(minutes) and time.perf_counter() - saved >= 60 * minutes
+        told = [float(bool(stop.name)), float(late)]
+        if several and step % 10:
+            return False, False
+        if several:
+            told = self.accelerator.reduce(torch.tensor(told, device=self.device), "sum").tolist()
+        return told[0] > 0, told[1] > 0
 
     def _log(self, row: dict, bar: Progress, on_log):
         if self.accelerator.is_main_process:
@@ -232,26 +249,20 @@ class _Training:
         if self.accelerator.trackers:
             self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if not math.isfinite(row["loss"]):
-            self._diverged(row["step"], f"The loss is {row['loss']}")
+            raise outcome.diverged(
+                self.out_dir, self.recipe, row["step"], f"The loss is {row['loss']}"
+            )
         if on_log:
             on_log(row)
-
-    def _checkpoint_due(self, step: int, end: int, saved: float) -> bool:
-        minutes = self.recipe.checkpoint_minutes
-        late = minutes and self.accelerator.num_processes == 1  # clocks of several do not agree
-        return (
-            step % self.recipe.checkpoint_every == 0
-            or step == end
-            or bool(late and time.perf_counter() - saved >= 60 * minutes)
-        )
 
     def _save(self, step: int):
         state = checkpoints.state(self.bare, self.optimizer)
         if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
-            self._diverged(step, "A weight is NaN or infinite")
+            raise outcome.diverged(self.out_dir, self.recipe, step, "A weight is NaN or infinite")
         if self.accelerator.is_main_process:
             cost = {"seconds": self.spent.seconds, "flops": self.spent.flops}
             facts = self.told | {"spent": cost}
+            run_folder.sync_history(self.out_dir)
             checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
         self.accelerator.wait_for_everyone()
 
@@ -264,37 +275,26 @@ class _Training:
         folder = checkpoints.load_newest(self.out_dir, self.bare, self.optimizer)
         step = checkpoints.step_of(folder) if folder else 0
         if main:
-            run_folder.cut_history(self.out_dir, step)
+            run_folder.cut_history(self.out_dir, step, self.recipe.log_every)
         if folder:
             self.spent = Spent(**checkpoints.read_facts(folder)["spent"])
             if main and step < self.total:
                 print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
 
-    def _diverged(self, step: int, what: str):
-        good = [f for f in checkpoints.found(self.out_dir) if not checkpoints.check(f)]
-        last = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint yet"
-        raise FloatingPointError(
-            f"{what} at step {step}. {last}. Try a lower lr (now {self.recipe.lr}), more "
-            f"warmup_steps (now {self.recipe.warmup_steps}) or precision='fp32', in another folder."
-        )
-
     def _finish(self):
-        """Held-out losses and the finished model, by the first process."""
-        model = self.bare
+        """Held-out losses, and the finished model, written by the first process."""
+        model, main = self.bare, self.accelerator.is_main_process
+        losses = evaluate(model, self.recipe, self.corpus) if main or self.sharded else {}
         if self.sharded:
             weights = sharding.gathered(model.state_dict())
-            model = build_model(self.recipe, self.corpus, self.seed).to(self.device)
+            model = build_model(self.recipe, self.corpus, self.seed)
             model.load_state_dict(weights)
-        if not self.accelerator.is_main_process:
+        if not main:
             return
         tokens = self.total * self.recipe.batch_size * self.recipe.length
         seconds, devices = self.spent.seconds, self.accelerator.num_processes
         metrics = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
-        metrics["device_seconds"] = round(seconds * devices, 3)
-        metrics |= {"flops": self.spent.flops, "device": self.device.type}
-        metrics |= evaluate(model, self.recipe, self.corpus)
-        self.corpus.tokenizer.save_pretrained(self.out_dir)
-        with run_folder.quiet_transformers():
-            model.save_pretrained(self.out_dir)
-        write_text(self.out_dir / "metrics.json", json.dumps(metrics, indent=1))  # now it is whole
+        metrics |= {"device_seconds": round(seconds * devices, 3), "flops": self.spent.flops}
+        metrics |= {"device": self.device.type} | losses
+        outcome.write_finished(self.out_dir, model, self.corpus, metrics)
