@@ -35,7 +35,7 @@ test: $(READY) ## all tests, notebooks included
 lab: $(READY) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; about ten minutes
+bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; a quarter of an hour
 	@$(BIN)/python benchmarks/bench.py
 
 notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py

@@ -40,6 +40,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", default="auto", help="auto: wikipedia where it is, docstrings")
     parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
+    parser.add_argument("--length", type=int, help="default: 128, on a GPU the paper's 512")
+    parser.add_argument("--batch", type=int, help="default: 8, on a GPU the paper's 64")
     parser.add_argument("--tiny", action="store_true", help="seconds: shows that it runs")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=HERE / "results")
@@ -52,6 +54,9 @@ def main():
     for section in given.sections.split(","):  # a process each, so that peaks of memory are its own
         command = [sys.executable, __file__, "--section", section, "--corpus", given.corpus,
                    "--rounds", str(given.rounds), *["--tiny"] * given.tiny]  # fmt: skip
+        for name in ("length", "batch"):
+            if getattr(given, name):
+                command += [f"--{name}", str(getattr(given, name))]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         for line in found:
@@ -85,12 +90,12 @@ def training(given, arm: str) -> list[dict]:
     bf16 = hardware.precision(recipe.precision, device, recipe.hidden_size) == "bf16"
     if hardware.compiles(recipe.compile, device):
         model.compile_blocks()
-    plain = TextbookStep(build_model(recipe, corpus, 0), corpus.tokenizer, recipe.lr)
+    plain = TextbookStep(build_model(recipe, corpus, 0).to(device), corpus.tokenizer, recipe.lr)
     rows = _rows(given, corpus, recipe)
     size = recipe.batch_size * recipe.length
     found: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
     real, flops, drawing, times = [], [], [], []
-    per_round = 3 if given.tiny else 8 if device.type == "cpu" else 40
+    per_round = _per_round(given, device)
 
     def bare(batch: dict):
         """What `pretrain` computes, without data, masks, logs and schedules."""
@@ -103,7 +108,7 @@ def training(given, arm: str) -> list[dict]:
             model.update_target(0.996)
 
     def on_log(row: dict):
-        """After each step; at the end of a round the others get their turn."""
+        """After each step, on a GPU each round; at its end the others get their turn."""
         nonlocal started
         _sync(device)
         times.append(time.perf_counter() - started)
@@ -126,13 +131,13 @@ def training(given, arm: str) -> list[dict]:
         flops.append(statistics.mean(batch_flops(model.config, b) for b in whole[1:]))
         drawn = [to_device(share_of(b, 0, 1), device) for b in whole]
         took = [seconds(lambda b=b: bare(b), device) for b in drawn]
-        found["loop"].append((per_round - 1) * size / sum(times[1:]))
+        kept = times[1:] if len(times) > 1 else times
+        found["loop"].append((per_round - len(times) + len(kept)) * size / sum(kept))
         found["bare"].append((per_round - 1) * size / sum(took[1:]))
-        if device.type == "cpu":
-            batch = [next(rows) for _ in range(recipe.batch_size)]
-            real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
-            plain.step(batch)
-            found["textbook"].append(size / seconds(lambda: plain.step(batch)))
+        batch = [next(rows) for _ in range(recipe.batch_size)]
+        real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
+        plain.step(batch)
+        found["textbook"].append(size / seconds(lambda: plain.step(batch), device))
         dtype = torch.bfloat16 if bf16 else torch.float32
         found["matrix"].append(matrix_rate(dtype, device, 256 if given.tiny else None))
 
@@ -142,10 +147,14 @@ def training(given, arm: str) -> list[dict]:
             pretrain(recipe, corpus, Path(folder) / "run", seed=0, on_log=on_log)
         except _EnoughError:
             pass
-    middle = {name: statistics.median(values) for name, values in found.items() if values}
+    middle = {name: statistics.median(values) for name, values in found.items()}
     per_token = statistics.median(flops) / size
+    share = statistics.mean(real) / size
+    ratio = _middle_ratio(found["loop"], found["textbook"])
     line = {
         "measure": f"{arm} training",
+        "length": recipe.length,
+        "batch": recipe.batch_size,
         "loop tokens/s": round(middle["loop"]),
         "bare tokens/s": round(middle["bare"]),
         "overhead %": round(100 * _middle_ratio(found["bare"], found["loop"]) - 100, 1),
@@ -157,16 +166,11 @@ def training(given, arm: str) -> list[dict]:
         "peak GB": round(peak_memory(device), 2),
         "vocabulary": len(corpus.tokenizer),
         "rounds": given.rounds,
+        "textbook positions/s": round(middle["textbook"]),
+        "textbook tokens/s": round(middle["textbook"] * share),
+        "times textbook": round(ratio / share, 2),
+        "times textbook, equal positions": round(ratio, 2),
     }
-    if found["textbook"]:
-        share = statistics.mean(real) / size
-        ratio = _middle_ratio(found["loop"], found["textbook"])
-        line |= {
-            "textbook positions/s": round(middle["textbook"]),
-            "textbook tokens/s": round(middle["textbook"] * share),
-            "times textbook": round(ratio / share, 2),
-            "times textbook, equal positions": round(ratio, 2),
-        }
     return [line]
 
 
@@ -276,11 +280,18 @@ def geometry(given) -> list[dict]:
 
 def _recipe(given, arm: str, device: torch.device):
     """The paper's model: L = 128 and batch 8 on a CPU, the paper's recipe on a GPU."""
-    shape = {} if device.type == "cuda" else {"length": 128, "batch_size": 8}
-    preset = "smoke" if given.tiny else "paper"
-    recipe = recipes.get(preset, arm=arm, precision="auto", **({} if given.tiny else shape))
-    more = {"max_steps": 10**6, "log_every": 1, "checkpoint_every": 10**9}
+    preset, gpu = "smoke" if given.tiny else "paper", device.type == "cuda"
+    shape = {} if gpu or given.tiny else {"length": 128, "batch_size": 8}
+    asked = {"length": given.length, "batch_size": given.batch}
+    shape |= {name: value for name, value in asked.items() if value}
+    recipe = recipes.get(preset, arm=arm, precision="auto", **shape)
+    every = _per_round(given, device) if gpu else 1  # a log line waits for the GPU
+    more = {"max_steps": 10**6, "log_every": every, "checkpoint_every": 10**9}
     return dataclasses.replace(recipe, **more)
+
+
+def _per_round(given, device: torch.device) -> int:
+    return 3 if given.tiny else 8 if device.type == "cpu" else 40
 
 
 def _corpus(given) -> str:

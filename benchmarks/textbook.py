@@ -100,7 +100,8 @@ class TextbookStep:
         masked, labels = corrupt(
             self.draw, rows, self.special, self.tokenizer.mask_token_id, len(self.tokenizer)
         )
-        ids, masked, labels = torch.tensor(rows), torch.tensor(masked), torch.tensor(labels)
+        device = next(model.parameters()).device
+        ids, masked, labels = (torch.tensor(x, device=device) for x in (rows, masked, labels))
         logits = model.regressor(encode(model.encoder, masked))  # (B, L, V)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
         if model.config.arm == "hybrid":

@@ -47,7 +47,8 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
         for name, tensors in zip((WEIGHTS, MOMENTS), state, strict=True):
             save_file(tensors, part / name)
         digests = {name: _digest(part / name) for name in (WEIGHTS, MOMENTS)}
-        text = json.dumps({"step": step, **facts, "sha256": digests}, indent=1)
+        told = {"step": step, **facts, "sha256": digests}
+        text = json.dumps(told | {"sha256_of_this": _digest_of(told)}, indent=1)
         (part / FACTS).write_text(text, encoding="utf-8")
 
     try:
@@ -55,7 +56,8 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
         build_folder(folder, write)
     except Exception as error:  # safetensors has its own name for "no space left"
         raise OSError(_what_was_needed(out_dir, state, step, error)) from error
-    for old in found(out_dir)[:-keep_last]:
+    reached = [f for f in found(out_dir) if step_of(f) <= step]  # later ones are damaged
+    for old in reached[:-keep_last]:
         remove_folder(old)
     return folder
 
@@ -80,9 +82,11 @@ def check(folder: Path) -> str:
     """What is wrong with a checkpoint; an empty string if it is whole."""
     try:
         told = read_facts(folder)
-        digests, step = told["sha256"], told["step"]
+        own, digests, step = told.pop("sha256_of_this"), told["sha256"], told["step"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{FACTS} is missing or damaged ({type(error).__name__})"
+    if own != _digest_of(told):
+        return f"{FACTS} is not what was written (SHA-256 differs)"
     if step != step_of(folder):
         return f"{FACTS} is of step {step}"
     for name in (WEIGHTS, MOMENTS):
@@ -100,7 +104,7 @@ def read_facts(folder: Path) -> dict:
 
 def found(out_dir: Path) -> list[Path]:
     """Folders of checkpoints, oldest first, whole or not."""
-    return sorted((out_dir / "checkpoints").glob("step-*"))
+    return sorted((out_dir / "checkpoints").glob("step-" + "[0-9]" * 8))
 
 
 def step_of(folder: Path) -> int:
@@ -131,6 +135,10 @@ def _restore(model, optimizer, weights: dict, moments: dict):
 def _digest(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _digest_of(told: dict) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _what_was_needed(out_dir: Path, state: tuple[dict, dict], step: int, error: Exception) -> str:

@@ -58,6 +58,8 @@ def _bf16_in_hardware() -> bool:
 def _commit() -> str | None:
     """The checkout's commit, with "+" if files differ from it; None outside of a checkout."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
     try:
         head = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")

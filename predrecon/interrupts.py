@@ -13,11 +13,15 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """A context in which SIGTERM and SIGINT set `.name` instead of ending the process.
 
-    A second signal ends it at once, as usual. Outside of the main thread, where Python delivers no
-    signals, nothing changes.
+    A second signal ends it at once, as usual; not where there are several processes (`patient`),
+    since launchers and schedulers pass the same signal on more than once. Outside of the main
+    thread, where Python delivers no signals, nothing changes.
     """
 
     name: str = ""
+
+    def __init__(self, *, patient: bool = False):
+        self.patient = patient
 
     def __enter__(self) -> "StopRequest":
         self.before = {}
@@ -30,7 +34,8 @@ class StopRequest:
 
     def _note(self, number, _frame):
         self.name = signal.Signals(number).name
-        self._restore()
+        if not self.patient:
+            self._restore()
 
     def _restore(self):
         for number, handler in self.before.items():

@@ -14,7 +14,7 @@ def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
     """What each position of a sample is to the JEPA branch and to the MLM branch.
 
     Args:
-        batch: `training.draw_batch`'s, of the hybrid arm.
+        batch: `batches.draw_batch`'s, of the hybrid arm.
         sample: row of the batch.
 
     Returns:

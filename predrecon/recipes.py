@@ -161,7 +161,7 @@ def get(preset: str = "auto", **overrides) -> Recipe:
     Args:
         preset: `"smoke"`, `"demo"`, `"paper"`, or `"auto"`: the environment variable
             `PREDRECON_PRESET` if set, else `paper` on a machine with CUDA and `demo` elsewhere.
-        overrides: fields of `Recipe`; None or `"auto"` leave the preset's value.
+        overrides: fields of `Recipe`; None leaves the preset's value, as does the corpus `"auto"`.
 
     Raises:
         ValueError: an unknown preset or field (the valid ones are listed) or a bad value.
@@ -178,7 +178,7 @@ def get(preset: str = "auto", **overrides) -> Recipe:
             f"No such field of a recipe: {', '.join(sorted(unknown))}. "
             f"Fields: {', '.join(sorted(fields))}."
         )
-    chosen = {k: v for k, v in overrides.items() if v is not None and v != "auto"}
+    chosen = {k: v for k, v in overrides.items() if v is not None and (k, v) != ("corpus", "auto")}
     return dataclasses.replace(_PRESETS[name], **chosen)
 
 

@@ -14,13 +14,14 @@ import csv
 import io
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from predrecon.files import write_text
+from predrecon.files import sync, write_text
 from predrecon.model import Encoder, PredictReconstruct, untrained
 from predrecon.recipes import Recipe
 
@@ -103,7 +104,8 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
             f"What may differ: {', '.join(MAY_DIFFER)}."
         )
     file = out_dir / "recipe.json"
-    if not file.is_file():
+    before = _claimed(out_dir)
+    if before is None:
         out_dir.mkdir(parents=True, exist_ok=True)
         write_text(file, json.dumps(told, indent=1))
         return
@@ -111,7 +113,7 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
         raise FileExistsError(
             f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
         )
-    there, here = (flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(told))))
+    there, here = flat(before), flat(json.loads(json.dumps(told)))
     named = ("corpus_name", "tokenizer")  # the fingerprint of the text is compared instead
     differing = [
         k for k in here | there
@@ -122,8 +124,25 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
         harmless = [k for k in differing if k in MAY_DIFFER]
         way_out = "Use another folder."
         if harmless == differing:
-            way_out = f"Use another folder, or pass may_differ={tuple(harmless)} to change it here."
+            way_out = (
+                f"Use another folder, or pass may_differ={tuple(harmless)} (on the command line "
+                f"--may-differ {','.join(harmless)}) to change it here."
+            )
         raise ValueError(f"{out_dir} holds another run ({listed}). {way_out}")
+    if before != json.loads(json.dumps(told)) and not (out_dir / "metrics.json").is_file():
+        write_text(file, json.dumps(told, indent=1))
+
+
+def _claimed(out_dir: Path) -> dict | None:
+    """What recipe.json says; where it is lost or damaged, what the newest checkpoint says."""
+    files = [out_dir / "recipe.json", *sorted(out_dir.glob("checkpoints/*/checkpoint.json"))[::-1]]
+    for file in files:
+        try:
+            told = json.loads(file.read_text(encoding="utf-8"))
+            return {name: told[name] for name in ("seed", "corpus", "recipe")}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 @contextlib.contextmanager
@@ -159,19 +178,29 @@ def append_history(out_dir: Path, row: dict):
         out.write(text.getvalue())
 
 
-def cut_history(out_dir: Path, step: int) -> list[dict]:
-    """The rows up to a step; later ones, and a half-written last line, are cut from the file."""
+def cut_history(out_dir: Path, step: int, log_every: int):
+    """Leave the rows up to a step; later ones and a half-written last line are cut from the file.
+
+    Warns:
+        UserWarning: there should be rows, and there are none.
+    """
     file = out_dir / "history.csv"
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8", errors="replace")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
     names = header.split(",")
     rows = [line.split(",") for line in lines]
     whole = [row for row in rows if len(row) == len(names) and row[0].isdigit()]
     kept = [row for row in whole if int(row[0]) <= step]
-    write_text(file, "".join(",".join(row) + "\n" for row in [names, *kept]) if kept else "")
-    return [dict(zip(names, map(float, (v or "nan" for v in row)), strict=True)) for row in kept]
+    if not kept and step >= log_every:
+        warnings.warn(f"{file} is lost or empty: it begins again at step {step}.", stacklevel=2)
+    if text:
+        write_text(file, "".join(",".join(row) + "\n" for row in [names, *kept]) if kept else "")
+
+
+def sync_history(out_dir: Path):
+    """Wait until what history.csv holds is on the disk."""
+    if (out_dir / "history.csv").is_file():
+        sync(out_dir / "history.csv")
 
 
 def writable(out_dir: Path):

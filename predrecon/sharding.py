@@ -21,8 +21,8 @@ def shard(model: nn.Module, device: torch.device):
 
 
 def gathered(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tensors, whole. Every process has to call it."""
-    return {k: t.full_tensor() if isinstance(t, DTensor) else t for k, t in tensors.items()}
+    """The same tensors, whole, those that were spread on the CPU. Every process has to call it."""
+    return {k: t.full_tensor().cpu() if isinstance(t, DTensor) else t for k, t in tensors.items()}
 
 
 def spread(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -40,11 +40,11 @@ def build(
         SourceError: a split without documents, or unreadable text. Nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shards = folder.with_name(f".{folder.name}.shards")
+    shards = folder.with_name(f".shards-{folder.name}")
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if (folder / "facts.json").is_file():
             return
-        remove_unfinished(folder.parent, f"{folder.name}.building")
+        remove_unfinished(folder.parent, folder.name)
         shards.mkdir(exist_ok=True)
         facts = {"name": name, "vocabulary": len(tokenizer)}
         with Progress(f"tokenising {name}", documents, "documents") as progress:

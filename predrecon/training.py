@@ -1,44 +1,18 @@
-"""pretrain(): one explicit loop for both arms, on Accelerate, in one process or several.
-
-Batch, token masks and block masks of a step are functions of (seed, step), so a resumed run goes on
-exactly where it was, bit for bit on a CPU; and each of several processes takes its rows of the same
-batch. Nothing in the loop waits for a GPU but a log line and a checkpoint.
-"""
+"""pretrain(): train one arm into a folder, or go on with what is there."""
 
 import contextlib
-import json
-import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.tracking import get_available_trackers
 
-from predrecon import checkpoints, hardware, outcome, run_folder, sharding
-from predrecon.assembly import build_model, build_optimizer
-from predrecon.batches import draw_batch, share_of, to_device
+from predrecon import run_folder
 from predrecon.corpus import Corpus
-from predrecon.files import remove_unfinished, write_text
-from predrecon.flops import batch_flops
-from predrecon.interrupts import Interrupted, StopRequest
-from predrecon.progress import Progress
+from predrecon.loop import Training
 from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
-from predrecon.schedules import ema_momentum, learning_rate
-
-HISTORY = (
-    "step tokens loss jepa_loss mlm_loss lam lr ema_momentum tokens_per_s seconds flops".split()
-)  # columns of history.csv
-
-
-@dataclass
-class Spent:
-    """What a run has cost so far, over all its starts; kept in every checkpoint."""
-
-    seconds: float = 0.0
-    flops: float = 0.0
 
 
 def pretrain(
@@ -81,7 +55,8 @@ def pretrain(
     Raises:
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
-            the batch cannot be divided among the processes, or `shard` with one process.
+            the batch cannot be divided among the processes, `shard` with one process, or a tracker
+            that is not installed.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
@@ -89,6 +64,8 @@ def pretrain(
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
     out_dir = Path(out_dir)
+    if tracker and tracker not in map(str, get_available_trackers()):
+        raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         log_with=tracker,
@@ -110,203 +87,13 @@ def pretrain(
     corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
     told = run_folder.facts(recipe, seed, corpus.fingerprint)
     with contextlib.ExitStack() as held:
+        finished = (out_dir / "metrics.json").is_file()
         if accelerator.is_main_process:
-            run_folder.writable(out_dir)
-            held.enter_context(run_folder.alone(out_dir))
+            if not finished:
+                run_folder.writable(out_dir)
+                held.enter_context(run_folder.alone(out_dir))
             run_folder.claim(out_dir, told, resume, may_differ)
-        if not (out_dir / "metrics.json").is_file():
-            training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
+        if not finished:
+            training = Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
             training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
     return Run(out_dir)
-
-
-class _Training:
-    """The state of a run in progress: model, optimiser, step, cost."""
-
-    def __init__(self, recipe, corpus, out_dir: Path, seed, told: dict, accelerator, shard: bool):
-        self.recipe, self.corpus, self.out_dir, self.seed = recipe, corpus, out_dir, seed
-        self.told, self.accelerator, self.device = told, accelerator, accelerator.device
-        self.blocks = corpus.blocks("train", recipe.length)
-        self.total = recipe.steps(len(self.blocks))
-        self.snapshots = outcome.snapshot_steps(recipe, self.total)
-        self.bf16 = hardware.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
-        bare = build_model(recipe, corpus, seed)
-        if hardware.compiles(recipe.compile, self.device):
-            bare.compile_blocks()
-        self.sharded = shard
-        if shard:
-            sharding.shard(bare.to(self.device), self.device)
-            self.model, self.optimizer = bare, accelerator.prepare(build_optimizer(bare, recipe))
-        else:
-            self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
-        self.bare = accelerator.unwrap_model(self.model)
-        self.spent = Spent()
-
-    def run(self, stop_after: int | None, on_log, tracker: str | None):
-        accelerator, main = self.accelerator, self.accelerator.is_main_process
-        step = self._resume()
-        if main:
-            described = hardware.environment(self.device, accelerator.num_processes)
-            described |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
-            write_text(self.out_dir / "environment.json", json.dumps(described, indent=1))
-        if tracker:
-            accelerator.init_trackers("predrecon", config=run_folder.flat(self.told))
-        end = min(self.total, stop_after or self.total)
-        with (
-            StopRequest() as stop,
-            Progress(f"{self.recipe.arm} pre-training", self.total, "steps", quiet=not main) as bar,
-        ):
-            bar.update(step)
-            step = self._loop(step, end, stop, bar, on_log)
-        if tracker:
-            accelerator.end_training()
-        if step == self.total:
-            self._finish()
-        accelerator.wait_for_everyone()
-
-    def _loop(self, step: int, end: int, stop: StopRequest, bar: Progress, on_log) -> int:
-        recipe = self.recipe
-        size = recipe.batch_size * recipe.length
-        begun = logged = saved = time.perf_counter()
-        before, since = self.spent.seconds, step
-        while step < end:
-            out, lr, momentum = self._step(step)
-            step += 1
-            if step % recipe.log_every == 0 or step == self.total:
-                values, asked = self._agree(out, stop)
-                now = time.perf_counter()
-                self.spent.seconds = before + now - begun
-                speed = round((step - since) * size / (now - logged))
-                row = [step, step * size, *values, lr, momentum, speed]
-                row += [round(self.spent.seconds, 3), self.spent.flops]
-                self._log(dict(zip(HISTORY, row, strict=True)), bar, on_log)
-                since, logged = step, time.perf_counter()
-            else:
-                asked = bool(stop.name) and self.accelerator.num_processes == 1
-            if step in self.snapshots:
-                passed = self._snapshot(step)
-                begun, logged = begun + passed, logged + passed
-            if asked or self._checkpoint_due(step, end, saved):
-                pause = time.perf_counter()
-                self.spent.seconds = before + pause - begun
-                self._save(step)
-                saved = time.perf_counter()
-                logged += saved - pause  # tokens/s is of steps alone
-            if asked and step < self.total:
-                raise Interrupted(
-                    f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
-                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command goes "
-                    "on from there."
-                )
-        return step
-
-    def _step(self, step: int):
-        """One optimiser step; leaves everything on the device."""
-        recipe, accelerator = self.recipe, self.accelerator
-        lr, momentum = (f(recipe, step, self.total) for f in (learning_rate, ema_momentum))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, self.total, peak=group["peak"])
-        whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step)
-        batch = share_of(whole, accelerator.process_index, accelerator.num_processes)
-        self.spent.flops += batch_flops(self.bare.config, whole)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.model(**to_device(batch, self.device))
-        accelerator.backward(out.loss)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if recipe.arm == "hybrid":
-            self.bare.update_target(momentum)
-        return out, lr, momentum
-
-    def _agree(self, out, stop: StopRequest) -> tuple[list[float], bool]:
-        """`[loss, jepa, mlm, lam]` of the whole batch, and whether any process was told to stop."""
-        jepa = torch.full_like(out.loss, math.nan) if out.jepa_loss is None else out.jepa_loss
-        asked = torch.full_like(out.loss, float(bool(stop.name)))
-        values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam, asked]).detach()
-        if self.accelerator.num_processes > 1:
-            values = self.accelerator.reduce(values, "mean")
-        *values, asked = values.tolist()
-        return values, asked > 0
-
-    def _log(self, row: dict, bar: Progress, on_log):
-        if self.accelerator.is_main_process:
-            run_folder.append_history(self.out_dir, row)
-            bar.update(row["step"], f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s")
-        if self.accelerator.trackers:
-            self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
-        if not math.isfinite(row["loss"]):
-            self._diverged(row["step"], f"The loss is {row['loss']}")
-        if on_log:
-            on_log(row)
-
-    def _checkpoint_due(self, step: int, end: int, saved: float) -> bool:
-        minutes = self.recipe.checkpoint_minutes
-        late = minutes and self.accelerator.num_processes == 1  # clocks of several do not agree
-        return (
-            step % self.recipe.checkpoint_every == 0
-            or step == end
-            or bool(late and time.perf_counter() - saved >= 60 * minutes)
-        )
-
-    def _save(self, step: int):
-        state = checkpoints.state(self.bare, self.optimizer)
-        if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
-            self._diverged(step, "A weight is NaN or infinite")
-        if self.accelerator.is_main_process:
-            cost = {"seconds": self.spent.seconds, "flops": self.spent.flops}
-            facts = self.told | {"spent": cost}
-            checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
-        self.accelerator.wait_for_everyone()
-
-    def _resume(self) -> int:
-        """Restore the newest whole checkpoint; returns the step to go on from."""
-        main = self.accelerator.is_main_process
-        if main:
-            remove_unfinished(self.out_dir / "checkpoints", "step-*")
-        self.accelerator.wait_for_everyone()
-        folder = checkpoints.load_newest(self.out_dir, self.bare, self.optimizer)
-        step = checkpoints.step_of(folder) if folder else 0
-        if main:
-            run_folder.cut_history(self.out_dir, step)
-        if folder:
-            self.spent = Spent(**checkpoints.read_facts(folder)["spent"])
-            if main and step < self.total:
-                print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
-        return step
-
-    def _diverged(self, step: int, what: str):
-        good = [f for f in checkpoints.found(self.out_dir) if not checkpoints.check(f)]
-        last = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint yet"
-        raise FloatingPointError(
-            f"{what} at step {step}. {last}. Try a lower lr (now {self.recipe.lr}), more "
-            f"warmup_steps (now {self.recipe.warmup_steps}) or precision='fp32', in another folder."
-        )
-
-    def _finish(self):
-        """Held-out losses and the finished model, by the first process."""
-        model = self._whole()
-        if not self.accelerator.is_main_process:
-            return
-        tokens = self.total * self.recipe.batch_size * self.recipe.length
-        seconds, devices = self.spent.seconds, self.accelerator.num_processes
-        cost = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
-        cost |= {"device_seconds": round(seconds * devices, 3), "flops": self.spent.flops}
-        cost |= {"device": self.device.type}
-        outcome.write_finished(self.out_dir, model, self.recipe, self.corpus, cost)
-
-    def _snapshot(self, step: int) -> float:
-        """Keep the encoder of this step; returns the seconds that it took."""
-        began, model, cost = time.perf_counter(), self._whole(), {"flops": self.spent.flops}
-        if self.accelerator.is_main_process:
-            outcome.write_snapshot(self.out_dir, model, self.recipe, self.corpus, step, cost)
-        self.accelerator.wait_for_everyone()
-        return time.perf_counter() - began
-
-    def _whole(self):
-        """The model, gathered from all processes if they share it out."""
-        if not self.sharded:
-            return self.bare
-        weights = sharding.gathered(self.bare.state_dict())
-        model = build_model(self.recipe, self.corpus, self.seed).to(self.device)
-        model.load_state_dict(weights)
-        return model

@@ -133,6 +133,62 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(corpus, whole, begun, file,
     assert_same(begun, whole)
 
 
+def test_no_flipped_bit_of_the_facts_goes_unseen(begun):
+    newest = checkpoints.found(begun)[-1]
+    file = newest / checkpoints.FACTS
+    content, told = file.read_bytes(), checkpoints.read_facts(newest)
+    for bit in range(0, 8 * len(content), 13):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(flipped)
+        try:
+            same = checkpoints.read_facts(newest) == told  # a flipped blank changes nothing
+        except ValueError:
+            same = False
+        assert same or checkpoints.check(newest), bit
+
+
+def test_damaged_later_ones_do_not_push_out_what_is_written_now(corpus, begun):
+    once = dataclasses.replace(SMOKE, keep_last=1)
+    flip(checkpoints.found(begun)[-1] / checkpoints.WEIGHTS)  # step 10
+    flip(checkpoints.found(begun)[0] / checkpoints.WEIGHTS)  # step 9
+    with pytest.warns(CheckpointWarning):
+        pretrain(once, corpus, begun, seed=0, stop_after=5, may_differ=("keep_last",))
+    newest = [f for f in checkpoints.found(begun) if not checkpoints.check(f)]
+    assert [checkpoints.step_of(f) for f in newest] == [5]
+
+
+def test_a_folder_of_another_name_is_nobodys_checkpoint(corpus, whole, begun):
+    shutil.copytree(checkpoints.found(begun)[0], begun / "checkpoints" / "step-00000009-backup")
+    pretrain(SMOKE, corpus, begun, seed=0)
+    assert_same(begun, whole)
+
+
+@pytest.mark.parametrize("left", [None, ""])
+def test_without_its_recipe_a_run_is_known_by_its_checkpoint(corpus, whole, begun, left):
+    (begun / "recipe.json").unlink()
+    if left is not None:
+        (begun / "recipe.json").write_text(left)
+    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.5 asked"):
+        pretrain(dataclasses.replace(SMOKE, lr=0.5), corpus, begun, seed=0)
+    pretrain(SMOKE, corpus, begun, seed=0)
+    assert_same(begun, whole)
+
+
+def test_a_lost_history_is_said(corpus, begun):
+    (begun / "history.csv").unlink()
+    with pytest.warns(UserWarning, match="lost or empty: it begins again at step 10"):
+        pretrain(SMOKE, corpus, begun, seed=0)
+
+
+def test_a_field_that_may_differ_is_written_down(corpus, begun):
+    changed = dataclasses.replace(SMOKE, precision="fp32", keep_last=5)
+    with pytest.raises(ValueError, match="--may-differ"):
+        pretrain(changed, corpus, begun, seed=0)
+    run = pretrain(changed, corpus, begun, seed=0, may_differ=("precision", "keep_last"))
+    assert (run.recipe.precision, run.recipe.keep_last) == ("fp32", 5)
+
+
 def test_all_checkpoints_damaged_is_a_fresh_start(corpus, whole, begun):
     for folder in checkpoints.found(begun):
         flip(folder / checkpoints.WEIGHTS)

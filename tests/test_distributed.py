@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import predrecon
 from predrecon import recipes
 from predrecon.assembly import build_model
 from predrecon.batches import draw_batch, share_of
@@ -22,18 +26,23 @@ OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-b
            "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
 
 
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+          str(Path(predrecon.__file__).parent / "launch" / "one_node.yaml"),
+          "--num_processes", "2", "-m", "predrecon"]  # fmt: skip
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 @pytest.mark.parametrize("arm, how", [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"])])
 def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, how):
     recipe = recipes.get(
         "smoke", arm=arm, max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10
     )
     one = pretrain(recipe, corpus, tmp_path / "one", seed=0)
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
-              "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no",
-              "--dynamo_backend", "no", "--main_process_port", "0", "-m", "predrecon"]  # fmt: skip
-    command = [*launch, *OPTIONS, *how, "--arm", arm, "--out", str(tmp_path / "two")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
+    command = [*LAUNCH, *OPTIONS, *how, "--arm", arm, "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     a, b = one.history, pd.read_csv(tmp_path / "two" / "history.csv")
     for column in ("loss", "jepa_loss", "mlm_loss", "lam"):
@@ -61,6 +70,26 @@ def go_on_alone(recipe, corpus, folder, expected):
 def test_one_process_has_nothing_to_shard(corpus, tmp_path):
     with pytest.raises(ValueError, match="shard=True with one process"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, shard=True)
+
+
+def test_two_processes_stop_together(tmp_path):
+    """SIGTERM to launcher and workers at once, and again, as schedulers send it."""
+    out = tmp_path / "two"
+    command = [*LAUNCH, *OPTIONS, "--max-steps", "100000", "--checkpoint-every", "100000",
+               "--log-every", "50", "--out", str(out)]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+        start_new_session=True,
+    )  # fmt: skip
+    begun = time.monotonic()
+    while not (out / "history.csv").is_file() and time.monotonic() - begun < 90:
+        time.sleep(0.1)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.05)
+    told, _ = process.communicate(timeout=60)
+    assert "Stopped by SIGTERM at step" in told, told[-3000:]
+    assert [check(f) for f in found(out)] == [""]
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
@@ -112,3 +141,11 @@ def test_compiled_and_eager_agree(corpus):
     for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_tracker_that_is_not_installed_is_refused(corpus, tmp_path, monkeypatch):
+    from predrecon import training
+
+    monkeypatch.setattr(training, "get_available_trackers", lambda: [])
+    with pytest.raises(ValueError, match="tracker='wandb': not installed"):
+        pretrain(recipes.get("smoke"), corpus, tmp_path, tracker="wandb")

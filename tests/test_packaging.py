@@ -91,9 +91,9 @@ def test_house_rules():
     order = (
         "seeding paths progress files config objectives masking recipes docstrings sources "
         "embedded documents token_store corpus hardware layers model flops schedules batches "
-        "heldout sharding checkpoints run_folder assembly interrupts training runs pooling probes "
-        "metrics published tasks doc_tasks analysis masking_audit reports maps figures widgets "
-        "export demo"
+        "heldout sharding checkpoints run_folder assembly interrupts outcome loop training runs "
+        "pooling probes metrics published tasks doc_tasks analysis masking_audit reports maps "
+        "figures widgets export demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):
         text = file.read_text()

@@ -76,12 +76,12 @@ def test_an_interrupted_build_keeps_finished_shards_and_no_others(
     assert not set(before) & set(written[len(before) :]), "finished shards are not written again"
     for split in TEXTS:
         assert np.array_equal(again[split], whole[split])
-    assert not list(tmp_path.glob(".store.shards*"))
+    assert not list(tmp_path.glob(".shards-store*"))
 
 
 def test_a_shard_that_was_not_finished_is_written_again(tmp_path, tokenizer, monkeypatch):
     whole = build(tmp_path / "whole", tokenizer)
-    shards = tmp_path / ".store.shards"
+    shards = tmp_path / ".shards-store"
     shards.mkdir()
     (shards / "train-000000.bin").write_bytes(b"\x01\x02")  # whole only with its .json
     (shards / "train-000001.part").write_bytes(b"\x01")
