@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 OUT := outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lab notebooks lint clean
+.PHONY: help env demo test lab bench notebooks lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,16 @@ test: $(READY) ## all tests, notebooks included
 lab: $(READY) ## open JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
+bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; a quarter of an hour
+	@$(BIN)/python benchmarks/bench.py
+
 notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py
 	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py
 	@$(MAKE) --no-print-directory demo
 	@$(BIN)/python -m predrecon pair --out $(OUT)
 
 lint: $(READY) ## ruff over module, tests and notebooks
-	@$(BIN)/ruff check predrecon tests notebooks conftest.py && $(BIN)/ruff format --check predrecon tests conftest.py notebooks/*.py
+	@$(BIN)/ruff check predrecon tests benchmarks notebooks conftest.py && $(BIN)/ruff format --check predrecon tests benchmarks conftest.py notebooks/*.py
 
 clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
 	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js

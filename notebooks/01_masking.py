@@ -38,16 +38,16 @@ import torch
 from IPython.display import HTML
 
 from predrecon import figures, recipes, runs
+from predrecon.batches import draw_batch
 from predrecon.corpus import load_corpus
 from predrecon.masking import block_masks, token_masks
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.training import draw_batch
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 blocks = text.blocks("train", recipe.length)
 batch = draw_batch(recipe, text, blocks, seed, step=0)
-gallery = figures.Gallery(runs.tag(recipe, seed))
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
 
 # %% [markdown]
 # ## A sentence in two disguises

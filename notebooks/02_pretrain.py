@@ -45,7 +45,7 @@ from predrecon.widgets import LiveCurves
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 steps = recipe.steps(len(text.blocks("train", recipe.length)))
-gallery = figures.Gallery(runs.tag(recipe, seed))
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
 trained = {}
 chosen = recipes.arms(arms)
 pd.Series(dataclasses.asdict(recipe) | {"steps": steps}).to_frame("recipe")

@@ -41,12 +41,12 @@ import pandas as pd
 
 from predrecon import figures, recipes, reports, runs
 from predrecon.corpus import load_corpus
-from predrecon.training import predicted_lambda
+from predrecon.schedules import predicted_lambda
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 run = runs.ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
-gallery = figures.Gallery(runs.tag(recipe, seed))
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
 
 # %% [markdown]
 # ## Prediction and outcome

@@ -44,7 +44,7 @@ text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 trained = runs.ensure_arms(recipe, recipes.arms(arms), text, seed=seed)
 compared = analysis.models(trained, text.tokenizer, untrained=True)
-gallery = figures.Gallery(runs.tag(recipe, seed))
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
 
 # %% [markdown]
 # ## The tasks

@@ -1,10 +1,11 @@
-"""Command line: `python -m predrecon demo` and `python -m predrecon pair`."""
+"""Command line: `python -m predrecon demo`, `pretrain` and `pair`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from predrecon import recipes
+from predrecon import options, recipes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,27 +18,60 @@ def main(arguments: list[str] | None = None) -> int:
     )
     demo.add_argument("--corpus", help="name or path; default: the preset's")
     demo.add_argument("--max-steps", type=int, help="optimiser steps; default: the preset's")
-    demo.add_argument(
-        "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
-    )
+    options.add_pretrain(commands)
     about = "put the outputs of a demo run into notebooks/*.ipynb"
     pair = commands.add_parser("pair", help=about, description=about)
-    pair.add_argument(
-        "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
-    )
+    for command in (demo, pair):
+        command.add_argument(
+            "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
+        )
     given = parser.parse_args(arguments)
-    from predrecon import demo as notebooks
-
-    if given.command == "pair":
-        notebooks.adopt(given.out.resolve())
-        return 0
-    options = {"preset": given.preset, "corpus": given.corpus, "max_steps": given.max_steps}
+    work = {"demo": _demo, "pair": _pair, "pretrain": _pretrain}[given.command]
     try:
-        notebooks.run(given.out.resolve(), {k: v for k, v in options.items() if v is not None})
-    except (OSError, RuntimeError, ValueError) as error:
+        work(given)
+    except (OSError, ArithmeticError, RuntimeError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt as stopped:
+        print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0
+
+
+def _demo(given):
+    from predrecon import demo
+
+    asked = {"preset": given.preset, "corpus": given.corpus, "max_steps": given.max_steps}
+    demo.run(given.out.resolve(), {k: v for k, v in asked.items() if v is not None})
+
+
+def _pair(given):
+    from predrecon import demo
+
+    demo.adopt(given.out.resolve())
+
+
+def _pretrain(given):
+    recipe = recipes.get(given.preset, **options.overrides(given))
+    from predrecon import reports, runs
+    from predrecon.corpus import load_corpus
+    from predrecon.training import pretrain
+
+    corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=given.data_dir)
+    run = pretrain(
+        recipe,
+        corpus,
+        given.out or runs.folder(recipe, corpus, given.seed),
+        seed=given.seed,
+        resume=not given.no_resume,
+        may_differ=tuple(name for name in given.may_differ.split(",") if name),
+        tracker=given.tracker,
+        shard=given.shard,
+    )
+    import accelerate
+
+    if accelerate.PartialState().is_main_process:
+        print(f"{run.folder}\n{reports.budget({recipe.arm: run})}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from predrecon import metrics, probes, published
-from predrecon.checkpoints import Run
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
+from predrecon.run_folder import Run
 from predrecon.tasks import Task
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
@@ -107,15 +107,17 @@ def geometry(
         cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
         tokens = probes.frequent_tokens(token_ids(model.tokenizer, split.first, split.second, cut))
         pooled = embed(model.encoder, model.tokenizer, split.first, split.second, poolings=poolings)
-        memo: dict[bytes, dict] = {}  # weighted pooling, untrained, is mean pooling again
+        shape = of_each(pooled, lambda z: shape_metrics(z, groups))  # noqa: B023
+        probed = of_each(
+            pooled,
+            lambda z: probe_metrics(z, split.labels, tokens, task.kind, seed),  # noqa: B023
+        )
         for pooling, z in pooled.items():
-            key = z.tobytes()
-            if key not in memo:
-                memo[key] = _measure(z, split.labels, groups, tokens, task.kind, seed)
             embeddings[task.name, pooling, model.name] = z
             facts = {"task": task.name, "title": task.title, "pooling": pooling}
             facts |= {"model": model.name, "n": len(z), "dim": z.shape[1], "note": task.note}
-            rows += [{**facts, "metric": m, "value": v} for m, v in memo[key].items()]
+            found = shape[pooling] | probed[pooling]
+            rows += [{**facts, "metric": m, "value": v} for m, v in found.items()]
     return pd.DataFrame(rows), embeddings
 
 
@@ -209,12 +211,8 @@ def _vectors(model: Model, split) -> tuple:
     return (*(vectors["mean"] for vectors in pooled), split.labels)
 
 
-def _measure(z, labels, groups, tokens, kind: str, seed: int) -> dict[str, float]:
-    semantic = probes.semantic_probe(z, labels, kind=kind, seed=seed)
-    token = probes.token_probe(z, tokens, seed=seed).score
-    more = {}
-    if kind == "classification":
-        more["semantic_probe_mcc"] = probes.score(labels, semantic.predictions, "mcc")
+def shape_metrics(z, groups) -> dict[str, float]:
+    """Five of the six metrics of `z [N, D]`, and `CONVENTIONS`: all but the probes."""
     return {
         "spectral_entropy": metrics.spectral_entropy(z),
         "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
@@ -223,8 +221,24 @@ def _measure(z, labels, groups, tokens, kind: str, seed: int) -> dict[str, float
         "alignment": metrics.alignment(z, groups),
         "alignment_squared": metrics.alignment(z, groups, power=2),
         "uniformity": metrics.uniformity(z),
-        "semantic_probe": semantic.score,
-        "token_probe": token,
-        "probe_gap": semantic.score - token,
-        **more,
     }
+
+
+def probe_metrics(z, labels, tokens, kind: str, seed: int) -> dict[str, float]:
+    """Semantic probe, token probe and their gap for `z [N, D]`."""
+    semantic = probes.semantic_probe(z, labels, kind=kind, seed=seed)
+    token = probes.token_probe(z, tokens, seed=seed).score
+    found = {"semantic_probe": semantic.score, "token_probe": token}
+    if kind == "classification":
+        found["semantic_probe_mcc"] = probes.score(labels, semantic.predictions, "mcc")
+    return found | {"probe_gap": semantic.score - token}
+
+
+def of_each(pooled: dict[str, np.ndarray], measure) -> dict[str, dict[str, float]]:
+    """`measure(z)` by pooling, once for poolings that agree (untrained weights are the mean)."""
+    memo: dict[bytes, dict] = {}
+    found = {}
+    for pooling, z in pooled.items():
+        key = z.tobytes()
+        memo[key] = found[pooling] = memo[key] if key in memo else measure(z)
+    return found

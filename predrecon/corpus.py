@@ -5,7 +5,6 @@ document. A block of `length` tokens is [CLS], the next `length - 2` ids of the 
 padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
 """
 
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from predrecon import embedded, paths, sources
-from predrecon.documents import EMBEDDED, Source, digest, find
-from predrecon.files import build_folder
-from predrecon.progress import Progress
+from predrecon import embedded, paths, sources, token_store
+from predrecon.documents import EMBEDDED, digest, find
 from predrecon.seeding import numpy_generator
 
 BERT = "google-bert/bert-base-uncased"
@@ -129,7 +126,7 @@ def load_corpus(
     key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
     folder = paths.cache_dir() / "corpora" / f"{_stem(name)}-{key}"
     if not (folder / "facts.json").is_file():
-        build_folder(folder, lambda part: _tokenise(part, name, source, tokenizer))
+        token_store.build(folder, name, source.read, tokenizer, source.count)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Corpus(name, tokenizer, folder, facts, key)
 
@@ -167,32 +164,6 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path |
         raise sources.SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
     tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
     return tokenizer
-
-
-def _tokenise(folder: Path, name: str, source: Source, tokenizer):
-    facts = {"name": name, "vocabulary": len(tokenizer)}
-    read = 0
-    with Progress(f"tokenising {name}", source.count, "documents") as progress:
-        for split in ("train", "validation"):
-            documents = characters = tokens = 0
-            texts_left = iter(source.read(split))
-            with (folder / f"{split}.bin").open("wb") as out:
-                while texts := list(itertools.islice(texts_left, 256)):
-                    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-                    for ids in encoded:
-                        np.asarray([*ids, tokenizer.sep_token_id], dtype=np.uint16).tofile(out)
-                        tokens += len(ids) + 1
-                    documents += len(texts)
-                    characters += sum(map(len, texts))
-                    read += len(texts)
-                    progress.update(read, f"{split}: {tokens:,} tokens")
-            if not documents:
-                raise sources.SourceError(
-                    f"{name}: no document for the {split} split. Give at least two documents (in a "
-                    "txt file blank lines divide them), or a folder with a validation file."
-                )
-            facts[split] = {"documents": documents, "characters": characters, "tokens": tokens}
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def _stem(name: str) -> str:

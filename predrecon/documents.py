@@ -1,11 +1,13 @@
 """Where a corpus's documents come from: the embedded text, the hub, or local files. Streams."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from predrecon import docstrings, embedded, sources
+from predrecon import docstrings, embedded, paths, sources
+from predrecon.files import write_text
 
 EMBEDDED = "docstrings"
 HUB_CORPORA = {
@@ -127,5 +129,17 @@ def digest(*parts: str) -> str:
 
 
 def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, remembered in the cache for as long as size and time of change stay."""
+    state = path.stat()
+    key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+    memo = paths.cache_dir() / "digests.json"
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        with path.open("rb") as file:
+            known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_text(memo, json.dumps(known, indent=1))
+    return known[key]

@@ -1,4 +1,4 @@
-"""Writing so that a reader finds all of it or nothing."""
+"""Writing so that a reader finds all of it or nothing, also after a power cut."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def build_folder(folder: Path, write: Callable[[Path], None]):
-    """Let `write` fill a folder aside, then rename it into place.
+    """Let `write` fill a folder aside, sync it to the disk, then rename it into place.
 
     If another process built the same folder meanwhile, its copy stays. If `write` raises, nothing
     is left behind.
@@ -18,12 +18,31 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
     try:
         write(part)
         part.chmod(0o755)  # mkdtemp's 0700 is for secrets
+        for file in part.iterdir():
+            if file.is_file():
+                sync(file)
+        sync(part)
         try:
             part.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+        sync(folder.parent)
     finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_folder(folder: Path):
+    """Delete a folder such that none with its name is ever half deleted."""
+    if folder.exists():
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_unfinished(parent: Path, name: str):
+    """Delete what killed processes left of these functions; `name` may be a glob."""
+    for part in parent.glob(f".{name}.*"):
         shutil.rmtree(part, ignore_errors=True)
 
 
@@ -32,6 +51,16 @@ def write_text(path: Path, text: str):
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         part.write_text(text, encoding="utf-8")
+        sync(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sync(path: Path):
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from predrecon.batches import draw_batch
 from predrecon.corpus import Corpus
 from predrecon.masking import IGNORE
 from predrecon.recipes import Recipe
-from predrecon.training import draw_batch
 
 
 def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:

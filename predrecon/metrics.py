@@ -5,12 +5,15 @@ Python float. Defaults are the paper's equations; where the paper's tables or th
 another convention it is an argument, and the docstring says so.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from predrecon.probes import semantic_probe, token_probe
+
+_last_spectrum: dict[tuple, np.ndarray] = {}
 
 
 def singular_values(z, *, center: bool = True) -> np.ndarray:
@@ -191,9 +194,16 @@ def _matrix(z) -> np.ndarray:
 
 
 def _spectrum(z, center: bool) -> np.ndarray:
-    """Singular values, refused where they are rounding noise around equal embeddings."""
+    """Singular values, refused where they are rounding noise around equal embeddings.
+
+    Those of the last matrix are kept: four metrics of one matrix take one decomposition.
+    """
     z = _matrix(z)
-    sigma = singular_values(z, center=center)
+    key = (hashlib.blake2b(np.ascontiguousarray(z)).digest(), z.shape, center)
+    if key not in _last_spectrum:
+        _last_spectrum.clear()
+        _last_spectrum[key] = singular_values(z, center=center)
+    sigma = _last_spectrum[key]
     if sigma[0] <= 8 * np.finfo(np.float64).eps * np.linalg.norm(z):
         raise ValueError("All embeddings are equal: their spectrum is zero, or rounding noise.")
     return sigma

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from predrecon.config import PredictReconstructConfig
+from predrecon.layers import Block, SineCosinePositions, take
 from predrecon.masking import IGNORE
 from predrecon.objectives import Balance, jepa_loss, mlm_loss
 
@@ -32,44 +33,6 @@ class PretrainingOutput(ModelOutput):
     jepa_loss: torch.Tensor | None = None
     mlm_loss: torch.Tensor | None = None
     lam: torch.Tensor | None = None
-
-
-class SineCosinePositions(nn.Module):
-    """Fixed 1-D sine-cosine table `[L_max, D]`: sines in the first half, cosines in the second."""
-
-    def __init__(self, length: int, dim: int):
-        super().__init__()
-        self.register_buffer("table", torch.empty(length, dim))
-        self.fill()
-
-    @torch.no_grad()
-    def fill(self):
-        length, dim = self.table.shape
-        frequency = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim // 2))
-        angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency  # (L, D/2)
-        init.copy_(self.table, torch.cat([angle.sin(), angle.cos()], dim=1).float())
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block; `layer` (from 1) scales its residual projections at the start."""
-
-    def __init__(self, dim: int, heads: int, mlp_ratio: int, eps: float, layer: int):
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.up = nn.Linear(dim, mlp_ratio * dim)
-        self.down = nn.Linear(mlp_ratio * dim, dim)
-        self.proj.residual_scale = self.down.residual_scale = 1 / math.sqrt(2 * layer)
-
-    def forward(self, x: torch.Tensor, key_mask: torch.Tensor | None = None) -> torch.Tensor:
-        b, n, d = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)  # (B, heads, n, d_h)
-        x = x + self.proj(attended.transpose(1, 2).reshape(b, n, d))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class _Initialised(PreTrainedModel):
@@ -128,18 +91,29 @@ class Encoder(_Initialised):
 
     def encode(self, input_ids, keep=None, key_mask=None) -> torch.Tensor:
         """Vectors of unpadded `[B, L]` ids: `[B, L, D]`, or `[B, C, D]` of the positions `keep`."""
+        x = self.embed(input_ids)
+        return self.transform(x if keep is None else take(x, keep), key_mask)
+
+    def embed(self, input_ids) -> torch.Tensor:
+        """Token and position embeddings `[B, L, D]` of `[B, L]` ids."""
         length = input_ids.shape[1]
         if length > self.config.max_position_embeddings:
             raise ValueError(
                 f"{length} tokens, but this encoder was built for at most "
                 f"{self.config.max_position_embeddings}: truncate the input."
             )
-        x = self.tokens(input_ids) * self.scale + self.positions.table[:length]
-        if keep is not None:
-            x = take(x, keep)
-        for block in self.blocks:
+        return self.tokens(input_ids) * self.scale + self.positions.table[:length]
+
+    def transform(self, x: torch.Tensor, key_mask=None, at=None) -> torch.Tensor:
+        """The blocks and the final norm: `[B, n, D]` to the same shape.
+
+        Where only some of the vectors are wanted, `at [P]` names them among the flattened `[B * n]`
+        and the result is `[P, D]`: the last block is not computed for the others.
+        """
+        *most, last = self.blocks
+        for block in most:
             x = block(x, key_mask)
-        return self.norm(x)
+        return self.norm(last(x, key_mask, at))
 
     def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
         """Encode a padded batch.
@@ -188,9 +162,12 @@ class Predictor(nn.Module):
         seen = self.enter(z) + self.positions.table[context]  # (B, C, d)
         asked = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
         x = torch.cat([seen.repeat_interleave(k, dim=0), asked], dim=1)  # (B*K, C+T, d)
-        for block in self.blocks:
+        *most, last = self.blocks
+        for block in most:
             x = block(x)
-        return self.leave(self.norm(x[:, -t:])).view(b, k, t, -1)
+        rows = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
+        x = last(x, at=rows[:, -t:].flatten())  # (B*K*T, d)
+        return self.leave(self.norm(x)).view(b, k, t, -1)
 
 
 class TokenRegressor(nn.Module):
@@ -238,7 +215,17 @@ class PredictReconstruct(_Initialised):
             model.target.load_state_dict(model.encoder.state_dict())
         return model
 
-    def forward(self, input_ids, masked_ids, labels, context=None, targets=None):
+    def forward(
+        self,
+        input_ids,
+        masked_ids,
+        labels,
+        context=None,
+        targets=None,
+        *,
+        masked_at=None,
+        count=None,
+    ):
         """One pre-training pass (Eq. 1-7).
 
         Args:
@@ -246,40 +233,54 @@ class PredictReconstruct(_Initialised):
             masked_ids: `[B, L]` corrupted tokens.
             labels: `[B, L]` original ids at masked positions, -100 elsewhere.
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
+            masked_at: `[M]` where the labels are in the flattened `[B * L]`. Looked up if not
+                given, for which a GPU has to be waited for.
+            count: what the MLM loss is divided by; default M.
 
         Returns:
             `PretrainingOutput`.
         """
-        chosen = labels != IGNORE  # (B, L)
-        z_full = self.encoder.encode(masked_ids)  # (B, L, D)
-        mlm = mlm_loss(self.regressor(z_full[chosen]), labels[chosen])  # logits (M, V)
+        if masked_at is None:
+            masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
+        x = self.encoder.embed(masked_ids)  # (B, L, D), looked up once for both passes
+        logits = self.regressor(self.encoder.transform(x, at=masked_at))  # (M, V)
+        mlm = mlm_loss(logits, labels.flatten()[masked_at], count=count)
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
-        z = self.encoder.encode(masked_ids, keep=context)  # (B, C, D)
+        z = self.encoder.transform(take(x, context))  # (B, C, D)
         predicted = self.predictor(z, context, targets)  # (B, K, T, D)
         jepa = jepa_loss(predicted, self.target_vectors(input_ids, targets))
         return PretrainingOutput(
             loss=self.balance(jepa, mlm), jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam
         )
 
+    def compile_blocks(self):
+        """torch.compile every transformer block, in place; the first call of each shape is slow.
+
+        Blocks, not the whole: they are alike, so one compilation serves all of them, and parameter
+        names stay. The full-length passes keep their static shape; context and predictor passes,
+        whose lengths change from step to step, get one graph for all lengths.
+        """
+        torch._dynamo.config.recompile_limit = (
+            64  # encoder, context, predictor, with and without grad
+        )
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.compile()
+
     @torch.no_grad()
     def target_vectors(self, input_ids, targets) -> torch.Tensor:
         """h `[B, K, T, D]`: EMA encoder on the unmasked tokens, layer-normalised without affine."""
-        h = self.target.encode(input_ids).float()  # (B, L, D)
-        h = F.layer_norm(h, h.shape[-1:])
-        b, k, t = targets.shape
-        return take(h, targets.reshape(b, k * t)).view(b, k, t, -1)
+        b, length = input_ids.shape
+        rows = torch.arange(b, device=targets.device)[:, None, None] * length + targets  # (B, K, T)
+        h = self.target.transform(self.target.embed(input_ids), at=rows.flatten()).float()
+        return F.layer_norm(h, h.shape[-1:]).view(*targets.shape, -1)
 
     @torch.no_grad()
     def update_target(self, momentum: float):
         """theta_bar <- m theta_bar + (1 - m) theta, one fused call for all tensors (Eq. 8)."""
         averaged, current = list(self.target.parameters()), list(self.encoder.parameters())
         torch._foreach_lerp_(averaged, current, 1 - momentum)
-
-
-def take(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """`x [B, L, D]` at `positions [B, P]`: `[B, P, D]`."""
-    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def untrained(model: PreTrainedModel, seed: int) -> Encoder:

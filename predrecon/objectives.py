@@ -25,17 +25,22 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - F.cosine_similarity(predicted.float(), target.detach().float(), dim=-1).mean()
 
 
-def mlm_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def mlm_loss(
+    logits: torch.Tensor, labels: torch.Tensor, *, count: float | None = None
+) -> torch.Tensor:
     """L_MLM = cross-entropy over the masked positions, in nats (Eq. 6).
 
     Args:
         logits: `[M, V]` at the masked positions only.
         labels: `[M]` original ids.
+        count: what the sum is divided by; default M. A process that holds a part of the batch
+            passes its share of the whole batch's M.
 
     Returns:
         Scalar; 0 when the batch has no masked position (rather than 0/0).
     """
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, labels.numel())
+    count = labels.numel() if count is None else count
+    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, count)
 
 
 class Balance(nn.Module):
@@ -48,11 +53,11 @@ class Balance(nn.Module):
     def __init__(self, initial: float = 0.0):
         super().__init__()
         self.initial = initial
-        self.w = nn.Parameter(torch.tensor(float(initial)))
+        self.w = nn.Parameter(torch.full((1,), float(initial)))  # FSDP cannot shard a scalar
 
     @property
     def lam(self) -> torch.Tensor:
-        return torch.sigmoid(self.w)
+        return torch.sigmoid(self.w).squeeze(0)
 
     def forward(self, jepa: torch.Tensor, mlm: torch.Tensor) -> torch.Tensor:
         return self.lam * jepa + (1 - self.lam) * mlm

@@ -17,10 +17,11 @@ class Progress:
         label: what is going on.
         total: how many units make the whole; 0 where that is not known.
         unit: name of one unit in the plural.
+        quiet: show nothing (in all but one of several processes).
     """
 
-    def __init__(self, label: str, total: int, unit: str):
-        self.label, self.total, self.unit = label, total, unit
+    def __init__(self, label: str, total: int, unit: str, *, quiet: bool = False):
+        self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
         self.started = self.shown = time.monotonic()
         self.first: int | None = None  # where this process began: a resumed step is not our speed
         self.done, self.note = 0, ""
@@ -56,6 +57,8 @@ class Progress:
         return " · ".join(part for part in (self.label, share, counts, self.note, state) if part)
 
     def _show(self, line: str, last: bool = False):
+        if self.quiet:
+            return
         if self.mirror:
             Path(self.mirror).write_text(line, encoding="utf-8")
         if _in_notebook():

@@ -31,8 +31,10 @@ class Recipe:
         max_steps: optimiser steps; the schedule spans exactly these.
         lr: peak learning rate; linear warm-up over `warmup_steps`, then cosine to 0.
         ema: momentum of the target encoder, linear from first to second over training.
-        precision: `"fp32"` or `"bf16"` (autocast).
-        log_every, checkpoint_every: in steps. keep_last: checkpoints kept.
+        precision: `"fp32"`, `"bf16"` (autocast) or `"auto"`: see `hardware.precision`.
+        compile: torch.compile the transformer blocks; None: on a GPU only.
+        log_every, checkpoint_every: in steps. checkpoint_minutes: besides, after so many minutes.
+        keep_last: checkpoints kept.
         validation_blocks: blocks of held-out text used for the losses at the end.
     """
 
@@ -65,23 +67,29 @@ class Recipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     ema: tuple[float, float] = (0.996, 1.0)
-    precision: str = "fp32"
+    precision: str = "auto"
+    compile: bool | None = None
     # bookkeeping
     log_every: int = 10
     checkpoint_every: int = 500
+    checkpoint_minutes: float | None = None
     keep_last: int = 2
     validation_blocks: int = 256
 
     def __post_init__(self):
         _expect("arm", self.arm, ARMS)
         _expect("token_scale", self.token_scale, TOKEN_SCALES)
-        _expect("precision", self.precision, ("fp32", "bf16"))
+        _expect("precision", self.precision, ("fp32", "bf16", "auto"))
         for name in ("length", "batch_size", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(
                 f"max_steps={self.max_steps}: expected at least 1, or None for epochs."
+            )
+        if self.checkpoint_minutes is not None and self.checkpoint_minutes <= 0:
+            raise ValueError(
+                f"checkpoint_minutes={self.checkpoint_minutes}: expected more than 0, or None."
             )
         if self.lr < 0 or self.warmup_steps < 0 or self.epochs <= 0:
             raise ValueError(
@@ -136,7 +144,7 @@ def get(preset: str = "auto", **overrides) -> Recipe:
     Args:
         preset: `"smoke"`, `"demo"`, `"paper"`, or `"auto"`: the environment variable
             `PREDRECON_PRESET` if set, else `paper` on a machine with CUDA and `demo` elsewhere.
-        overrides: fields of `Recipe`; None or `"auto"` leave the preset's value.
+        overrides: fields of `Recipe`; None leaves the preset's value, as does the corpus `"auto"`.
 
     Raises:
         ValueError: an unknown preset or field (the valid ones are listed) or a bad value.
@@ -153,7 +161,7 @@ def get(preset: str = "auto", **overrides) -> Recipe:
             f"No such field of a recipe: {', '.join(sorted(unknown))}. "
             f"Fields: {', '.join(sorted(fields))}."
         )
-    chosen = {k: v for k, v in overrides.items() if v is not None and v != "auto"}
+    chosen = {k: v for k, v in overrides.items() if v is not None and (k, v) != ("corpus", "auto")}
     return dataclasses.replace(_PRESETS[name], **chosen)
 
 

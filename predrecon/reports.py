@@ -5,14 +5,15 @@ import pandas as pd
 import torch
 
 from predrecon import analysis, published
-from predrecon.checkpoints import Run
+from predrecon.batches import mask_batch
 from predrecon.corpus import Corpus
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient
 from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.recipes import Recipe
+from predrecon.run_folder import Run
+from predrecon.schedules import predicted_lambda
 from predrecon.tasks import EMBEDDED, GLUE, Task
-from predrecon.training import mask_batch, predicted_lambda
 
 
 def budget(runs: dict[str, Run]) -> str:

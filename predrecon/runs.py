@@ -1,26 +1,32 @@
 """Where runs live on disk, and "train it if it is not there yet"."""
 
+import contextlib
 import dataclasses
-import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
 from predrecon import paths, recipes
-from predrecon.checkpoints import Run
 from predrecon.corpus import Corpus
+from predrecon.documents import EMBEDDED, HUB_CORPORA, digest
 from predrecon.recipes import Recipe
+from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.training import pretrain
 
 
 def folder(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
-    """The run's folder: readable first, unique by a digest of recipe and corpus."""
-    facts = json.dumps([dataclasses.asdict(recipe), corpus.fingerprint], sort_keys=True)
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
+    """The run's folder: readable first, unique by a digest of what the weights depend on.
+
+    The text counts, not what it was called: a path and its absolute form are one run.
+    """
+    left_out = (*BOOKKEEPING, "corpus", "tokenizer")
+    fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out}
+    facts = json.dumps([fields, corpus.fingerprint], sort_keys=True)
     name = f"{recipe.preset}-{Path(recipe.corpus).stem}"
-    return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest}"
+    return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest(facts)[:8]}"
 
 
 def tag(recipe: Recipe, seed: int) -> str:
@@ -29,8 +35,20 @@ def tag(recipe: Recipe, seed: int) -> str:
     apart = {k: v for k, v in dataclasses.asdict(recipe).items() if v != plain[k]}
     parts = [f"{k}={v}" for k, v in apart.items() if k not in ("arm", "corpus")]
     parts += [f"seed={seed}"] if seed else []
-    name = "-".join([recipe.preset, Path(recipe.corpus).stem, *parts])
+    corpus = Path(recipe.corpus).stem
+    if recipe.corpus not in (EMBEDDED, *HUB_CORPORA):  # two files may have one name
+        corpus += "-" + digest(str(Path(recipe.corpus).expanduser().resolve()))[:4]
+    name = "-".join([recipe.preset, corpus, *parts])
     return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
+
+
+def caption(recipe: Recipe, seed: int) -> str:
+    """What a figure's numbers cost, for the line under its title."""
+    length = f"{recipe.epochs:g} epochs"
+    if recipe.max_steps:
+        tokens = recipe.max_steps * recipe.batch_size * recipe.length
+        length = f"{recipe.max_steps:,} steps, {tokens / 1e6:.3g} M tokens an arm"
+    return f"preset {recipe.preset}, {Path(recipe.corpus).stem}, {length}, seed {seed}"
 
 
 def ensure(
@@ -42,8 +60,13 @@ def ensure(
     """
     out_dir = folder(recipe, corpus, seed)
     out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(out_dir.with_name(f".{out_dir.name}.lock")):
-        return pretrain(recipe, corpus, out_dir, seed=seed, on_log=on_log)
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1  # they train it together
+    with (
+        contextlib.nullcontext()
+        if several
+        else FileLock(out_dir.with_name(f".{out_dir.name}.lock"))
+    ):
+        return pretrain(recipe, corpus, out_dir, seed=seed, on_log=on_log, may_differ=BOOKKEEPING)
 
 
 def shown(path: Path) -> str:

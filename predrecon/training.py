@@ -1,33 +1,46 @@
-"""pretrain(): one explicit loop for both arms, on Accelerate.
+"""pretrain(): one explicit loop for both arms, on Accelerate, in one process or several.
 
 Batch, token masks and block masks of a step are functions of (seed, step), so a resumed run goes on
-exactly where it was: bit for bit on a CPU.
+exactly where it was, bit for bit on a CPU; and each of several processes takes its rows of the same
+batch. Nothing in the loop waits for a GPU but a log line and a checkpoint.
 """
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
+from accelerate.tracking import get_available_trackers
 
-from predrecon import checkpoints
-from predrecon.checkpoints import Run
-from predrecon.corpus import Blocks, Corpus
-from predrecon.files import write_text
-from predrecon.masking import IGNORE, block_masks, token_masks
-from predrecon.model import PredictReconstruct, PredictReconstructConfig
+from predrecon import checkpoints, hardware, outcome, run_folder, sharding
+from predrecon.assembly import build_model, build_optimizer
+from predrecon.batches import draw_batch, share_of, to_device
+from predrecon.corpus import Corpus
+from predrecon.files import remove_unfinished, write_text
+from predrecon.flops import batch_flops
+from predrecon.heldout import evaluate
+from predrecon.interrupts import Interrupted, StopRequest
 from predrecon.progress import Progress
 from predrecon.recipes import Recipe
-from predrecon.seeding import torch_generator
+from predrecon.run_folder import Run
+from predrecon.schedules import ema_momentum, learning_rate
 
 HISTORY = (
-    "step tokens loss jepa_loss mlm_loss lam lr ema_momentum tokens_per_s".split()
+    "step tokens loss jepa_loss mlm_loss lam lr ema_momentum tokens_per_s seconds flops".split()
 )  # columns of history.csv
+
+
+@dataclass
+class Spent:
+    """What a run has cost so far, over all its starts; kept in every checkpoint."""
+
+    seconds: float = 0.0
+    flops: float = 0.0
 
 
 def pretrain(
@@ -37,261 +50,251 @@ def pretrain(
     *,
     seed: int = 0,
     resume: bool = True,
+    may_differ: tuple[str, ...] = (),
     stop_after: int | None = None,
     on_log: Callable[[dict], None] | None = None,
+    tracker: str | None = None,
+    shard: bool = False,
 ) -> Run:
     """Train one arm.
+
+    Under `accelerate launch` with several processes each takes a part of the same global batch: the
+    loss curve is that of one process.
 
     Args:
         recipe: what to train, and how.
         corpus: from `load_corpus`.
-        out_dir: the run's folder. Holds recipe.json, history.csv, checkpoints/ while training; and
-            weights, tokenizer and metrics.json when finished.
+        out_dir: the run's folder; `run_folder` says what it holds.
         seed: fixes initial weights, batches and masks.
-        resume: go on from the newest checkpoint in `out_dir`. With False, a folder that already
-            holds a run is refused, never overwritten.
+        resume: go on from the newest whole checkpoint in `out_dir`. With False, a folder that
+            already holds a run is refused, never overwritten.
+        may_differ: fields of the recipe that may differ from the run's in `out_dir`, out of
+            `run_folder.MAY_DIFFER`.
         stop_after: leave after this many steps with a checkpoint written, as an interrupted run
             would (the schedule still spans the whole run).
         on_log: called with each history row as it is written.
+        tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
+        shard: spread weights and optimiser over the processes (FSDP), for models that do not fit
+            on one device. Checkpoints are the same files.
 
     Returns:
         `Run`. With `stop_after`, one without weights and metrics yet.
 
     Raises:
         FileExistsError: `out_dir` holds a run and `resume` is False.
-        ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed).
-        FloatingPointError: the loss is NaN or infinite.
-        RuntimeError: started as one of several processes.
+        ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
+            the batch cannot be divided among the processes, `shard` with one process, or a tracker
+            that is not installed.
+        PermissionError: `out_dir` cannot be written to.
+        RuntimeError: another process trains in `out_dir`.
+        FloatingPointError: the loss or a weight is NaN or infinite.
+        OSError: a checkpoint could not be written; says what was needed.
+        Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
     out_dir = Path(out_dir)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    device = accelerator.device
-    if accelerator.num_processes > 1:
-        raise RuntimeError(
-            f"pretrain runs in one process, this is one of {accelerator.num_processes}: start it "
-            "with python instead of accelerate launch or torchrun."
+    if tracker and tracker not in map(str, get_available_trackers()):
+        raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        log_with=tracker,
+        project_dir=out_dir if tracker else None,
+    )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ValueError(
+            "Launched with Accelerate's FSDP plugin: launch with predrecon/launch/*.yaml instead, "
+            "and add --shard (shard=True)."
         )
-    blocks = corpus.blocks("train", recipe.length)
+    world = accelerator.num_processes
+    if shard and world == 1:
+        raise ValueError("shard=True with one process: start several with `accelerate launch`.")
+    if recipe.batch_size % world:
+        raise ValueError(
+            f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
+            "use a multiple."
+        )
     corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
-    total = recipe.steps(len(blocks))
-    _claim(out_dir, {"seed": seed, "corpus": corpus.fingerprint, "recipe": asdict(recipe)}, resume)
-    if (out_dir / "metrics.json").is_file():
-        return Run(out_dir)
-
-    model = PredictReconstruct.build(model_config(recipe, corpus), seed)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), lr=recipe.lr, betas=recipe.betas)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    bare = accelerator.unwrap_model(model)
-    step, rows = checkpoints.load_newest(out_dir, bare, optimizer)
-    spent = rows[-1]["seconds"] if rows else 0.0
-    begun = logged = time.perf_counter()
-    since = step
-
-    with Progress(f"{recipe.arm} pre-training", total, "steps") as progress:
-        progress.update(step)
-        while step < min(total, stop_after or total):
-            lr, momentum = learning_rate(recipe, step, total), ema_momentum(recipe, step, total)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            batch = draw_batch(recipe, corpus, blocks, seed, step)
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-            accelerator.backward(out.loss)
-            optimizer.step()
-            optimizer.zero_grad()
-            if recipe.arm == "hybrid":
-                bare.update_target(momentum)
-            step += 1
-
-            if step % recipe.log_every == 0 or step == total:
-                now = time.perf_counter()
-                size = recipe.batch_size * recipe.length
-                row = _row(out, step, step * size, lr, momentum)
-                row["tokens_per_s"] = round((step - since) * size / (now - logged))
-                row["seconds"] = round(spent + now - begun, 3)
-                rows.append(row)
-                logged, since = now, step
-                checkpoints.append_history(out_dir, row)
-                progress.update(step, f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s")
-                if not math.isfinite(row["loss"]):
-                    raise FloatingPointError(
-                        f"The loss is {row['loss']} at step {step}. The last checkpoint is in "
-                        f"{out_dir / 'checkpoints'}. Try a lower lr (now {recipe.lr}) or fp32."
-                    )
-                if on_log:
-                    on_log(row)
-                logged = time.perf_counter()
-            if step % recipe.checkpoint_every == 0 or step in (stop_after, total):
-                before = time.perf_counter()
-                checkpoints.save(out_dir, bare, optimizer, step, recipe.keep_last)
-                logged += time.perf_counter() - before  # tokens/s is of steps alone
-
-    if step == total:
-        metrics = {"steps": step, "tokens": rows[-1]["tokens"], "seconds": rows[-1]["seconds"]}
-        metrics |= {"device": device.type, **evaluate(bare, recipe, corpus)}
-        corpus.tokenizer.save_pretrained(out_dir)
-        with checkpoints.quiet_transformers():
-            bare.save_pretrained(out_dir)
-        write_text(
-            out_dir / "metrics.json", json.dumps(metrics, indent=1)
-        )  # last: the run is whole
+    told = run_folder.facts(recipe, seed, corpus.fingerprint)
+    with contextlib.ExitStack() as held:
+        finished = (out_dir / "metrics.json").is_file()
+        if accelerator.is_main_process:
+            if not finished:
+                run_folder.writable(out_dir)
+                held.enter_context(run_folder.alone(out_dir))
+            run_folder.claim(out_dir, told, resume, may_differ)
+        if not finished:
+            training = _Training(recipe, corpus, out_dir, seed, told, accelerator, shard)
+            training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
     return Run(out_dir)
 
 
-def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
-    return PredictReconstructConfig(
-        vocab_size=len(corpus.tokenizer),
-        hidden_size=recipe.hidden_size,
-        num_hidden_layers=recipe.num_layers,
-        num_attention_heads=recipe.num_heads,
-        mlp_ratio=recipe.mlp_ratio,
-        max_position_embeddings=recipe.length,
-        predictor_size=recipe.predictor_size,
-        predictor_layers=recipe.predictor_layers,
-        predictor_heads=recipe.predictor_heads,
-        arm=recipe.arm,
-        token_scale=recipe.token_scale,
-        pad_token_id=corpus.tokenizer.pad_token_id,
-    )
+class _Training:
+    """The state of a run in progress: model, optimiser, step, cost."""
 
+    def __init__(self, recipe, corpus, out_dir: Path, seed, told: dict, accelerator, shard: bool):
+        self.recipe, self.corpus, self.out_dir, self.seed = recipe, corpus, out_dir, seed
+        self.told, self.accelerator, self.device = told, accelerator, accelerator.device
+        self.blocks = corpus.blocks("train", recipe.length)
+        self.total = recipe.steps(len(self.blocks))
+        self.bf16 = hardware.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
+        bare = build_model(recipe, corpus, seed)
+        if hardware.compiles(recipe.compile, self.device):
+            bare.compile_blocks()
+        self.sharded = shard
+        if shard:
+            sharding.shard(bare, self.device)  # moves each process's part only
+            self.model, self.optimizer = bare, accelerator.prepare(build_optimizer(bare, recipe))
+        else:
+            self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
+        self.bare = accelerator.unwrap_model(self.model)
+        self.spent = Spent()
 
-def parameter_groups(model: PredictReconstruct, recipe: Recipe) -> list[dict]:
-    """Weight decay on matrices only: not on biases, norms, the mask token, nor on the balance w."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    def run(self, stop_after: int | None, on_log, tracker: str | None):
+        accelerator, main = self.accelerator, self.accelerator.is_main_process
+        step = self._resume()
+        if main:
+            described = hardware.environment(self.device, accelerator.num_processes)
+            described |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
+            write_text(self.out_dir / "environment.json", json.dumps(described, indent=1))
+        if tracker:
+            accelerator.init_trackers("predrecon", config=run_folder.flat(self.told))
+        end = min(self.total, stop_after or self.total)
+        with (
+            StopRequest(patient=accelerator.num_processes > 1) as stop,
+            Progress(f"{self.recipe.arm} pre-training", self.total, "steps", quiet=not main) as bar,
+        ):
+            bar.update(step)
+            step = self._loop(step, end, stop, bar, on_log)
+        if tracker:
+            accelerator.end_training()
+        if step == self.total:
+            self._finish()
+        accelerator.wait_for_everyone()
 
+    def _loop(self, step: int, end: int, stop: StopRequest, bar: Progress, on_log) -> int:
+        recipe = self.recipe
+        size = recipe.batch_size * recipe.length
+        begun = logged = saved = time.perf_counter()
+        before, since = self.spent.seconds, step
+        while step < end:
+            out, lr, momentum = self._step(step)
+            step += 1
+            if step % recipe.log_every == 0 or step == self.total:
+                values = self._values(out)
+                now = time.perf_counter()
+                self.spent.seconds = before + now - begun
+                speed = round((step - since) * size / (now - logged))
+                row = [step, step * size, *values, lr, momentum, speed]
+                row += [round(self.spent.seconds, 3), self.spent.flops]
+                self._log(dict(zip(HISTORY, row, strict=True)), bar, on_log)
+                since, logged = step, time.perf_counter()
+            asked, late = self._heed(step, stop, saved)
+            if asked or late or step % recipe.checkpoint_every == 0 or step == end:
+                pause = time.perf_counter()
+                self.spent.seconds = before + pause - begun
+                self._save(step)
+                saved = time.perf_counter()
+                logged += saved - pause  # tokens/s is of steps alone
+            if asked and step < self.total:
+                raise Interrupted(
+                    f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
+                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command goes "
+                    "on from there."
+                )
+        return step
 
-def learning_rate(recipe: Recipe, step: int, total: int) -> float:
-    """Rate of step 0 .. total-1: linear warm-up to `recipe.lr`, then cosine towards 0."""
-    if step < recipe.warmup_steps:
-        return recipe.lr * (step + 1) / recipe.warmup_steps
-    share = (step - recipe.warmup_steps) / max(1, total - recipe.warmup_steps)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
+    def _step(self, step: int):
+        """One optimiser step; leaves everything on the device."""
+        recipe, accelerator = self.recipe, self.accelerator
+        lr, momentum = (f(recipe, step, self.total) for f in (learning_rate, ema_momentum))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step)
+        batch = share_of(whole, accelerator.process_index, accelerator.num_processes)
+        self.spent.flops += batch_flops(self.bare.config, whole)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.model(**to_device(batch, self.device))
+        accelerator.backward(out.loss)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if recipe.arm == "hybrid":
+            self.bare.update_target(momentum)
+        return out, lr, momentum
 
+    def _values(self, out) -> list[float]:
+        """`[loss, jepa, mlm, lam]` of the whole batch."""
+        jepa = torch.full_like(out.loss, math.nan) if out.jepa_loss is None else out.jepa_loss
+        values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam]).detach()
+        if self.accelerator.num_processes > 1:
+            values = self.accelerator.reduce(values, "mean")
+        return values.tolist()
 
-def ema_momentum(recipe: Recipe, step: int, total: int) -> float:
-    """m of step 0 .. total-1, linear between the two values of `recipe.ema` (Eq. 8)."""
-    first, last = recipe.ema
-    return first + (last - first) * step / max(1, total - 1)
+    def _heed(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
+        """Whether to stop, and whether the clock asks for a checkpoint.
 
+        Several processes ask each other every tenth step, so that all hear the same.
+        """
+        minutes, several = self.recipe.checkpoint_minutes, self.accelerator.num_processes > 1
+        late = bool(minutes) and time.perf_counter() - saved >= 60 * minutes
+        told = [float(bool(stop.name)), float(late)]
+        if several and step % 10:
+            return False, False
+        if several:
+            told = self.accelerator.reduce(torch.tensor(told, device=self.device), "sum").tolist()
+        return told[0] > 0, told[1] > 0
 
-def predicted_lambda(recipe: Recipe, total: int, *, lr: float | None = None) -> np.ndarray:
-    """lambda from the schedule alone, `[total]`: sigma(sum of learning rates) after each step.
+    def _log(self, row: dict, bar: Progress, on_log):
+        if self.accelerator.is_main_process:
+            run_folder.append_history(self.out_dir, row)
+            bar.update(row["step"], f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s")
+        if self.accelerator.trackers:
+            self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
+        if not math.isfinite(row["loss"]):
+            raise outcome.diverged(
+                self.out_dir, self.recipe, row["step"], f"The loss is {row['loss']}"
+            )
+        if on_log:
+            on_log(row)
 
-    Args:
-        recipe: its schedule. total: steps. lr: another peak rate than the recipe's.
-    """
-    recipe = recipe if lr is None else replace(recipe, lr=lr)
-    rates = [learning_rate(recipe, step, total) for step in range(total)]
-    return 1 / (1 + np.exp(-np.cumsum(rates)))
+    def _save(self, step: int):
+        state = checkpoints.state(self.bare, self.optimizer)
+        if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
+            raise outcome.diverged(self.out_dir, self.recipe, step, "A weight is NaN or infinite")
+        if self.accelerator.is_main_process:
+            cost = {"seconds": self.spent.seconds, "flops": self.spent.flops}
+            facts = self.told | {"spent": cost}
+            run_folder.sync_history(self.out_dir)
+            checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
+        self.accelerator.wait_for_everyone()
 
+    def _resume(self) -> int:
+        """Restore the newest whole checkpoint; returns the step to go on from."""
+        main = self.accelerator.is_main_process
+        if main:
+            remove_unfinished(self.out_dir / "checkpoints", "step-*")
+        self.accelerator.wait_for_everyone()
+        folder = checkpoints.load_newest(self.out_dir, self.bare, self.optimizer)
+        step = checkpoints.step_of(folder) if folder else 0
+        if main:
+            run_folder.cut_history(self.out_dir, step, self.recipe.log_every)
+        if folder:
+            self.spent = Spent(**checkpoints.read_facts(folder)["spent"])
+            if main and step < self.total:
+                print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
+        return step
 
-def draw_batch(recipe: Recipe, corpus: Corpus, blocks: Blocks, seed: int, step: int) -> dict:
-    """Everything the model's forward takes at a step, on the CPU."""
-    return mask_batch(
-        recipe, corpus, blocks.batch(blocks.order(seed, step, recipe.batch_size)), seed, step
-    )
-
-
-def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: int, step: int):
-    """Token masks and, for the hybrid arm, block masks for `input_ids [B, L]`."""
-    tokenizer = corpus.tokenizer
-    masked, labels = token_masks(
-        input_ids,
-        mask_token_id=tokenizer.mask_token_id,
-        vocab_size=len(tokenizer),
-        special_ids=tokenizer.all_special_ids,
-        probability=recipe.mlm_probability,
-        generator=torch_generator(seed, "token masks", step),
-    )
-    batch = {"input_ids": input_ids, "masked_ids": masked, "labels": labels}
-    if recipe.arm == "hybrid":
-        masks = block_masks(
-            len(input_ids),
-            recipe.length,
-            context_scale=recipe.context_scale,
-            target_scale=recipe.target_scale,
-            num_targets=recipe.num_targets,
-            min_context=recipe.min_context,
-            generator=torch_generator(seed, "block masks", step),
-        )
-        batch |= {"context": masks.context, "targets": masks.targets}
-    return batch
-
-
-@torch.no_grad()
-def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
-    """Held-out losses in nats on blocks spread over the validation text, the same for every run.
-
-    `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
-    that MLM training has to leave.
-    """
-    blocks = corpus.blocks("validation", recipe.length)
-    chosen = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
-    device = next(model.parameters()).device
-    unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
-    sums, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0
-    model.eval()
-    for start in range(0, len(chosen), recipe.batch_size):
-        rows = chosen[start : start + recipe.batch_size]
-        batch = mask_batch(recipe, corpus, blocks.batch(rows), 0, start)
-        out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-        labels = batch["labels"][batch["labels"] != IGNORE]
-        masked += len(labels)
-        sums["mlm"] += out.mlm_loss.item() * len(labels)
-        sums["unigram"] += unigram[labels].sum().item()
-        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(rows)
-    model.train()
-    return {
-        "validation_mlm": sums["mlm"] / max(1, masked),
-        "validation_unigram": sums["unigram"] / max(1, masked),
-        "validation_jepa": sums["jepa"] / len(chosen) if recipe.arm == "hybrid" else None,
-        "validation_masked_tokens": masked,
-    }
-
-
-def _unigram(stream: np.ndarray, vocabulary: int) -> torch.Tensor:
-    """-log p `[V]` of the stream's tokens, add-one smoothed, counted a chunk at a time."""
-    counts = np.ones(vocabulary)
-    for start in range(0, len(stream), 10_000_000):
-        counts += np.bincount(stream[start : start + 10_000_000], minlength=vocabulary)
-    return torch.from_numpy(-np.log(counts / counts.sum()))
-
-
-def _row(out, step: int, tokens: int, lr: float, momentum: float) -> dict:
-    jepa = math.nan if out.jepa_loss is None else out.jepa_loss.item()
-    values = (
-        step,
-        tokens,
-        out.loss.item(),
-        jepa,
-        out.mlm_loss.item(),
-        out.lam.item(),
-        lr,
-        momentum,
-    )
-    return dict(zip(HISTORY, values, strict=False))
-
-
-def _claim(out_dir: Path, facts: dict, resume: bool):
-    """Write recipe.json, or check that the one there says the same."""
-    file = out_dir / "recipe.json"
-    if not file.is_file():
-        out_dir.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(facts, indent=1))
-        return
-    if not resume:
-        raise FileExistsError(
-            f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
-        )
-    there, here = (_flat(f) for f in (json.loads(file.read_text()), json.loads(json.dumps(facts))))
-    if differing := [k for k in here | there if here.get(k) != there.get(k)]:
-        listed = "; ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} asked" for k in differing)
-        raise ValueError(f"{out_dir} holds another run ({listed}). Use another folder.")
-
-
-def _flat(facts: dict) -> dict:
-    return {k: v for k, v in facts.items() if k != "recipe"} | facts["recipe"]
+    def _finish(self):
+        """Held-out losses, and the finished model, written by the first process."""
+        model, main = self.bare, self.accelerator.is_main_process
+        losses = evaluate(model, self.recipe, self.corpus) if main or self.sharded else {}
+        if self.sharded:
+            weights = sharding.gathered(model.state_dict())
+            model = build_model(self.recipe, self.corpus, self.seed)
+            model.load_state_dict(weights)
+        if not main:
+            return
+        tokens = self.total * self.recipe.batch_size * self.recipe.length
+        seconds, devices = self.spent.seconds, self.accelerator.num_processes
+        metrics = {"steps": self.total, "tokens": tokens, "seconds": round(seconds, 3)}
+        metrics |= {"device_seconds": round(seconds * devices, 3), "flops": self.spent.flops}
+        metrics |= {"device": self.device.type} | losses
+        outcome.write_finished(self.out_dir, model, self.corpus, metrics)

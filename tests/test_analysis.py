@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from predrecon import analysis, figures, maps, metrics, reports, tasks, widgets
+from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.pooling import POOLINGS
 from predrecon.tasks import Split, Task
-from predrecon.training import draw_batch
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,10 @@ def test_house_rules():
     """No module over 300 lines; rooms import downwards only."""
     order = (
         "seeding paths progress files config objectives masking recipes docstrings sources "
-        "embedded documents corpus model checkpoints training runs pooling probes metrics "
-        "published tasks doc_tasks analysis masking_audit reports maps figures widgets export demo"
+        "embedded documents token_store corpus hardware layers model flops schedules batches "
+        "heldout sharding checkpoints run_folder assembly interrupts outcome training runs "
+        "pooling probes metrics published tasks doc_tasks analysis masking_audit reports maps "
+        "figures widgets export demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):
         text = file.read_text()

@@ -9,15 +9,10 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from predrecon import recipes, runs
-from predrecon.training import (
-    HISTORY,
-    draw_batch,
-    ema_momentum,
-    learning_rate,
-    parameter_groups,
-    predicted_lambda,
-    pretrain,
-)
+from predrecon.assembly import model_config, parameter_groups
+from predrecon.batches import draw_batch
+from predrecon.schedules import ema_momentum, learning_rate, predicted_lambda
+from predrecon.training import HISTORY, pretrain
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
 
@@ -133,7 +128,6 @@ def test_lambda_follows_the_learning_rate(smoke_runs):
 
 def test_weight_decay_spares_vectors_and_the_balance(corpus):
     from predrecon.model import PredictReconstruct
-    from predrecon.training import model_config
 
     model = PredictReconstruct.build(model_config(SMOKE, corpus), 0)
     decayed, spared = parameter_groups(model, SMOKE)
@@ -150,6 +144,11 @@ def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
         pretrain(changed, corpus, tmp_path, seed=0)
     with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
         pretrain(SMOKE, corpus, tmp_path, seed=1)
+    other = dataclasses.replace(corpus, fingerprint="another text")
+    with pytest.raises(ValueError, match=r"corpus: '.*' there, 'another text' asked"):
+        pretrain(SMOKE, other, tmp_path, seed=0)
+    renamed = dataclasses.replace(SMOKE, corpus="./docstrings")
+    pretrain(renamed, corpus, tmp_path, seed=0, stop_after=2)  # the text counts, not its name
     with pytest.raises(FileExistsError, match="resume=True"):
         pretrain(SMOKE, corpus, tmp_path, seed=0, resume=False)
 
@@ -171,7 +170,16 @@ def test_tags_tell_comparisons_apart():
     plain = recipes.get("demo", corpus="wikipedia")
     assert runs.tag(plain, 0) == "demo-wikipedia"
     changed = recipes.get("demo", corpus="/x/my text.txt", max_steps=3000, tokenizer="/a/b")
-    assert runs.tag(changed, 2) == "demo-my_text-tokenizer=_a_b-max_steps=3000-seed=2"
+    name = runs.tag(changed, 2)
+    assert name.startswith("demo-my_text-") and name.endswith(
+        "-tokenizer=_a_b-max_steps=3000-seed=2"
+    )
+    assert runs.tag(recipes.get("demo", corpus="/y/my text.txt"), 0) != runs.tag(
+        recipes.get("demo", corpus="/x/my text.txt"), 0
+    )
+    assert (
+        runs.caption(plain, 0) == "preset demo, wikipedia, 700 steps, 1.43 M tokens an arm, seed 0"
+    )
 
 
 def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
@@ -185,7 +193,8 @@ def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
     pretrain(SMOKE, corpus, tmp_path, seed=0)
     kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     assert kept == ["step-00000010", "step-00000014"]
-    torch.load(tmp_path / "checkpoints" / kept[0] / "optimizer.pt", weights_only=True)
+    files = {p.name for p in (tmp_path / "checkpoints" / kept[0]).iterdir()}
+    assert files == {"model.safetensors", "optimizer.safetensors", "checkpoint.json"}
 
 
 def test_ensure_trains_once(corpus, tmp_path, monkeypatch):

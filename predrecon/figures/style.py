@@ -67,14 +67,19 @@ class Gallery:
     share one `<figures>/plotly.min.js`, so that they work without a network.
 
     Args:
-        tag: names the comparison, e.g. `runs.tag(recipe)`.
+        tag: names the comparison, e.g. `runs.tag(recipe, seed)`.
+        caption: what its numbers cost, e.g. `runs.caption(recipe, seed)`; stands under each title.
     """
 
     tag: str
+    caption: str = ""
     shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
 
     def show(self, stem: str, fig: go.Figure, data: pd.DataFrame):
         """Display a figure and remember it, with its numbers, for `export`."""
+        if self.caption:
+            small = dict(text=self.caption, font=dict(size=11, color="#777777"))
+            fig.update_layout(title_subtitle=small)
         self.shown[stem] = (fig, data)
         show(fig)
 

@@ -1,0 +1,338 @@
+"""`make bench`: what the machine gives, beside what it could and what a textbook step takes.
+
+Prints one JSON line a measure and a table at the end; both go to `benchmarks/results/`. Ratios are
+of one run, in turns; machines differ and are noisy, so compare ratios and not numbers of two runs.
+"""
+
+import argparse
+import dataclasses
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from measure import matrix_rate, peak_memory, seconds
+
+from predrecon import hardware, recipes
+from predrecon.assembly import build_model, build_optimizer
+from predrecon.batches import draw_batch, share_of, to_device
+from predrecon.corpus import load_corpus
+from predrecon.flops import batch_flops
+from predrecon.training import pretrain
+
+HERE = Path(__file__).parent
+SECTIONS = ("hybrid", "mlm", "data", "geometry")
+
+
+class _EnoughError(Exception):
+    """Ends a pre-training run from within its log callback."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", default="auto", help="auto: wikipedia where it is, docstrings")
+    parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
+    parser.add_argument("--length", type=int, help="default: 128, on a GPU the paper's 512")
+    parser.add_argument("--batch", type=int, help="default: 8, on a GPU the paper's 64")
+    parser.add_argument("--tiny", action="store_true", help="seconds: shows that it runs")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.section:
+        print("\n".join(json.dumps(line) for line in _SECTION[given.section](given)))
+        return
+    lines = []
+    for section in given.sections.split(","):  # a process each, so that peaks of memory are its own
+        command = [sys.executable, __file__, "--section", section, "--corpus", given.corpus,
+                   "--rounds", str(given.rounds), *["--tiny"] * given.tiny]  # fmt: skip
+        for name in ("length", "batch"):
+            if getattr(given, name):
+                command += [f"--{name}", str(getattr(given, name))]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        for line in found:
+            print(json.dumps(line), flush=True)
+        lines += found
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    about = hardware.environment(device) | {
+        "date": time.strftime("%Y-%m-%d"),
+        "rounds": given.rounds,
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    name = "tiny" if given.tiny else "gpu" if device.type == "cuda" else "cpu"
+    text = "\n".join(json.dumps(line) for line in [about, *lines])
+    (given.out / f"{name}.jsonl").write_text(text + "\n", encoding="utf-8")
+    print(f"\n{platform.machine()}, torch {torch.__version__}")
+    for line in lines:
+        table = pd.Series({k: v for k, v in line.items() if k != "measure"}, dtype=object)
+        print(f"\n{line['measure']}\n{table.to_string()}")
+
+
+def training(given, arm: str) -> list[dict]:
+    """Loop, bare step and textbook step in turns, and the roofline."""
+    from textbook import TextbookStep
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    corpus = load_corpus(_corpus(given))
+    recipe = _recipe(given, arm, device)
+    model = build_model(recipe, corpus, 0).to(device)
+    optimizer = build_optimizer(model, recipe)
+    blocks = corpus.blocks("train", recipe.length)
+    bf16 = hardware.precision(recipe.precision, device, recipe.hidden_size) == "bf16"
+    if hardware.compiles(recipe.compile, device):
+        model.compile_blocks()
+    plain = TextbookStep(build_model(recipe, corpus, 0).to(device), corpus.tokenizer, recipe.lr)
+    rows = _rows(given, corpus, recipe)
+    size = recipe.batch_size * recipe.length
+    found: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
+    real, flops, drawing, times = [], [], [], []
+    per_round = _per_round(given, device)
+
+    def bare(batch: dict):
+        """What `pretrain` computes, without data, masks, logs and schedules."""
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            out = model(**batch)
+        out.loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if arm == "hybrid":
+            model.update_target(0.996)
+
+    def on_log(row: dict):
+        """After each step, on a GPU each round; at its end the others get their turn."""
+        nonlocal started
+        _sync(device)
+        times.append(time.perf_counter() - started)
+        if row["step"] % per_round == 0:
+            if row["step"] > per_round:  # the first round warms up
+                take_turns(row["step"] - per_round)
+            times.clear()
+            if len(found["loop"]) == given.rounds:
+                raise _EnoughError
+        started = time.perf_counter()
+
+    def take_turns(first: int):
+        """The steps of the round without the loop, a textbook step, a matrix product.
+
+        The first step after a turn of another kind finds cold caches: it is left out.
+        """
+        begun = time.perf_counter()
+        whole = [draw_batch(recipe, corpus, blocks, 0, first + i) for i in range(per_round)]
+        drawing.append((time.perf_counter() - begun) / per_round)
+        flops.append(statistics.mean(batch_flops(model.config, b) for b in whole[1:]))
+        drawn = [to_device(share_of(b, 0, 1), device) for b in whole]
+        took = [seconds(lambda b=b: bare(b), device) for b in drawn]
+        kept = times[1:] if len(times) > 1 else times
+        found["loop"].append((per_round - len(times) + len(kept)) * size / sum(kept))
+        found["bare"].append((per_round - 1) * size / sum(took[1:]))
+        batch = [next(rows) for _ in range(recipe.batch_size)]
+        real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
+        plain.step(batch)
+        found["textbook"].append(size / seconds(lambda: plain.step(batch), device))
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        found["matrix"].append(matrix_rate(dtype, device, 256 if given.tiny else None))
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            pretrain(recipe, corpus, Path(folder) / "run", seed=0, on_log=on_log)
+        except _EnoughError:
+            pass
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    per_token = statistics.median(flops) / size
+    share = statistics.mean(real) / size
+    ratio = _middle_ratio(found["loop"], found["textbook"])
+    line = {
+        "measure": f"{arm} training",
+        "length": recipe.length,
+        "batch": recipe.batch_size,
+        "loop tokens/s": round(middle["loop"]),
+        "bare tokens/s": round(middle["bare"]),
+        "overhead %": round(100 * _middle_ratio(found["bare"], found["loop"]) - 100, 1),
+        "precision": "bf16" if bf16 else "fp32",
+        "MFLOP/token": round(per_token / 1e6, 1),
+        "matrix GFLOP/s": round(middle["matrix"] / 1e9),
+        "roofline %": round(100 * per_token * _middle_ratio(found["loop"], found["matrix"]), 1),
+        "drawing ms/step": round(1e3 * statistics.median(drawing), 2),
+        "peak GB": round(peak_memory(device), 2),
+        "vocabulary": len(corpus.tokenizer),
+        "rounds": given.rounds,
+        "textbook positions/s": round(middle["textbook"]),
+        "textbook tokens/s": round(middle["textbook"] * share),
+        "times textbook": round(ratio / share, 2),
+        "times textbook, equal positions": round(ratio, 2),
+    }
+    return [line]
+
+
+def data(given) -> list[dict]:
+    """MB of text tokenised and written a second, into a store of its own."""
+    from predrecon import documents, paths, token_store
+    from predrecon.corpus import load_tokenizer
+
+    name = _corpus(given)
+    source = documents.find(name, paths.data_dir())
+    tokenizer = load_tokenizer("docstrings" if name == "docstrings" else "bert-base-uncased")
+    limit, read = (1e6 if given.tiny else 64e6), {"characters": 0, "bytes": 0}
+
+    def some(split: str):
+        for text in source.read(split):
+            if split == "train" and read["characters"] > limit:
+                return
+            read["characters"] += len(text)
+            read["bytes"] += len(text.encode())
+            yield text
+
+    with tempfile.TemporaryDirectory() as folder:
+        took = seconds(lambda: token_store.build(Path(folder) / "store", name, some, tokenizer))
+        facts = json.loads((Path(folder) / "store" / "facts.json").read_text(encoding="utf-8"))
+    tokens = facts["train"]["tokens"] + facts["validation"]["tokens"]
+    return [
+        {
+            "measure": "preparing data",
+            "corpus": name,
+            "MB": round(read["bytes"] / 1e6, 1),
+            "MB/s": round(read["bytes"] / 1e6 / took, 2),
+            "tokens/s": round(tokens / took),
+            "peak GB": round(peak_memory(torch.device("cpu")), 2),
+        }
+    ]
+
+
+def geometry(given) -> list[dict]:
+    """Six metrics, four poolings and the probes of one task, beside the textbook's."""
+    import textbook_geometry as textbook
+
+    from predrecon import analysis, probes
+    from predrecon.pooling import POOLINGS, embed, token_ids
+    from predrecon.tasks import load_task
+
+    n, probed_n = (200, 200) if given.tiny else (2000, 500)  # a library's probes: minutes for all
+    corpus = load_corpus()
+    recipe = recipes.get("smoke" if given.tiny else "paper", length=128, arm="mlm")
+    encoder = build_model(recipe, corpus, 0).encoder.eval()
+    task = load_task("docs-library")
+    texts = (task.train.first + task.validation.first)[:n]
+    labels = [*task.train.labels, *task.validation.labels][:n]
+    labels = torch.tensor(labels).numpy()
+    tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts[:probed_n], None, 128))
+    ours, theirs, same = {}, {"z": {}, "m": {}}, []
+
+    def own():
+        ours["z"] = embed(encoder, corpus.tokenizer, texts)
+
+    def probed(z):
+        return analysis.probe_metrics(z, labels[:probed_n], tokens, "classification", 0)
+
+    def plain():
+        theirs["z"] = {
+            how: textbook.embed(encoder, corpus.tokenizer, texts, how) for how in POOLINGS
+        }
+
+    took = {"embed": (seconds(own), seconds(plain))}
+
+    def own_metrics():
+        ours["m"] = analysis.of_each(ours["z"], lambda z: analysis.shape_metrics(z, labels))
+
+    def plain_metrics():
+        for how, z in theirs["z"].items():
+            theirs["m"][how] = textbook.metrics(z, labels)
+
+    took["metrics"] = (seconds(own_metrics), seconds(plain_metrics))
+    for how in POOLINGS:
+        for name, value in theirs["m"][how].items():
+            same.append(abs(ours["m"][how][name] - value) / max(1e-6, abs(value)))
+    few, plainly = (
+        {how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs)
+    )
+    took["probes"] = (
+        seconds(lambda: analysis.of_each(few, probed)),
+        seconds(lambda: [textbook.probe(z, labels[:probed_n], tokens) for z in plainly.values()]),
+    )
+    both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}
+    line = {
+        "measure": "geometry of a task",
+        "N": n,
+        "D": recipe.hidden_size,
+        "N of probes": probed_n,
+    }
+    for part, (a, b) in took.items():
+        line |= {
+            f"{part} s": round(a, 2),
+            f"{part} textbook s": round(b, 2),
+            f"{part} times": round(b / a, 1),
+        }
+    line["geometry times"] = round(both["textbook"] / both["ours"], 1)
+    everything = [sum(took[part][i] for part in took) for i in (0, 1)]
+    line["with probes times"] = round(everything[1] / everything[0], 1)
+    line["largest difference"] = float(f"{max(same):.1e}")
+    return [line]
+
+
+def _recipe(given, arm: str, device: torch.device):
+    """The paper's model: L = 128 and batch 8 on a CPU, the paper's recipe on a GPU."""
+    preset, gpu = "smoke" if given.tiny else "paper", device.type == "cuda"
+    shape = {} if gpu or given.tiny else {"length": 128, "batch_size": 8}
+    asked = {"length": given.length, "batch_size": given.batch}
+    shape |= {name: value for name, value in asked.items() if value}
+    recipe = recipes.get(preset, arm=arm, precision="auto", **shape)
+    every = _per_round(given, device) if gpu else 1  # a log line waits for the GPU
+    more = {"max_steps": 10**6, "log_every": every, "checkpoint_every": 10**9}
+    return dataclasses.replace(recipe, **more)
+
+
+def _per_round(given, device: torch.device) -> int:
+    return 3 if given.tiny else 8 if device.type == "cpu" else 40
+
+
+def _corpus(given) -> str:
+    from predrecon import paths
+
+    root = paths.data_dir()
+    there = root is not None and (root / "wikipedia").is_dir()
+    chosen = "wikipedia" if there and not given.tiny else "docstrings"
+    return chosen if given.corpus == "auto" else given.corpus
+
+
+def _rows(given, corpus, recipe):
+    """Paragraphs of the held-out text, each cut or padded to the length, round and round."""
+    import itertools
+
+    from textbook import padded_rows
+
+    from predrecon import documents, paths
+
+    source = documents.find(corpus.name, paths.data_dir())
+    texts = itertools.islice(source.read("validation"), 40)
+    paragraphs = [p for text in texts for p in text.split("\n") if len(p) > 40]
+    return itertools.cycle(padded_rows(corpus.tokenizer, paragraphs[:2000], recipe.length))
+
+
+def _middle_ratio(one: list[float], other: list[float]) -> float:
+    """Median of the ratios of each round."""
+    return statistics.median(a / b for a, b in zip(one, other, strict=True))
+
+
+def _sync(device: torch.device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+_SECTION = {
+    "hybrid": lambda given: training(given, "hybrid"),
+    "mlm": lambda given: training(given, "mlm"),
+    "data": data,
+    "geometry": geometry,
+}
+
+if __name__ == "__main__":
+    main()

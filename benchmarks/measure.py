@@ -1,0 +1,58 @@
+"""Small tools for measuring: interleaved medians, matrix rate, memory."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+
+def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Call each in turn, `rounds` times; each returns tokens a second or the like.
+
+    Taking turns, so that a slow minute of the machine hits all of them.
+    """
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
+
+
+def seconds(work: Callable, device: torch.device | None = None) -> float:
+    """Wall time of a call, the device's work included."""
+    _wait(device)
+    begun = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - begun
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device, size: int | None = None) -> float:
+    """Operations a second of a square matrix product: the best of several medians."""
+    size = size or (8192 if device.type == "cuda" else 2048)
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in "ab")
+    for _ in range(2):
+        a @ b
+    times = [seconds(lambda: a @ b, device) for _ in range(7)]
+    return 2 * size**3 / statistics.median(times)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GB: of this process on a CPU, of the device's allocator on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+def spread(values: list[float]) -> str:
+    """Smallest to largest, for a table."""
+    return f"{min(values):,.4g} to {max(values):,.4g}"
+
+
+def _wait(device: torch.device | None):
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)

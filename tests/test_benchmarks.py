@@ -1,0 +1,61 @@
+"""The benchmark runs, and its baseline computes the same thing as the module."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from predrecon import analysis, recipes
+from predrecon.assembly import build_model
+from predrecon.batches import draw_batch
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+@torch.no_grad()
+def test_the_textbook_encodes_and_predicts_the_same(corpus):
+    import textbook
+
+    recipe = recipes.get("smoke")
+    model = build_model(recipe, corpus, 0)
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    ids, context, targets = batch["masked_ids"], batch["context"], batch["targets"]
+    z = model.encoder.encode(ids, keep=context)
+    torch.testing.assert_close(textbook.encode(model.encoder, ids), model.encoder.encode(ids))
+    torch.testing.assert_close(textbook.encode(model.encoder, ids, context.tolist()), z)
+    guesses = textbook.predict(model.predictor, z, context.tolist(), targets.tolist())
+    torch.testing.assert_close(torch.stack(guesses, 1), model.predictor(z, context, targets))
+
+
+def test_the_textbook_measures_the_same():
+    import textbook_geometry
+
+    draw = np.random.default_rng(0)
+    z, labels = draw.normal(size=(60, 12)), draw.integers(0, 3, 60)
+    ours = analysis.shape_metrics(z, labels)
+    theirs = textbook_geometry.metrics(z, labels)
+    assert {k: ours[k] for k in theirs} == pytest.approx(theirs, rel=1e-9)
+
+
+def test_every_section_prints_json_and_is_kept(tmp_path):
+    given = "--tiny --rounds 1 --corpus docstrings --sections hybrid,data --out".split()
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), *given, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    kept = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
+    assert kept[0]["versions"] and [k["measure"] for k in kept[1:]] == [
+        "hybrid training",
+        "preparing data",
+    ]
+    assert kept[1]["roofline %"] > 0 and kept[1]["times textbook"] > 0

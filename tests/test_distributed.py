@@ -1,0 +1,151 @@
+"""Two processes train as one does; compiled blocks compute what plain ones do."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import predrecon
+from predrecon import recipes
+from predrecon.assembly import build_model
+from predrecon.batches import draw_batch, share_of
+from predrecon.checkpoints import CheckpointWarning, check, found
+from predrecon.training import pretrain
+
+OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
+           "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
+
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+          str(Path(predrecon.__file__).parent / "launch" / "one_node.yaml"),
+          "--num_processes", "2", "-m", "predrecon"]  # fmt: skip
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("arm, how", [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"])])
+def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, how):
+    recipe = recipes.get(
+        "smoke", arm=arm, max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10
+    )
+    one = pretrain(recipe, corpus, tmp_path / "one", seed=0)
+    command = [*LAUNCH, *OPTIONS, *how, "--arm", arm, "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    a, b = one.history, pd.read_csv(tmp_path / "two" / "history.csv")
+    for column in ("loss", "jepa_loss", "mlm_loss", "lam"):
+        np.testing.assert_allclose(a[column], b[column], rtol=0, atol=1e-5)
+    for column in ("step", "tokens", "lr", "ema_momentum", "flops"):
+        np.testing.assert_array_equal(a[column], b[column])
+    told = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert told["processes"] == 2 and told["sharded"] == bool(how)
+    weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
+    if how:
+        go_on_alone(recipe, corpus, tmp_path / "two", weights[0])
+
+
+def go_on_alone(recipe, corpus, folder, expected):
+    """One process goes on from a checkpoint that two wrote in parts."""
+    for name in ("metrics.json", "model.safetensors", "checkpoints/step-00000020/checkpoint.json"):
+        (folder / name).unlink()
+    with pytest.warns(CheckpointWarning, match="step-00000020"):
+        pretrain(recipe, corpus, folder, seed=0)
+    torch.testing.assert_close(load_file(folder / "model.safetensors"), expected, rtol=0, atol=1e-5)
+    assert [check(f) for f in found(folder)] == ["", ""], "the damaged one has been replaced"
+
+
+def test_one_process_has_nothing_to_shard(corpus, tmp_path):
+    with pytest.raises(ValueError, match="shard=True with one process"):
+        pretrain(recipes.get("smoke"), corpus, tmp_path, shard=True)
+
+
+def test_two_processes_stop_together(tmp_path):
+    """SIGTERM to launcher and workers at once, and again, as schedulers send it."""
+    out = tmp_path / "two"
+    command = [*LAUNCH, *OPTIONS, "--max-steps", "100000", "--checkpoint-every", "100000",
+               "--log-every", "50", "--out", str(out)]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+        start_new_session=True,
+    )  # fmt: skip
+    begun = time.monotonic()
+    while not (out / "history.csv").is_file() and time.monotonic() - begun < 90:
+        time.sleep(0.1)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGTERM)
+        time.sleep(0.05)
+    told, _ = process.communicate(timeout=60)
+    assert "Stopped by SIGTERM at step" in told, told[-3000:]
+    assert [check(f) for f in found(out)] == [""]
+
+
+@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
+def test_the_mean_of_the_parts_is_the_whole(corpus, arm):
+    """Losses and gradients, whatever the number of processes (the losses are float32)."""
+    recipe = recipes.get("smoke", arm=arm)
+    model = build_model(recipe, corpus, 0).double()
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    whole = model(**share_of(batch, 0, 1))
+    whole.loss.backward()
+    expected = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    losses = []
+    for rank in range(4):
+        out = model(**share_of(batch, rank, 4))
+        (out.loss / 4).backward()
+        losses.append(out.loss.item())
+    assert np.mean(losses) == pytest.approx(whole.loss.item(), abs=1e-6)
+    for name, parameter in model.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(corpus, tmp_path, monkeypatch):
+    from predrecon import training
+
+    class Three(training.Accelerator):
+        num_processes = 3
+
+    monkeypatch.setattr(training, "Accelerator", Three)
+    with pytest.raises(ValueError, match="batch_size=8 cannot be divided among 3 processes"):
+        pretrain(recipes.get("smoke"), corpus, tmp_path, seed=0)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_and_eager_agree(corpus):
+    recipe = recipes.get("smoke")
+    blocks = corpus.blocks("train", recipe.length)
+    eager, compiled = (build_model(recipe, corpus, 0) for _ in range(2))
+    compiled.compile_blocks()
+    assert eager.state_dict().keys() == compiled.state_dict().keys()
+    for step in range(3):  # context and target lengths differ from step to step
+        batch = draw_batch(recipe, corpus, blocks, 0, step)
+        losses = [model(**batch).loss for model in (eager, compiled)]
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+    for loss in losses:
+        loss.backward()
+    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_a_tracker_that_is_not_installed_is_refused(corpus, tmp_path, monkeypatch):
+    from predrecon import training
+
+    monkeypatch.setattr(training, "get_available_trackers", lambda: [])
+    with pytest.raises(ValueError, match="tracker='wandb': not installed"):
+        pretrain(recipes.get("smoke"), corpus, tmp_path, tracker="wandb")
