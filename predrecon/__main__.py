@@ -1,4 +1,4 @@
-"""Command line: `python -m predrecon demo`, `pretrain` and `pair`."""
+"""Command line: `python -m predrecon demo`, `pretrain`, `grid` and `pair`."""
 
 import argparse
 import signal
@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     demo.add_argument("--corpus", help="name or path; default: the preset's")
     demo.add_argument("--max-steps", type=int, help="optimiser steps; default: the preset's")
     options.add_pretrain(commands)
+    options.add_grid(commands)
     about = "put the outputs of a demo run into notebooks/*.ipynb"
     pair = commands.add_parser("pair", help=about, description=about)
     for command in (demo, pair):
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
         )
     given = parser.parse_args(arguments)
-    work = {"demo": _demo, "pair": _pair, "pretrain": _pretrain}[given.command]
+    work = {"demo": _demo, "pair": _pair, "pretrain": _pretrain, "grid": _grid}[given.command]
     try:
         work(given)
     except (OSError, ArithmeticError, RuntimeError, ValueError) as error:
@@ -49,6 +50,30 @@ def _pair(given):
     from predrecon import demo
 
     demo.adopt(given.out.resolve())
+
+
+def _grid(given):
+    base = recipes.get(given.preset, **options.overrides(given))
+    from predrecon import grid
+    from predrecon.corpus import load_corpus
+
+    corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=given.data_dir)
+    names = [n for n in given.conditions.split(",") if n] or list(grid.CONDITIONS)
+    asked = grid.cells(base, corpus, range(given.seeds), names)
+    done = 0
+
+    def told(cell, run):
+        nonlocal done
+        done += 1
+        found = run.metrics
+        print(
+            f"[{done}/{len(asked)}] {cell.title}, seed {cell.seed}: {found['steps']:,} steps, "
+            f"{found['seconds']:.0f} s, held-out MLM {found['validation_mlm']:.3f} "
+            f"(word frequencies {found['validation_unigram']:.3f})",
+            flush=True,
+        )
+
+    grid.train(asked, workers=given.workers, data_dir=given.data_dir, on_done=told)
 
 
 def _pretrain(given):

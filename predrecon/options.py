@@ -71,6 +71,29 @@ def add_pretrain(commands):
     )  # fmt: skip
     parser.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"),
                         help="log there too; default: nowhere")  # fmt: skip
+    _add_fields(parser)
+
+
+def add_grid(commands):
+    """Add the `grid` command to a parser's subcommands."""
+    about = "train the grid of notebook 03: objective x token scale, lambda fixed or slow, seeds"
+    parser = commands.add_parser("grid", help=about, description=about)
+    parser.add_argument(
+        "--preset", default="demo", choices=("auto", *recipes.PRESETS), help="default: %(default)s"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="how many; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="runs at a time, a thread each; default: %(default)s"
+    )
+    parser.add_argument(
+        "--conditions", default="", metavar="NAME,NAME", help="default: all of them"
+    )
+    parser.add_argument("--data-dir", help="local copies of the real data; default: PREDRECON_DATA")
+    _add_fields(parser)
+
+
+def _add_fields(parser: argparse.ArgumentParser):
+    """Every field of a recipe as an option."""
     group = parser.add_argument_group("recipe", "values of the preset, unless given")
     kinds = typing.get_type_hints(recipes.Recipe)
     for field in dataclasses.fields(recipes.Recipe):

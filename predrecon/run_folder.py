@@ -113,6 +113,8 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
         raise FileExistsError(
             f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
         )
+    plain = {f.name: f.default for f in fields(Recipe) if f.name != "preset"}
+    before["recipe"] = plain | before["recipe"]  # a run from before a field was thought of
     there, here = flat(before), flat(json.loads(json.dumps(told)))
     named = ("corpus_name", "tokenizer")  # the fingerprint of the text is compared instead
     differing = [

@@ -20,10 +20,13 @@ from predrecon.training import pretrain
 def folder(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
     """The run's folder: readable first, unique by a digest of what the weights depend on.
 
-    The text counts, not what it was called: a path and its absolute form are one run.
+    The text counts, not what it was called: a path and its absolute form are one run. Fields that
+    have the recipe's default are left out, so that a new field leaves old runs where they are.
     """
     left_out = (*BOOKKEEPING, "corpus", "tokenizer")
-    fields = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out}
+    plain = {f.name: f.default for f in dataclasses.fields(recipe)}
+    fields = dataclasses.asdict(recipe).items()
+    fields = {k: v for k, v in fields if k not in left_out and v != plain[k]}
     facts = json.dumps([fields, corpus.fingerprint], sort_keys=True)
     name = f"{recipe.preset}-{Path(recipe.corpus).stem}"
     return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest(facts)[:8]}"

@@ -131,8 +131,10 @@ def test_weight_decay_spares_vectors_and_the_balance(corpus):
     from predrecon.model import PredictReconstruct
 
     model = PredictReconstruct.build(model_config(SMOKE, corpus), 0)
-    decayed, spared = parameter_groups(model, SMOKE)
-    assert decayed["weight_decay"] == 0.05 and spared["weight_decay"] == 0.0
+    decayed, vectors, balance = parameter_groups(model, SMOKE)
+    spared = {"params": vectors["params"] + balance["params"]}
+    assert vectors["weight_decay"] == balance["weight_decay"] == 0
+    assert decayed["weight_decay"] == 0.05
     assert any(p is model.balance.w for p in spared["params"])
     trained = sum(p.requires_grad for p in model.parameters())
     assert len(decayed["params"]) + len(spared["params"]) == trained

@@ -1,0 +1,105 @@
+"""How sure: bootstrap over samples, intervals over seeds, a permutation test of paired differences.
+
+Samples are drawn with replacement as multiplicities `w [N]`. A sample drawn twice would be a pair
+at distance 0, which no two texts are: pairwise means leave such pairs out.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from predrecon.seeding import numpy_generator
+
+_EXACT = 14  # up to 2^14 sign patterns are all counted
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its confidence interval and the number of units that it comes from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def excludes_zero(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
+    """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared."""
+    return numpy_generator(seed, "bootstrap").multinomial(n, np.full(n, 1 / n), size=draws)
+
+
+def around(value: float, replicates: np.ndarray, n: int, *, level: float = 0.95) -> Interval:
+    """`value` plus and minus a normal quantile of the replicates' standard deviation.
+
+    Centred on the value itself: resampling repeats samples, which makes ranks of replicates lower
+    than the value, but their spread is right.
+
+    Args:
+        value: on all samples. replicates: `[draws]`. n: samples.
+    """
+    from scipy.stats import norm
+
+    margin = norm.ppf(0.5 + level / 2) * float(np.std(replicates, ddof=1))
+    return Interval(float(value), float(value) - margin, float(value) + margin, n)
+
+
+def over_units(values, *, level: float = 0.95) -> Interval:
+    """Mean of a few values (seeds) with Student's interval; infinite for one value alone.
+
+    Raises:
+        ValueError: no value, or NaN.
+    """
+    from scipy.stats import t
+
+    values = _finite(values)
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Interval(mean, -math.inf, math.inf, 1)
+    margin = t.ppf(0.5 + level / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - margin, mean + margin, n)
+
+
+def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value of paired differences, if each might as well have had the other sign.
+
+    All 2^n patterns are counted up to n = 14, `draws` random ones beyond. With n differences it is
+    2 / 2^n at the least: 0.25 for three seeds.
+
+    Raises:
+        ValueError: no difference, or NaN.
+    """
+    values = _finite(differences)
+    n = len(values)
+    if n <= _EXACT:
+        signs = np.array(list(itertools.product((1, -1), repeat=n)))
+        return float(_extreme(signs @ values, values).mean())
+    signs = numpy_generator(seed, "sign flips").choice((1, -1), size=(draws, n))
+    return float((1 + _extreme(signs @ values, values).sum()) / (1 + draws))
+
+
+def holm(p_values) -> np.ndarray:
+    """Holm's correction (1979) for several comparisons: adjusted p-values in the order given."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
+def _extreme(sums: np.ndarray, values: np.ndarray) -> np.ndarray:
+    seen = abs(values.sum())
+    return np.abs(sums) >= seen - 1e-12 * max(1.0, np.abs(values).sum())
+
+
+def _finite(values) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64).ravel()
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError(f"{values.tolist()}: expected at least one value, all finite.")
+    return values
