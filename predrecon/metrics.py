@@ -70,6 +70,51 @@ def stable_rank(z, *, center: bool = True) -> float:
     return float((sigma**2).sum() / sigma[0] ** 2)
 
 
+def rank_90(z, *, share: float = 0.9) -> int:
+    """Principal components that together hold `share` of the variance, from 1 to min(N - 1, D).
+
+    Reported by the paper's public code.
+    """
+    variance = _spectrum(z, True) ** 2
+    return int(np.searchsorted(variance.cumsum() / variance.sum(), share) + 1)
+
+
+def rankme(z) -> float:
+    """exp H(sigma / sum(sigma)) of the *uncentred* embeddings (RankMe, Garrido et al. 2023).
+
+    Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share.
+    """
+    sigma = _spectrum(z, False)
+    p = sigma / sigma.sum() + 1e-7
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def class_distances(z, labels) -> dict[str, float]:
+    """Mean distance ||u - v|| within classes and between them, and their ratio; lower separates.
+
+    Args:
+        z: `[N, D]` embeddings, l2-normalised here. labels: `[N]`.
+
+    Returns:
+        `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's
+        public code; a ratio of 1 is no separation at all.
+
+    Raises:
+        ValueError: as `alignment`, or one class only.
+    """
+    u = _unit(z)
+    labels = _labels(labels, len(u))
+    within = np.sqrt(_within(u, labels))
+    if len(np.unique(labels)) < 2:
+        raise ValueError("One class only: there is no distance between classes.")
+    total = sum(np.sqrt(squared).sum() for squared in _squared_distances(u))
+    between = len(u) * (len(u) - 1) / 2 - len(within)
+    intra, inter = float(within.mean()), float((total - within.sum()) / between)
+    ratio = intra / inter
+    names = ("intra_class_distance", "inter_class_distance", "intra_inter_ratio")
+    return dict(zip(names, (intra, inter, ratio), strict=True))
+
+
 def alignment(z, labels, *, power: float = 4) -> float:
     """E ||u - v||^power over all pairs of one class, u and v l2-normalised; lower is tighter.
 
@@ -77,13 +122,31 @@ def alignment(z, labels, *, power: float = 4) -> float:
         z: `[N, D]` embeddings.
         labels: `[N]` class of each row.
         power: 4 is Eq. 14 as printed and as the paper's tables were computed, E[(||u-v||^2)^2];
-            2 is Wang & Isola (2020).
+            2 is Wang & Isola (2020); 1 is the mean distance.
 
     Raises:
         ValueError: as `uniformity`; labels of another length; no class with two samples.
     """
     squared = _within(_unit(z), labels)
     return float((squared ** (power / 2)).mean())
+
+
+def pair_alignment(first, second, *, power: float = 2) -> float:
+    """E ||u - v||^power over true positive pairs (Wang & Isola 2020), u and v l2-normalised.
+
+    What alignment means where pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4
+    on). The paper's pairs are any two samples of one class instead.
+
+    Args:
+        first, second: `[P, D]` embeddings of the two sides, row by row.
+
+    Raises:
+        ValueError: as `singular_values`, or different shapes.
+    """
+    u, v = _unit(first), _unit(second)
+    if u.shape != v.shape:
+        raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
+    return float((((u - v) ** 2).sum(axis=1) ** (power / 2)).mean())
 
 
 def uniformity(z, *, t: float = 2.0, groups=None) -> float:

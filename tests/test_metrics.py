@@ -214,3 +214,58 @@ def test_degenerate_embeddings_are_named():
         metrics.alignment(np.eye(3), [0, 1, 2])
     with pytest.raises(ValueError, match="labels have shape"):
         metrics.alignment(np.eye(3), [0, 1])
+
+
+def test_rank_90_counts_components(z):
+    shares = gram_spectrum(z) ** 2 / (gram_spectrum(z) ** 2).sum()
+    reached, components = 0.0, 0
+    for share in shares:
+        reached, components = reached + share, components + 1
+        if reached >= 0.9:
+            break
+    assert metrics.rank_90(z) == components
+    assert metrics.rank_90(np.outer(np.arange(9.0), np.ones(4))) == 1
+
+
+def test_rankme_is_not_centred(z):
+    sigma = np.sqrt(np.linalg.eigvalsh(z.T @ z))
+    p = sigma / sigma.sum() + 1e-7
+    assert metrics.rankme(z) == pytest.approx(math.exp(-(p * np.log(p)).sum()), abs=1e-10)
+    assert metrics.rankme(z + 5) != pytest.approx(metrics.rankme(z), rel=0.01)
+
+
+def test_class_distances_pair_by_pair(z):
+    labels = np.arange(60) % 4
+    u = z / np.linalg.norm(z, axis=1, keepdims=True)
+    distances = {True: [], False: []}
+    for i, j in itertools.combinations(range(60), 2):
+        distances[bool(labels[i] == labels[j])].append(np.linalg.norm(u[i] - u[j]))
+    found = metrics.class_distances(z, labels)
+    intra, inter = np.mean(distances[True]), np.mean(distances[False])
+    assert list(found.values()) == pytest.approx([intra, inter, intra / inter], abs=1e-10)
+    assert metrics.alignment(z, labels, power=1) == pytest.approx(intra, abs=1e-10)
+
+
+def test_class_distances_need_two_classes(z):
+    with pytest.raises(ValueError, match="One class only"):
+        metrics.class_distances(z, np.zeros(60))
+
+
+def test_alignment_and_uniformity_as_wang_and_isola_write_them(z):
+    x, y = (torch.nn.functional.normalize(torch.tensor(part), dim=1) for part in (z[:30], z[30:]))
+    aligned = (x - y).norm(dim=1).pow(2).mean()
+    assert metrics.pair_alignment(z[:30], z[30:]) == pytest.approx(float(aligned), abs=1e-10)
+    spread = torch.pdist(x).pow(2).mul(-2).exp().mean().log()
+    assert metrics.uniformity(z[:30]) == pytest.approx(float(spread), abs=1e-10)
+    with pytest.raises(ValueError, match="two sides of one shape"):
+        metrics.pair_alignment(z[:30], z[30:50])
+
+
+def test_published_distances_are_plain_and_their_ratio_is_theirs():
+    """The published intra-class distance is E ||u - v||: its square is below the square's mean."""
+    told = analysis.published_geometry().pivot_table(
+        index=["task", "pooling", "model"], columns="metric", values="value"
+    )
+    ratio = told["intra_class_distance"] / told["inter_class_distance"]
+    assert np.allclose(ratio, told["intra_inter_ratio"], atol=2e-4)
+    assert (told["intra_class_distance"] ** 4 <= told["alignment"]).all()

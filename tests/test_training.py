@@ -11,8 +11,8 @@ from transformers import AutoModel, AutoTokenizer
 from predrecon import recipes, runs
 from predrecon.assembly import model_config, parameter_groups
 from predrecon.batches import draw_batch
-from predrecon.schedules import ema_momentum, learning_rate, predicted_lambda
 from predrecon.loop import HISTORY
+from predrecon.schedules import ema_momentum, learning_rate, predicted_lambda
 from predrecon.training import pretrain
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)

@@ -1,0 +1,134 @@
+"""Intervals and p-values against simulation: coverage, and the rate of false alarms."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from predrecon import metrics
+from predrecon.resampling import pairwise_replicates, score_replicates, spectral_replicates
+from predrecon.uncertainty import around, bootstrap_counts, holm, over_units, sign_flip_p
+
+LABELS = np.arange(120) % 3
+
+
+def cloud(seed, n=120, dim=6):
+    """Anisotropic, off-centre, heavy-tailed."""
+    draw = np.random.default_rng(seed)
+    return draw.standard_t(8, size=(n, dim)) * np.linspace(2, 0.5, dim) + 1.0
+
+
+def replicates(z, labels, counts):
+    return pairwise_replicates(z, labels, counts) | spectral_replicates(z, counts)
+
+
+def test_a_sample_drawn_once_each_is_the_metric_itself():
+    z, once = cloud(0), np.ones((1, 120), dtype=int)
+    found = replicates(z, LABELS, once)
+    expected = {
+        "spectral_entropy": metrics.spectral_entropy(z),
+        "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
+        "effective_rank": metrics.effective_rank(z),
+        "stable_rank": metrics.stable_rank(z),
+        "alignment": metrics.alignment(z, LABELS),
+        "alignment_squared": metrics.alignment(z, LABELS, power=2),
+        "uniformity": metrics.uniformity(z),
+    }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name][0] == pytest.approx(value, abs=1e-10)
+
+
+def test_replicates_against_rows_drawn_again():
+    """The plain way: repeat rows, and count pairs of different samples only."""
+    z = cloud(1, n=30)
+    labels = np.arange(30) % 3
+    counts = bootstrap_counts(30, draws=3, seed=5)
+    found = replicates(z, labels, counts)
+    u = z / np.linalg.norm(z, axis=1, keepdims=True)
+    for draw, w in enumerate(counts):
+        rows = np.repeat(np.arange(30), w)
+        pairs = [(i, j) for i, j in itertools.combinations(rows, 2) if i != j]
+        near = [np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs]
+        assert found["uniformity"][draw] == pytest.approx(np.log(np.mean(near)), abs=1e-10)
+        same = [((u[i] - u[j]) ** 2).sum() ** 2 for i, j in pairs if labels[i] == labels[j]]
+        assert found["alignment"][draw] == pytest.approx(np.mean(same), abs=1e-10)
+        assert found["effective_rank"][draw] == pytest.approx(metrics.effective_rank(z[rows]))
+        assert found["stable_rank"][draw] == pytest.approx(metrics.stable_rank(z[rows]))
+
+
+def test_intervals_cover_what_they_should():
+    """95 % intervals of 200 data sets hold the expected value in 88 to 99 % of them."""
+    trials, counts = 200, bootstrap_counts(120, draws=100, seed=0)
+    names = ("uniformity", "alignment", "spectral_entropy", "effective_rank", "stable_rank")
+    found = []
+    for seed in range(trials):
+        z = cloud(seed)
+        values = replicates(z, LABELS, np.ones((1, 120), dtype=int))
+        again = replicates(z, LABELS, counts)
+        found.append({m: around(values[m][0], again[m], 120) for m in names})
+    for name in names:
+        truth = np.mean([trial[name].value for trial in found])
+        share = np.mean([trial[name].low <= truth <= trial[name].high for trial in found])
+        assert 0.88 <= share <= 0.99, (name, share)
+
+
+def test_counts_are_the_same_for_every_encoder_and_add_up():
+    counts = bootstrap_counts(50, draws=20, seed=3)
+    assert counts.shape == (20, 50) and (counts.sum(axis=1) == 50).all()
+    assert np.array_equal(counts, bootstrap_counts(50, draws=20, seed=3))
+    assert not np.array_equal(counts, bootstrap_counts(50, draws=20, seed=4))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "mcc", "spearman"])
+def test_scores_of_resampled_predictions(metric):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, 200)
+    predictions = np.where(draw.random(200) < 0.8, labels, 1 - labels)
+    again = score_replicates(labels, predictions, metric, bootstrap_counts(200, draws=300))
+    from predrecon.probes import score
+
+    assert again.mean() == pytest.approx(score(labels, predictions, metric), abs=0.02)
+    if metric == "accuracy":
+        p = (labels == predictions).mean()
+        assert again.std() == pytest.approx(np.sqrt(p * (1 - p) / 200), rel=0.15)
+
+
+def test_interval_over_seeds_is_students():
+    values = [0.1, 0.4, 0.25]
+    found = over_units(values)
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((0.25, low, high, 3))
+    alone = over_units([0.3])
+    assert alone.low == -np.inf and alone.n == 1 and not alone.excludes_zero
+
+
+def test_sign_flips_against_all_patterns():
+    values = np.array([0.4, 0.1, -0.2, 0.6, 0.3])
+    sums = [abs(np.dot(signs, values)) for signs in itertools.product((1, -1), repeat=5)]
+    expected = np.mean([s >= abs(values.sum()) - 1e-12 for s in sums])
+    assert sign_flip_p(values) == expected
+    assert sign_flip_p([0.2, 0.3, 0.1]) == 0.25, "three seeds cannot say more"
+    assert sign_flip_p([0.0, 0.0]) == 1.0
+
+
+@pytest.mark.parametrize("n, draws", [(10, 2000), (20, 400)])
+def test_sign_flips_cry_wolf_as_often_as_they_may(n, draws):
+    """Under the null p <= 0.05 in about 5 % of 600 data sets."""
+    draw = np.random.default_rng(n)
+    p = [sign_flip_p(draw.standard_t(3, size=n), draws=draws) for _ in range(600)]
+    assert 0.02 <= np.mean(np.array(p) <= 0.05) <= 0.08
+
+
+def test_holm():
+    adjusted = holm([0.01, 0.04, 0.03, 0.5])
+    assert adjusted == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("bad", [[], [np.nan, 1.0]])
+def test_nothing_to_say_is_an_error(bad):
+    for function in (over_units, sign_flip_p):
+        with pytest.raises(ValueError, match="at least one value, all finite"):
+            function(bad)
