@@ -16,7 +16,7 @@ def pool(
     attention_mask: torch.Tensor,
     how: str,
     *,
-    weight: torch.Tensor | None = None,
+    direction: torch.Tensor | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
     """Pool token vectors over real positions (paper, Eq. 10 and Section 6).
@@ -27,7 +27,9 @@ def pool(
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
             the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
             against random keys; the paper's is neither trained nor seeded, ours is seeded).
-        weight: `[D]` scoring vector of `"weighted"`; default zeros, as published.
+        direction: `[D]` whose product with a token's vector is its score, in `"weighted"` and
+            `"attention"`; default zeros for the one, as published, and for the other what `seed`
+            draws. One query against linear keys is a direction, too.
         seed: draws query and key of `"attention"`. Use the same for all models compared.
 
     Returns:
@@ -50,15 +52,17 @@ def pool(
         return hidden.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
     if how == "mean":
         scores = hidden.new_zeros(real.shape)
+    elif direction is not None:
+        scores = hidden @ direction.to(hidden)
     elif how == "weighted":
-        scores = hidden.new_zeros(real.shape) if weight is None else hidden @ weight.to(hidden)
+        scores = hidden.new_zeros(real.shape)
     else:
-        scores = hidden @ _attention_direction(hidden.shape[-1], seed).to(hidden)
+        scores = hidden @ attention_direction(hidden.shape[-1], seed).to(hidden)
     shares = scores.masked_fill(~real, -torch.inf).softmax(dim=1)  # (B, L), 0 on padding
     return torch.einsum("bl,bld->bd", shares, hidden.masked_fill(~real[..., None], 0.0))
 
 
-def _attention_direction(dim: int, seed: int) -> torch.Tensor:
+def attention_direction(dim: int, seed: int) -> torch.Tensor:
     """q K / sqrt(D) `[D]`: q standard normal, K uniform as a fresh linear layer's weight."""
     generator = torch_generator(seed, "attention pooling")
     query = torch.randn(dim, generator=generator)
@@ -66,7 +70,6 @@ def _attention_direction(dim: int, seed: int) -> torch.Tensor:
     return query @ key / math.sqrt(dim)
 
 
-@torch.inference_mode()
 def embed(
     encoder,
     tokenizer,
@@ -74,6 +77,7 @@ def embed(
     second: list[str] | None = None,
     *,
     poolings: tuple[str, ...] = POOLINGS,
+    directions: dict[str, torch.Tensor] | None = None,
     max_length: int = MAX_LENGTH,
     batch_tokens: int = 8192,
 ) -> dict[str, np.ndarray]:
@@ -83,32 +87,49 @@ def embed(
         encoder: what `AutoModel.from_pretrained(run_dir)` returns.
         tokenizer: the run's tokenizer.
         first, second: N texts; with `second`, "s1 [SEP] s2" is encoded as one sequence.
+        directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
         batch_tokens: padded tokens in a batch; texts are sorted by length first.
 
     Returns:
-        `{pooling: float32 [N, D]}` in the order given.
+        `{pooling: float32 [N, D]}` in the order given, `directions` last.
 
     Raises:
         ValueError: no texts, or `first` and `second` of different length.
     """
-    ids = token_ids(
-        tokenizer, first, second, min(max_length, encoder.config.max_position_embeddings)
-    )
+    ways = {how: {"how": how} for how in poolings}
+    ways |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
+    found = {}
+    for rows, hidden, mask in token_vectors(
+        encoder, tokenizer, first, second, max_length=max_length, batch_tokens=batch_tokens
+    ):
+        for name, way in ways.items():
+            if name not in found:
+                found[name] = np.empty((len(first), hidden.shape[-1]), np.float32)
+            found[name][rows] = pool(hidden, mask, **way).cpu().numpy()
+    return found
+
+
+def token_vectors(
+    encoder, tokenizer, first, second=None, *, max_length=MAX_LENGTH, batch_tokens=8192
+):
+    """Batches of `(rows, hidden [B, L, D], attention_mask [B, L])`, texts of like length together.
+
+    `rows` are the indices of the batch's texts; other arguments and errors as in `embed`.
+    """
+    longest = min(max_length, encoder.config.max_position_embeddings)
+    ids = token_ids(tokenizer, first, second, longest)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    device = next(encoder.parameters()).device
-    found = {how: np.empty((len(ids), encoder.config.hidden_size), np.float32) for how in poolings}
-    done = 0
+    device, done = next(encoder.parameters()).device, 0
     while done < len(ids):
         widest = len(ids[order[min(done + 255, len(ids) - 1)]])
         rows = order[done : done + max(1, batch_tokens // widest)]
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
         batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
-        hidden = encoder(**batch).last_hidden_state.float()  # (B, L, D)
-        for how in poolings:
-            found[how][rows] = pool(hidden, batch["attention_mask"], how).cpu().numpy()
+        with torch.inference_mode():
+            hidden = encoder(**batch).last_hidden_state.float()
+        yield rows, hidden, batch["attention_mask"]
         done += len(rows)
-    return found
 
 
 def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from predrecon.pooling import POOLINGS, _attention_direction, embed, pool, token_ids
+from predrecon.pooling import POOLINGS, attention_direction, embed, pool, token_ids
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def by_loop(hidden, mask, how, weight=None):
             continue
         direction = {"mean": torch.zeros(6), "weighted": weight}.get(how)
         if direction is None:
-            direction = _attention_direction(6, 0)
+            direction = attention_direction(6, 0)
         scores = [torch.exp(v @ direction.double()) for v in kept]
         rows.append(sum(s * v for s, v in zip(scores, kept, strict=True)) / sum(scores))
     return torch.stack(rows)
@@ -35,7 +35,7 @@ def test_pooling_against_a_loop(batch, how):
     weight = (
         torch.randn(6, generator=torch.Generator().manual_seed(1)) if how == "weighted" else None
     )
-    assert torch.allclose(pool(*batch, how, weight=weight), by_loop(*batch, how, weight))
+    assert torch.allclose(pool(*batch, how, direction=weight), by_loop(*batch, how, weight))
 
 
 @pytest.mark.parametrize("how", POOLINGS)
