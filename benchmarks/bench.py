@@ -212,7 +212,7 @@ def geometry(given) -> list[dict]:
     """Six metrics, four poolings and the probes of one task, beside the textbook's."""
     import textbook_geometry as textbook
 
-    from predrecon import analysis, probes
+    from predrecon import measuring, probes
     from predrecon.pooling import POOLINGS, embed, token_ids
     from predrecon.tasks import load_task
 
@@ -231,7 +231,7 @@ def geometry(given) -> list[dict]:
         ours["z"] = embed(encoder, corpus.tokenizer, texts)
 
     def probed(z):
-        return analysis.probe_metrics(z, labels[:probed_n], tokens, "classification", 0)
+        return measuring.probe_metrics(z, labels[:probed_n], tokens, "classification", 0)
 
     def plain():
         theirs["z"] = {
@@ -241,7 +241,7 @@ def geometry(given) -> list[dict]:
     took = {"embed": (seconds(own), seconds(plain))}
 
     def own_metrics():
-        ours["m"] = analysis.of_each(ours["z"], lambda z: analysis.shape_metrics(z, labels))
+        ours["m"] = measuring.of_each(ours["z"], lambda z: measuring.shape_metrics(z, labels))
 
     def plain_metrics():
         for how, z in theirs["z"].items():
@@ -255,7 +255,7 @@ def geometry(given) -> list[dict]:
         {how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs)
     )
     took["probes"] = (
-        seconds(lambda: analysis.of_each(few, probed)),
+        seconds(lambda: measuring.of_each(few, probed)),
         seconds(lambda: [textbook.probe(z, labels[:probed_n], tokens) for z in plainly.values()]),
     )
     both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}

@@ -3,17 +3,17 @@
 A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
 
 from predrecon import metrics, probes, published
+from predrecon.measuring import Model, measure
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
 from predrecon.run_folder import Run
 from predrecon.tasks import Task
+from predrecon.uncertainty import around
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
 """The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
@@ -25,15 +25,6 @@ CONVENTIONS = {
 GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 
 Embeddings = dict[tuple[str, str, str], np.ndarray]  # (task, pooling, model) -> [N, D]
-
-
-@dataclass(frozen=True)
-class Model:
-    """An encoder to analyse, and what it is called in tables."""
-
-    name: str
-    encoder: object
-    tokenizer: object
 
 
 def models(runs: dict[str, Run], tokenizer, *, untrained: bool = False) -> list[Model]:
@@ -94,30 +85,23 @@ def geometry(
         compared: encoders.
         tasks: labelled tasks; their validation splits are used, pairs as "s1 [SEP] s2".
         max_samples: the first so many samples of a split.
-        seed: shuffles the folds of the probes.
+        seed: shuffles the folds of the probes, draws the bootstrap samples.
 
     Returns:
-        table: columns `task, title, pooling, model, metric, value, n, dim, note`.
+        table: columns `task, title, pooling, model, metric, value, low, high, n, dim, note`; low
+            and high are a 95 % interval over samples.
         embeddings: `{(task, pooling, model): [N, D]}`.
     """
     rows, embeddings = [], {}
     for task, model in _with_progress("geometry", tasks, compared):
-        split = task.validation.head(max_samples)
-        groups = task.groups(split.labels)
-        cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
-        tokens = probes.frequent_tokens(token_ids(model.tokenizer, split.first, split.second, cut))
-        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, poolings=poolings)
-        shape = of_each(pooled, lambda z: shape_metrics(z, groups))  # noqa: B023
-        probed = of_each(
-            pooled,
-            lambda z: probe_metrics(z, split.labels, tokens, task.kind, seed),  # noqa: B023
-        )
-        for pooling, z in pooled.items():
+        found = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)
+        for pooling, z in found.embeddings.items():
             embeddings[task.name, pooling, model.name] = z
-            facts = {"task": task.name, "title": task.title, "pooling": pooling}
-            facts |= {"model": model.name, "n": len(z), "dim": z.shape[1], "note": task.note}
-            found = shape[pooling] | probed[pooling]
-            rows += [{**facts, "metric": m, "value": v} for m, v in found.items()]
+        for row in found.rows:
+            spread = found.replicates[row["pooling"], row["metric"]]
+            interval = around(row["value"], spread, row["n"])
+            facts = {"task": task.name, "title": task.title, "model": model.name, **row}
+            rows.append(facts | {"low": interval.low, "high": interval.high, "note": task.note})
     return pd.DataFrame(rows), embeddings
 
 
@@ -209,36 +193,3 @@ def _vectors(model: Model, split) -> tuple:
     sides = [split.first] if split.second is None else [split.first, split.second]
     pooled = (embed(model.encoder, model.tokenizer, s, poolings=("mean",)) for s in sides)
     return (*(vectors["mean"] for vectors in pooled), split.labels)
-
-
-def shape_metrics(z, groups) -> dict[str, float]:
-    """Five of the six metrics of `z [N, D]`, and `CONVENTIONS`: all but the probes."""
-    return {
-        "spectral_entropy": metrics.spectral_entropy(z),
-        "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
-        "effective_rank": metrics.effective_rank(z),
-        "stable_rank": metrics.stable_rank(z),
-        "alignment": metrics.alignment(z, groups),
-        "alignment_squared": metrics.alignment(z, groups, power=2),
-        "uniformity": metrics.uniformity(z),
-    }
-
-
-def probe_metrics(z, labels, tokens, kind: str, seed: int) -> dict[str, float]:
-    """Semantic probe, token probe and their gap for `z [N, D]`."""
-    semantic = probes.semantic_probe(z, labels, kind=kind, seed=seed)
-    token = probes.token_probe(z, tokens, seed=seed).score
-    found = {"semantic_probe": semantic.score, "token_probe": token}
-    if kind == "classification":
-        found["semantic_probe_mcc"] = probes.score(labels, semantic.predictions, "mcc")
-    return found | {"probe_gap": semantic.score - token}
-
-
-def of_each(pooled: dict[str, np.ndarray], measure) -> dict[str, dict[str, float]]:
-    """`measure(z)` by pooling, once for poolings that agree (untrained weights are the mean)."""
-    memo: dict[bytes, dict] = {}
-    found = {}
-    for pooling, z in pooled.items():
-        key = z.tobytes()
-        memo[key] = found[pooling] = memo[key] if key in memo else measure(z)
-    return found

@@ -131,10 +131,14 @@ def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
         tokens: `[N]` from `frequent_tokens`.
         seed: shuffles the folds.
     """
-    tokens = np.asarray(tokens)
-    counts = Counter(tokens.tolist())
-    kept = np.array([counts[t] >= _CLASS_MINIMUM for t in tokens.tolist()], dtype=bool)
+    tokens, kept = np.asarray(tokens), common(tokens)
     return _cross_validate(np.asarray(z)[kept], tokens[kept], "accuracy", folds=3, seed=seed)
+
+
+def common(tokens) -> np.ndarray:
+    """`[N]` bool: whether a text's token has enough texts to be a class of the token probe."""
+    counts = Counter(np.asarray(tokens).tolist())
+    return np.array([counts[t] >= _CLASS_MINIMUM for t in np.asarray(tokens).tolist()], dtype=bool)
 
 
 def frequent_tokens(ids: list[list[int]]) -> np.ndarray:

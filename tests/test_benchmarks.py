@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from predrecon import analysis, recipes
+from predrecon import measuring, recipes
 from predrecon.assembly import build_model
 from predrecon.batches import draw_batch
 
@@ -43,7 +43,7 @@ def test_the_textbook_measures_the_same():
 
     draw = np.random.default_rng(0)
     z, labels = draw.normal(size=(60, 12)), draw.integers(0, 3, 60)
-    ours = analysis.shape_metrics(z, labels)
+    ours = measuring.shape_metrics(z, labels)
     theirs = textbook_geometry.metrics(z, labels)
     assert {k: ours[k] for k in theirs} == pytest.approx(theirs, rel=1e-9)
 

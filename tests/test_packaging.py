@@ -92,8 +92,8 @@ def test_house_rules():
         "seeding paths progress files config objectives masking recipes docstrings sources "
         "embedded documents token_store corpus hardware layers model flops schedules batches "
         "heldout sharding checkpoints run_folder assembly interrupts outcome loop training runs "
-        "pooling probes metrics published tasks doc_tasks analysis masking_audit reports maps "
-        "figures widgets export demo"
+        "grid results pooling fitted_pooling probes metrics resampling uncertainty published tasks "
+        "doc_tasks measuring analysis masking_audit reports maps figures widgets export demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):
         text = file.read_text()

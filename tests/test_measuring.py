@@ -1,0 +1,79 @@
+"""One encoder on one task: remembered by content, with replicates that pair up across encoders."""
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer
+
+from predrecon import measuring, metrics, results
+from predrecon.measuring import Model, measure
+from predrecon.tasks import load_task
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("docs-relation")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(results.paths, "cache_dir", lambda: tmp_path)
+    return tmp_path / "results"
+
+
+def encoder(run, name="one"):
+    return Model(name, run.encoder(), AutoTokenizer.from_pretrained(run.folder))
+
+
+def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, cache, monkeypatch):
+    model = encoder(smoke_runs["mlm"])
+    options = dict(poolings=("mean", "weighted"), max_samples=80, draws=20)
+    first = measure(model, task, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "embed", lambda *_, **__: pytest.fail("encoded again"))
+        again = measure(Model("two", model.encoder, model.tokenizer), task, **options)
+    assert first.rows == again.rows
+    assert all(np.array_equal(first.replicates[k], again.replicates[k]) for k in first.replicates)
+    assert len(list(cache.iterdir())) == 1
+    changed = dict(options, max_samples=70)
+    assert measure(model, task, **changed).rows != first.rows
+    assert measure(encoder(smoke_runs["hybrid"]), task, **options).rows != first.rows
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_values_and_replicates_belong_together(smoke_runs, task, cache):
+    found = measure(encoder(smoke_runs["hybrid"]), task, max_samples=80, draws=50)
+    z = found.embeddings["max"]
+    value = {r["metric"]: r["value"] for r in found.rows if r["pooling"] == "max"}
+    assert value["uniformity"] == metrics.uniformity(z)
+    assert {key[1] for key in found.replicates} == set(value)
+    for metric in ("uniformity", "alignment", "semantic_probe", "probe_gap"):
+        spread = found.replicates["max", metric]
+        assert spread.shape == (50,) and abs(spread.mean() - value[metric]) < 4 * spread.std()
+    same = (found.replicates["mean", m] is not None for m in value)
+    assert all(same)
+    assert np.array_equal(
+        found.replicates["mean", "uniformity"], found.replicates["weighted", "uniformity"]
+    ), "weighted pooling as published is mean pooling"
+
+
+def test_an_error_names_task_and_model(smoke_runs, task, cache):
+    model = encoder(smoke_runs["mlm"], "the twin")
+    with pytest.raises(ValueError, match=f"{task.title}, the twin: "):
+        measure(model, task, max_samples=1)
+
+
+def test_a_half_written_result_is_not_found(cache):
+    calls = []
+
+    def compute():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return [{"value": float("nan"), "n": 1}], {"a": np.arange(3)}
+
+    with pytest.raises(KeyboardInterrupt):
+        results.remembered("x", ("key",), compute)
+    for _ in range(2):
+        rows, arrays = results.remembered("x", ("key",), compute)
+    assert len(calls) == 2 and np.isnan(rows[0]["value"])
+    assert np.array_equal(arrays["a"], np.arange(3))
