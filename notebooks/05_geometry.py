@@ -57,7 +57,8 @@ reports.task_table(labelled, compared[0])
 # ## The whole table
 
 # %% tags=["nbval-ignore-output"]
-table, embeddings = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
+found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
+table, embeddings = found.table, found.embeddings
 print(reports.budget(trained))
 analysis.geometry_table(table).style.format(precision=3)
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from predrecon import metrics, probes, published
+from predrecon.evidence import Geometry
 from predrecon.measuring import Model, measure
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
@@ -27,13 +28,23 @@ GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 Embeddings = dict[tuple[str, str, str], np.ndarray]  # (task, pooling, model) -> [N, D]
 
 
-def models(runs: dict[str, Run], tokenizer, *, untrained: bool = False) -> list[Model]:
-    """The runs' encoders; with `untrained`, also the first run's before its first step."""
-    encoders = {arm: run.encoder() for arm, run in runs.items()}
-    if untrained:
-        encoders["untrained"] = next(iter(runs.values())).untrained_encoder()
+def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:
+    """The runs' encoders, of one or several seeds an arm.
+
+    With `untrained`, also the encoder of every seed before its first step, which the arms share.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [Model(name, encoder.to(device), tokenizer) for name, encoder in encoders.items()]
+    found, first = [], {}
+    for name, several in runs.items():
+        for run in several if isinstance(several, list) else [several]:
+            seed = run.facts["seed"]
+            found.append(Model(name, run.encoder().to(device), tokenizer, seed))
+            first.setdefault(seed, run)
+    if untrained:
+        for seed, run in first.items():
+            encoder = run.untrained_encoder().to(device)
+            found.append(Model("untrained", encoder, tokenizer, seed))
+    return found
 
 
 def linear_probing(
@@ -78,31 +89,32 @@ def geometry(
     poolings: tuple[str, ...] = POOLINGS,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
-) -> tuple[pd.DataFrame, Embeddings]:
+) -> Geometry:
     """All metrics of all tasks, poolings and models, from one pass of each encoder over each task.
 
     Args:
-        compared: encoders.
+        compared: encoders, of one or several seeds.
         tasks: labelled tasks; their validation splits are used, pairs as "s1 [SEP] s2".
         max_samples: the first so many samples of a split.
         seed: shuffles the folds of the probes, draws the bootstrap samples.
 
     Returns:
-        table: columns `task, title, pooling, model, metric, value, low, high, n, dim, note`; low
-            and high are a 95 % interval over samples.
-        embeddings: `{(task, pooling, model): [N, D]}`.
+        `Geometry`; `low` and `high` of its table are a 95 % interval over samples.
     """
-    rows, embeddings = [], {}
+    rows, embeddings, replicates = [], {}, {}
     for task, model in _with_progress("geometry", tasks, compared):
         found = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)
+        facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
         for pooling, z in found.embeddings.items():
-            embeddings[task.name, pooling, model.name] = z
+            embeddings.setdefault((task.name, pooling, model.name), z)
         for row in found.rows:
             spread = found.replicates[row["pooling"], row["metric"]]
             interval = around(row["value"], spread, row["n"])
-            facts = {"task": task.name, "title": task.title, "model": model.name, **row}
-            rows.append(facts | {"low": interval.low, "high": interval.high, "note": task.note})
-    return pd.DataFrame(rows), embeddings
+            told = {"low": interval.low, "high": interval.high, "note": task.note}
+            rows.append(facts | row | told)
+            key = task.name, row["pooling"], model.name, model.seed, row["metric"]
+            replicates[key] = spread
+    return Geometry(pd.DataFrame(rows), embeddings, replicates)
 
 
 def geometry_table(table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX) -> pd.DataFrame:

@@ -19,11 +19,12 @@ DRAWS = 200  # bootstrap samples
 
 @dataclass(frozen=True)
 class Model:
-    """An encoder to analyse, and what it is called in tables."""
+    """An encoder to analyse, what it is called in tables, and the seed it was trained with."""
 
     name: str
     encoder: object
     tokenizer: object
+    seed: int = 0
 
 
 @dataclass(frozen=True)

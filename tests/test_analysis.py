@@ -30,7 +30,8 @@ def compared(corpus, smoke_runs):
 
 @pytest.fixture(scope="module")
 def measured(compared, labelled):
-    return analysis.geometry(compared[:2], labelled)
+    found = analysis.geometry(compared[:2], labelled)
+    return found.table, found.embeddings
 
 
 @pytest.fixture(scope="module")

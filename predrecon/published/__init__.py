@@ -3,6 +3,8 @@
 `linear_probe.csv` is Table 3. `geometry.csv` holds Tables 4-11 at the precision that the author's
 code wrote: 5 tasks x 4 poolings x 2 models. Note the conventions of its tables: spectral entropy
 from squared singular values, alignment with the fourth power (`predrecon.metrics`).
+`singular_values.csv` holds the first 50 singular values of each of the 40 embedding matrices: the
+curves of Figures 7-10.
 """
 
 from importlib import resources
@@ -18,6 +20,11 @@ def linear_probe() -> pd.DataFrame:
 def geometry() -> pd.DataFrame:
     """Columns `task, pooling, model, metric, value`."""
     return _read("geometry.csv")
+
+
+def singular_values() -> pd.DataFrame:
+    """Columns `task, pooling, model, rank, singular_value`; ranks 1 to 50."""
+    return _read("singular_values.csv")
 
 
 def _read(name: str) -> pd.DataFrame:

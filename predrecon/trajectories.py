@@ -1,0 +1,85 @@
+"""What becomes of an encoder while it trains: its snapshots measured, one tidy table."""
+
+import numpy as np
+import pandas as pd
+from transformers import AutoModel
+
+from predrecon.grid import Cell
+from predrecon.measuring import Model, measure
+from predrecon.progress import Progress
+from predrecon.run_folder import Run, quiet_transformers
+from predrecon.schedules import predicted_lambda
+from predrecon.tasks import Task
+
+WATCHED = ("uniformity", "effective_rank", "semantic_probe", "token_probe")
+
+
+def trajectories(
+    runs: dict[Cell, Run], task: Task, tokenizer, *, pooling: str = "mean", seed: int = 0
+) -> pd.DataFrame:
+    """Every snapshot of every run, and the encoder before its first step.
+
+    Args:
+        runs: of `grid.found`.
+        task: whose validation split is embedded.
+        seed: of the probes and the bootstrap.
+
+    Returns:
+        Columns `condition, title, seed, step, tokens, flops, metric, value`. Metrics: `WATCHED`,
+        `validation_mlm` and `below_unigram`, the nats by which it is lower than what word
+        frequencies alone reach: how far the run has left that plateau.
+
+    Raises:
+        ValueError: a run that kept no snapshots.
+    """
+    rows = []
+    places = [(cell, run, folder) for cell, run in runs.items() for folder in _places(cell, run)]
+    with Progress("trajectories", len(places), "snapshots") as progress:
+        for number, (cell, run, folder) in enumerate(places):
+            progress.update(number, f"{cell.title}, seed {cell.seed}")
+            facts = {"condition": cell.condition, "title": cell.title, "seed": cell.seed}
+            rows += [facts | row for row in _row(run, folder, task, tokenizer, pooling, seed)]
+        progress.update(len(places))
+    return pd.DataFrame(rows)
+
+
+def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
+    """lambda(t) of every hybrid run beside sigma(sum of its learning rates), by logged step.
+
+    Returns:
+        Columns `condition, title, seed, step, lam, predicted`.
+    """
+    parts = []
+    for cell, run in runs.items():
+        if cell.recipe.arm == "hybrid":
+            history = run.history
+            predicted = predicted_lambda(cell.recipe, run.metrics["steps"])[history["step"] - 1]
+            facts = {"condition": cell.condition, "title": cell.title, "seed": cell.seed}
+            told = {"step": history["step"], "lam": history["lam"], "predicted": predicted}
+            parts.append(pd.DataFrame(facts | told))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _places(cell: Cell, run: Run) -> list:
+    if not run.snapshots:
+        raise ValueError(
+            f"{run.folder.name} ({cell.title}) kept no snapshots: train it with snapshots=8."
+        )
+    return [None, *run.snapshots]
+
+
+def _row(run: Run, folder, task: Task, tokenizer, pooling: str, seed: int) -> list[dict]:
+    facts, values = {"step": 0, "tokens": 0, "flops": 0.0}, {}
+    if folder is None:
+        encoder = run.untrained_encoder()
+    else:
+        with quiet_transformers():
+            encoder = AutoModel.from_pretrained(folder).eval()
+        told = pd.read_json(folder / "metrics.json", typ="series")
+        facts = {"step": int(told["step"]), "tokens": int(told["tokens"]), "flops": told["flops"]}
+        values["validation_mlm"] = told["validation_mlm"]
+        values["below_unigram"] = told["validation_unigram"] - told["validation_mlm"]
+    model = Model("snapshot", encoder, tokenizer)
+    found = measure(model, task, poolings=(pooling,), seed=seed)
+    values |= {row["metric"]: row["value"] for row in found.rows if row["metric"] in WATCHED}
+    return [facts | {"metric": m, "value": float(np.float64(v))} for m, v in values.items()]

@@ -1,0 +1,79 @@
+"""Means over seeds and paired differences on made-up numbers whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from predrecon.evidence import Geometry, differences, headline, over_seeds
+
+
+def made_up(seeds, gap=0.3, noise=0.05, tasks=3, names=("hybrid", "mlm")):
+    """uniformity: a gap between the arms; effective_rank: none."""
+    draw, rows, replicates = np.random.default_rng(7), [], {}
+    for task in range(tasks):
+        for seed in range(seeds):
+            shared = draw.normal(size=200) * 0.2  # both encoders see the same bootstrap samples
+            for name in names:
+                for metric, shift in (("uniformity", gap), ("effective_rank", 0.0)):
+                    value = -task - (shift if name == "hybrid" else 0) + noise * draw.normal()
+                    spread = value + shared + 0.01 * draw.normal(size=200)
+                    key = f"t{task}", "mean", name, seed, metric
+                    replicates[key] = spread
+                    rows.append(
+                        {"task": f"t{task}", "title": f"T{task}", "pooling": "mean", "model": name}
+                        | {"seed": seed, "metric": metric, "value": value, "n": 50, "dim": 8}
+                        | {"low": value - 0.4, "high": value + 0.4, "note": ""}
+                    )
+    return Geometry(pd.DataFrame(rows), {}, replicates)
+
+
+def test_one_seed_keeps_its_interval_over_samples():
+    table = over_seeds(made_up(1).table)
+    assert (table["basis"] == "samples").all() and (table["seeds"] == 1).all()
+    assert np.allclose(table["high"] - table["value"], 0.4)
+
+
+def test_several_seeds_get_students_interval():
+    found = made_up(4)
+    table = over_seeds(found.table).set_index(["task", "model", "metric"])
+    cell = found.table.query("task == 't1' and model == 'mlm' and metric == 'uniformity'")
+    values = cell["value"].to_numpy()
+    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    told = table.loc[("t1", "mlm", "uniformity")]
+    assert (told["value"], told["low"], told["high"]) == pytest.approx((values.mean(), low, high))
+    assert told["basis"] == "seeds"
+
+
+def test_a_paired_difference_is_surer_than_its_parts():
+    """What both encoders share drops out: 0.014 of spread is left of 0.2."""
+    found = differences(made_up(1, noise=0.0))
+    cell = found[found["metric"] == "uniformity"]
+    assert np.allclose(cell["value"], -0.3)
+    assert ((cell["high"] - cell["low"]) < 0.08).all() and (cell["high"] < 0).all()
+
+
+def test_the_headline_finds_the_gap_and_only_the_gap():
+    table = headline(made_up(4)).set_index("metric")
+    gap, none = table.loc["uniformity"], table.loc["effective_rank"]
+    assert gap["high"] < 0 and gap["p_corrected"] < 0.01 and gap["same_sign"] == 1
+    assert none["low"] < 0 < none["high"] and none["p_corrected"] > 0.05
+    assert gap["units"] == 12 and (table["p_corrected"] >= table["p"]).all()
+
+
+def test_one_seed_in_the_headline_averages_tasks():
+    one = headline(made_up(1, noise=0.0)).set_index("metric").loc["uniformity"]
+    assert one["value"] == pytest.approx(-0.3) and one["basis"] == "samples"
+    assert one["p"] == 0.25, "three tasks of one sign cannot say more"
+
+
+def test_a_run_without_its_partner_is_named():
+    with pytest.raises(ValueError, match=r"hybrid - mlm: no seed has both\. Here are: hybrid"):
+        differences(made_up(2, names=("hybrid",)))
+
+
+def test_seeds_are_paired_not_mixed():
+    found = made_up(3)
+    alone = (found.table["model"] == "mlm") & (found.table["seed"] == 2)
+    table = differences(Geometry(found.table[~alone], {}, found.replicates))
+    assert (table["seeds"] == 2).all()
