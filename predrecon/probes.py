@@ -15,6 +15,7 @@ from torch import nn
 
 from predrecon.seeding import torch_generator
 
+SELECT = ("last", "inner", "reported")
 KINDS = ("classification", "regression")
 METRICS = ("accuracy", "f1", "mcc", "spearman")
 _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
@@ -25,7 +26,7 @@ class ProbeResult:
     """What a probe scored.
 
     Attributes:
-        score: after the last epoch, or the mean over folds.
+        score: of the epoch that was selected, or the mean over folds.
         metric: one of `METRICS`.
         n: samples that the score was taken on.
         best_epoch_score: best over epochs *on the reported split*, as the paper's code reports it;
@@ -50,6 +51,7 @@ def linear_probe(
     lr: float = 1e-3,
     batch_size: int = 64,
     dropout: float = 0.2,
+    select: str = "last",
     seed: int = 0,
 ) -> ProbeResult:
     """Train a head on frozen sentence vectors, exactly the three heads of the paper.
@@ -69,15 +71,20 @@ def linear_probe(
         metric: one of `METRICS`.
         num_classes: classes, or 0 for the similarity head.
         epochs, lr: paper, Table 2.
-        seed: initial weights, order and dropout.
+        select: which epoch's score is reported: the `"last"`, that with the best score on a tenth
+            of the training split, held out for it (`"inner"`), or, as the paper's code does it, the
+            best on the very split that is reported (`"reported"`): optimistic by construction.
+        seed: initial weights, order, dropout, and the inner split.
 
     Returns:
-        `ProbeResult` on the validation split; nothing is selected on it.
+        `ProbeResult` on the validation split.
 
     Raises:
-        ValueError: labels and vectors of different length, labels outside 0 .. num_classes-1, one
-            class only, or NaN in the vectors.
+        ValueError: an unknown `select`, labels and vectors of different length, labels outside
+            0 .. num_classes-1, one class only, or NaN in the vectors.
     """
+    if select not in SELECT:
+        raise ValueError(f"select={select!r}: expected one of {', '.join(SELECT)}.")
     (x, y), (x_val, y_val) = (
         _features(*part, similarity=num_classes == 0) for part in (train, validation)
     )
@@ -85,7 +92,12 @@ def linear_probe(
     generator = torch_generator(seed, "probe")
     head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
-    scores, predictions = [], None
+    if select == "inner":
+        held, kept = torch.randperm(len(x), generator=generator).tensor_split(
+            [max(2, len(x) // 10)]
+        )
+        (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[kept], y[kept])
+    scores, inner, predictions = [], [], []
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)  # dropout has no generator argument
         for _ in range(epochs):
@@ -97,11 +109,13 @@ def linear_probe(
                 loss.backward()
                 optimizer.step()
             head.eval()
-            with torch.no_grad():
-                out = head(x_val)
-            predictions = (out.argmax(dim=1) if num_classes else out).numpy()
-            scores.append(score(y_val.numpy(), predictions, metric))
-    return ProbeResult(scores[-1], metric, len(y_val), max(scores), predictions)
+            predictions.append(_answers(head, x_val, num_classes))
+            scores.append(score(y_val.numpy(), predictions[-1], metric))
+            if select == "inner":
+                inner.append(score(y_inner, _answers(head, x_inner, num_classes), metric))
+    chosen = {"last": [0] * (epochs - 1) + [1], "inner": inner, "reported": scores}[select]
+    epoch = int(np.argmax(chosen))  # the first of the best
+    return ProbeResult(scores[epoch], metric, len(y_val), max(scores), predictions[epoch])
 
 
 def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) -> ProbeResult:
@@ -180,6 +194,12 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
     values, counts = np.unique(train_labels, return_counts=True)
     commonest = values[counts == counts.max()]
     return max(score(labels, np.full_like(labels, value), metric) for value in commonest)
+
+
+@torch.no_grad()
+def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> np.ndarray:
+    out = head(x)
+    return (out.argmax(dim=1) if num_classes else out).numpy()
 
 
 @contextlib.contextmanager

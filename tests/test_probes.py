@@ -113,3 +113,45 @@ def test_bad_probe_input_is_named(train, said):
 def test_too_few_samples_for_folds():
     with pytest.raises(ValueError, match="too few for 5 folds"):
         probes.semantic_probe(np.ones((6, 2)), np.array([0, 1, 0, 1, 0, 1]))
+
+
+def noise(n=160, dim=12, classes=2, seed=0):
+    draw = np.random.default_rng(seed)
+    x, y = draw.normal(size=(n, dim)).astype(np.float32), draw.integers(0, classes, n)
+    return (x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])
+
+
+def test_picking_the_epoch_on_the_reported_split_flatters():
+    """On random labels: the best epoch is above the last one, an inner split's is not."""
+    found = {select: [] for select in probes.SELECT}
+    for seed in range(12):
+        train, validation = noise(seed=seed)
+        for select in probes.SELECT:
+            result = probes.linear_probe(
+                train, validation, metric="accuracy", num_classes=2, epochs=25, lr=1e-2,
+                select=select, seed=seed,
+            )  # fmt: skip
+            found[select].append(result.score)
+            assert (result.predictions == validation[1]).mean() == pytest.approx(result.score)
+    mean = {select: np.mean(scores) for select, scores in found.items()}
+    assert mean["reported"] > mean["last"] + 0.02
+    chance = 0.5 + np.array([-1, 1]) * 3 * 0.5 / np.sqrt(12 * 80)
+    for select in ("last", "inner"):
+        assert chance[0] <= mean[select] <= chance[1]
+
+
+def test_selection_is_one_of_three():
+    train, validation = noise()
+    with pytest.raises(ValueError, match="select='best': expected one of last, inner, reported"):
+        probes.linear_probe(train, validation, metric="accuracy", num_classes=2, select="best")
+
+
+def test_probes_against_chance_and_certainty():
+    """Random labels: chance is inside the interval of the score. Separable ones: all are right."""
+    draw = np.random.default_rng(0)
+    z, labels = draw.normal(size=(300, 8)), draw.integers(0, 2, 300)
+    random = probes.semantic_probe(z, labels)
+    margin = 1.96 * np.sqrt(0.25 / 300)
+    assert abs(random.score - 0.5) < 2 * margin
+    z[:, 0] = 4 * labels - 2 + 0.1 * draw.normal(size=300)
+    assert probes.semantic_probe(z, labels).score == 1.0

@@ -1,0 +1,55 @@
+"""The paper's tables: which numbers they hold, with intervals, and the files they become."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import published, tables
+
+RANGE = {"n": 100, "dim": 8, "note": ""}
+
+
+@pytest.fixture
+def table():
+    """Two tasks whose value is the published one plus 0.5, two seeds apart by 0.1."""
+    told = published.geometry().query("task in ['sst2', 'cola']")
+    names = {"semantic_probe_score": "semantic_probe", "token_probe_accuracy": "token_probe"}
+    told = told.assign(metric=told["metric"].replace(names))
+    told = told[told["metric"].isin(["uniformity", "effective_rank", "semantic_probe"])]
+    parts = []
+    for seed, shift in ((0, 0.45), (1, 0.55)):
+        part = told.assign(**RANGE, seed=seed, title=told["task"].str.upper())
+        part["value"] += shift
+        parts.append(part.assign(low=part["value"] - 1, high=part["value"] + 1))
+    return pd.concat(parts)
+
+
+def test_ours_stands_beside_the_published_number(table):
+    wide = tables.paper_table(4, table)
+    assert set(wide.index.get_level_values("title")) == {"SST2", "COLA"} and len(wide) == 8
+    for arm in tables.ARMS:
+        assert np.allclose(wide[arm]["value"] - wide[arm]["published"], 0.5)
+        assert (wide[arm]["seeds"] == 2).all() and (wide[arm]["basis"] == "seeds").all()
+    told = published.geometry().set_index(["task", "pooling", "model", "metric"])["value"]
+    row = wide.loc[("SST2", "attention", "uniformity")]
+    assert row["hybrid", "published"] == told["sst2", "attention", "hybrid", "uniformity"]
+
+
+def test_a_task_has_its_own_table(table):
+    wide = tables.paper_table(7, table)
+    assert set(wide.index.get_level_values("title")) == {"SST2"}
+    with pytest.raises(ValueError, match="Table 8 needs mrpc: not measured here"):
+        tables.paper_table(8, table)
+    with pytest.raises(ValueError, match="Table 2: expected one of 4, 5"):
+        tables.paper_table(2, table)
+
+
+def test_no_number_of_ours_goes_without_its_interval(table, tmp_path):
+    one = table[table["seed"] == 0]
+    text = tables.readable(tables.paper_table(4, one))
+    assert text["hybrid"].str.fullmatch(r"-?\d+\.\d+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
+    files = tables.export(tables.paper_table(5, table), tmp_path / "made", "table_5")
+    assert [f.suffix for f in files] == [".csv", ".md", ".tex"]
+    numbers = pd.read_csv(files[0])
+    assert {"hybrid_value", "hybrid_low", "mlm_published"} <= set(numbers.columns)
+    assert "2 seeds" in files[1].read_text() and r"effective\_rank & " in files[2].read_text()
