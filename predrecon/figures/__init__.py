@@ -1,5 +1,6 @@
 """Tidy tables to plotly figures. Drawing only: nothing here trains, encodes or measures."""
 
+from predrecon.figures.evidence import differences, lambdas, pooler_spread, trajectories
 from predrecon.figures.geometry import (
     alignment_uniformity,
     eigenspectra,
@@ -18,16 +19,20 @@ __all__ = [
     "alignment_uniformity",
     "block_diagram",
     "coverage",
+    "differences",
     "eigenspectra",
     "embedding_map",
     "lambda_dynamics",
+    "lambdas",
     "length_control",
     "live",
     "metric_bars",
+    "pooler_spread",
     "probe_bars",
     "sentence_html",
     "show",
     "token_fates",
     "training_curves",
+    "trajectories",
     "write_plotly_js",
 ]
