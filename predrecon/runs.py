@@ -17,7 +17,7 @@ from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.training import pretrain
 
 
-def folder(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
+def folder(recipe: Recipe, corpus: Corpus, seed: int | str) -> Path:
     """The run's folder: readable first, unique by a digest of what the weights depend on.
 
     The text counts, not what it was called: a path and its absolute form are one run. Fields that
@@ -72,6 +72,15 @@ def ensure(
         return pretrain(recipe, corpus, out_dir, seed=seed, on_log=on_log, may_differ=BOOKKEEPING)
 
 
+def on_disk(recipe: Recipe, corpus: Corpus) -> list[Run]:
+    """The finished runs of this recipe and corpus, by seed, whatever seeds there are."""
+    pattern = folder(recipe, corpus, "*")
+    whole = (
+        path for path in pattern.parent.glob(pattern.name) if (path / "metrics.json").is_file()
+    )
+    return sorted(map(Run, whole), key=lambda run: run.facts["seed"])
+
+
 def shown(path: Path) -> str:
     """A run's folder as the project sees it: no part of somebody's home."""
     return f"{paths.runs_dir().name}/{path.name}"
@@ -87,3 +96,11 @@ def ensure_arms(
 ) -> dict[str, Run]:
     """`{arm: run}` for the given arms of one recipe."""
     return {arm: ensure(dataclasses.replace(recipe, arm=arm), corpus, seed=seed) for arm in arms}
+
+
+def every_seed(
+    recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0
+) -> dict[str, list[Run]]:
+    """`{arm: runs}`: that of `seed`, trained if need be, and all other seeds that are on disk."""
+    ensure_arms(recipe, arms, corpus, seed=seed)
+    return {arm: on_disk(dataclasses.replace(recipe, arm=arm), corpus) for arm in arms}

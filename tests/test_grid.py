@@ -98,3 +98,13 @@ def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):
     cell = grid.Cell("mlm", 0, BASE)
     with pytest.raises(ValueError, match=r"\(MLM-only\) kept no snapshots"):
         trajectories({cell: smoke_runs["mlm"]}, load_task("docs-swap"), corpus.tokenizer)
+
+
+def test_every_seed_on_disk_is_found(trained, cells, corpus, monkeypatch):
+    monkeypatch.setenv("PREDRECON_RUNS", str(next(iter(trained.values())).folder.parent))
+    found = runs.every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
+    assert {arm: [run.facts["seed"] for run in several] for arm, several in found.items()} == {
+        "hybrid": [0, 1],
+        "mlm": [0, 1],
+    }
+    assert all(run.recipe.lam is None for run in found["hybrid"]), "of this recipe only"
