@@ -117,6 +117,18 @@ def export(wide: pd.DataFrame, folder: Path, name: str) -> list[Path]:
     return [folder / f"{name}{suffix}" for suffix in written]
 
 
+def export_all(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """`export` every table whose tasks were measured; returns the files."""
+    files = []
+    for number in TABLES:
+        try:
+            wide = paper_table(number, table)
+        except ValueError:  # its task is not among the measured ones
+            continue
+        files += export(wide, folder, f"table_{number:02d}")
+    return files
+
+
 def _latex(text: pd.DataFrame) -> str:
     """A plain tabular; pandas' own wants jinja2 and writes more than is needed."""
     escaped = text.astype(str).replace({"_": r"\\_", "–": "--", "%": r"\\%"}, regex=True)

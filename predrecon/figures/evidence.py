@@ -44,6 +44,7 @@ def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") ->
         )
         fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
     fig.update_yaxes(autorange="reversed")
+    fig.update_xaxes(exponentformat="none", nticks=5)
     fig.update_annotations(font_size=12)
     return finish(fig, title, height=120 + 190 * rows, margin=dict(t=100, l=90, r=20, b=50))
 

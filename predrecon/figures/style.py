@@ -75,6 +75,11 @@ class Gallery:
     caption: str = ""
     shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
 
+    @property
+    def data_folder(self) -> Path:
+        """Where the numbers behind the figures go."""
+        return paths.figures_dir() / "data" / self.tag
+
     def show(self, stem: str, fig: go.Figure, data: pd.DataFrame):
         """Display a figure and remember it, with its numbers, for `export`."""
         if self.caption:
