@@ -123,7 +123,7 @@ gallery.show("05_alignment_uniformity", figures.alignment_uniformity(table), poi
 # large distances, UMAP neighbourhoods; distances between UMAP's islands mean little.
 
 # %% tags=["nbval-ignore-output"]
-split = first.validation.head(1000)
+split = first.validation.head(min(1000, max_samples))
 chosen = {name: embeddings[first.name, "mean", name][:1000] for name in trained}
 named = (
     [first.classes[label] for label in split.labels]
