@@ -1,4 +1,4 @@
-"""Run the five notebooks headless, one after another, and say what came out (`make demo`)."""
+"""Run the six notebooks headless, one after another, and say what came out (`make demo`)."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def run(out_dir: Path, parameters: dict):
         if name in parameters and Path(parameters[name]).expanduser().exists():
             parameters = parameters | {name: str(Path(parameters[name]).expanduser().resolve())}
     out_dir.mkdir(parents=True, exist_ok=True)
-    sources = sorted(NOTEBOOKS.glob("0*.ipynb"))
+    sources = sorted(NOTEBOOKS.glob("0*.ipynb"), key=lambda f: (f.stem.startswith("00"), f.stem))
     if not sources:
         raise FileNotFoundError(f"No notebooks in {NOTEBOOKS}: run this from a checkout.")
     code = max(file.stat().st_mtime for file in Path(__file__).parent.rglob("*.py"))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from predrecon import analysis
 from predrecon.evidence import Geometry, headline
+from predrecon.run_folder import Run
 from predrecon.uncertainty import Interval
 
 STATUSES = ("reproduced", "direction only", "not reproduced", "cannot tell at this budget")
@@ -90,6 +91,15 @@ def paper_map(
         rows.append(facts | numbers | {"status": status, "why": why})
     columns = ["claim", "where", "cell", "published", "value", "low", "high", "seeds"]
     return pd.DataFrame(rows, columns=[*columns, "status", "why"])
+
+
+def below_unigram(arms: dict[str, list[Run]]) -> dict[str, float]:
+    """`{arm: nats}`: how far the arm's runs are below word frequencies, the least of its seeds."""
+    told = {arm: [run.metrics for run in several] for arm, several in arms.items() if several}
+    return {
+        arm: min(m["validation_unigram"] - m["validation_mlm"] for m in several)
+        for arm, several in told.items()
+    }
 
 
 def decide(
