@@ -11,7 +11,7 @@ from predrecon import options, recipes
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m predrecon", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    about = "run the six notebooks headless and print where their results are"
+    about = "run the notebooks headless and print where their results are"
     demo = commands.add_parser("demo", help=about, description=about)
     demo.add_argument(
         "--preset", default="demo", choices=("auto", *recipes.PRESETS), help="default: %(default)s"

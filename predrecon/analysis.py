@@ -9,12 +9,14 @@ import torch
 
 from predrecon import metrics, probes, published
 from predrecon.evidence import Geometry
-from predrecon.measuring import Model, measure
+from predrecon.measuring import DRAWS, Model, measure
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
+from predrecon.resampling import score_replicates
+from predrecon.results import remembered, split_digest, tokenizer_digest, weights_digest
 from predrecon.run_folder import Run
 from predrecon.tasks import Task
-from predrecon.uncertainty import around
+from predrecon.uncertainty import around, bootstrap_counts
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
 """The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
@@ -59,23 +61,23 @@ def linear_probing(
         seed: of the probe.
 
     Returns:
-        Columns `task, title, metric, model, score, best_epoch_score, n_train, n, note`; one row a
-        task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and rho from -1).
+        Columns `task, title, metric, model, seed, score, low, high, best_epoch_score, n_train, n,
+        note`; one row a task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and
+        rho from -1); `low` and `high` are a 95 % interval over validation samples.
     """
     rows = []
     for task, model in _with_progress("linear probes", tasks, compared):
         train = task.train.head(max_train) if max_train else task.train
         facts = {"task": task.name, "title": task.title, "metric": task.metric}
         facts |= {"n_train": len(train), "n": len(task.validation), "note": task.note}
-        result = probes.linear_probe(
-            *(_vectors(model, part) for part in (train, task.validation)),
-            metric=task.metric,
-            num_classes=len(task.classes),
-            epochs=task.epochs,
-            seed=seed,
-        )
-        best = {"score": result.score, "best_epoch_score": result.best_epoch_score}
-        rows.append({**facts, "model": model.name, **best})
+        result = _linear_probe(model, task, train, seed)
+        counts = bootstrap_counts(len(task.validation), DRAWS, seed)
+        labels, guessed = task.validation.labels, result.predictions
+        spread = score_replicates(labels, guessed, task.metric, counts)
+        interval = around(result.score, spread, len(labels))
+        told = {"score": interval.value, "low": interval.low, "high": interval.high}
+        told["best_epoch_score"] = result.best_epoch_score
+        rows.append({**facts, "model": model.name, "seed": model.seed, **told})
         if model is compared[-1]:
             constant = probes.majority(train.labels, task.validation.labels, task.metric)
             rows.append({**facts, "model": "majority", "score": constant})
@@ -175,6 +177,23 @@ def length_control(
     return pd.DataFrame(rows)
 
 
+def published_spectra() -> pd.DataFrame:
+    """The published spectra as `spectra` gives ours: the first 50 components, as shares of all.
+
+    Of the rest only the sum is known, through the stable rank: sum(sigma^2) = srank sigma_1^2. So
+    shares are exact, and shapes compare whatever the scale of the embeddings.
+    """
+    told = published.singular_values()
+    rank = published.geometry().query("metric == 'stable_rank'").rename(columns={"value": "srank"})
+    keys = ["task", "pooling", "model"]
+    told = told.merge(rank[[*keys, "srank"]], on=keys).sort_values([*keys, "rank"])
+    largest = told.groupby(keys)["singular_value"].transform("max")
+    share = (told["singular_value"] / largest) ** 2 / told["srank"]
+    told = told.assign(share=share, model="published " + told["model"])
+    told["cumulative"] = told.groupby(keys)["share"].cumsum()
+    return told[["task", "pooling", "model", "rank", "share", "cumulative"]]
+
+
 def spectra(embeddings: Embeddings) -> pd.DataFrame:
     """Eigenspectra: columns `task, pooling, model, rank, share, cumulative`.
 
@@ -198,6 +217,30 @@ def _with_progress(label: str, tasks: list[Task], compared: list[Model]):
             progress.update(number, f"{task.title}, {model.name}")
             yield task, model
         progress.update(len(pairs))
+
+
+def _linear_probe(model: Model, task: Task, train, seed: int) -> probes.ProbeResult:
+    """Fitted once: remembered by weights, texts and protocol."""
+    splits = train, task.validation
+    protocol = (task.metric, len(task.classes), task.epochs, seed)
+    digests = [split_digest(split) for split in splits]
+    parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests, *protocol)
+
+    def compute():
+        result = probes.linear_probe(
+            *(_vectors(model, split) for split in splits),
+            metric=task.metric,
+            num_classes=len(task.classes),
+            epochs=task.epochs,
+            seed=seed,
+        )
+        told = {"score": result.score, "best_epoch_score": result.best_epoch_score}
+        return [told], {"predictions": result.predictions}
+
+    (told,), arrays = remembered("linear-probe", parts, compute)
+    return probes.ProbeResult(
+        metric=task.metric, n=len(task.validation), predictions=arrays["predictions"], **told
+    )
 
 
 def _vectors(model: Model, split) -> tuple:

@@ -1,4 +1,4 @@
-"""Run the six notebooks headless, one after another, and say what came out (`make demo`)."""
+"""Run the notebooks headless, one after another, and say what came out (`make demo`)."""
 
 import os
 import sys

@@ -11,6 +11,8 @@ import pandas as pd
 
 from predrecon.uncertainty import Interval, around, holm, over_units, sign_flip_p
 
+Side = tuple[str, str]  # (model, pooling)
+
 CELL = ["task", "title", "pooling", "metric"]
 
 
@@ -100,6 +102,72 @@ def headline(found: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.Dat
         rows.append(facts | {"units": each.size, "same_sign": share, "p": p})
     table = pd.DataFrame(rows)
     return table.assign(p_corrected=holm(table["p"]))
+
+
+def contrast(
+    found: Geometry,
+    metric: str,
+    one: Side,
+    other: Side,
+    *,
+    tasks: list[str] | None = None,
+    log: bool = False,
+) -> tuple[Interval, int]:
+    """`one - other` in one metric, mean of tasks, paired by task and seed.
+
+    Args:
+        found: geometry, and probes if `with_probes` has joined them.
+        one, other: two models under one pooling, or one model under two poolings.
+        tasks: which tasks; default all that hold the metric.
+        log: compare ln |value|, so that the difference is the logarithm of a ratio.
+
+    Returns:
+        The interval (over seeds; over samples if there is one seed) and the number of seeds.
+
+    Raises:
+        ValueError: no seed has both sides for all tasks.
+    """
+    part = found.table[found.table["metric"] == metric]
+    tasks = list(dict.fromkeys(part["task"])) if tasks is None else tasks
+    wide = part[part["task"].isin(tasks)].pivot_table(
+        index="seed", columns=["task", "model", "pooling"], values="value"
+    )
+    sides = [[(task, *side) for task in tasks] for side in (one, other)]
+    missing = sorted({key for side in sides for key in side} - set(wide.columns))
+    wide = None if missing or not tasks else wide[[*sides[0], *sides[1]]].dropna()
+    if wide is None or wide.empty:
+        raise ValueError(
+            f"{metric}, {'/'.join(one)} - {'/'.join(other)}: no seed has both sides on "
+            f"{', '.join(tasks) or 'any task'}."
+        )
+    change = (lambda v: np.log(np.abs(v))) if log else np.asarray
+    each = np.stack([change(wide[side].to_numpy()) for side in sides])  # (2, seeds, tasks)
+    gaps = each[0] - each[1]
+    if len(wide) > 1:
+        return over_units(gaps.mean(axis=1)), len(wide)
+    seed, margins = wide.index[0], []
+    for task in tasks:
+        keys = [(task, side[1], side[0], seed, metric) for side in (one, other)]
+        if all(key in found.replicates for key in keys):
+            a, b = (change(found.replicates[key]) for key in keys)
+            margins.append(around(0.0, a - b, 1).high)
+        else:  # no replicates (linear probes): as if the two sides were independent
+            rows = part.set_index(["task", "pooling", "model", "seed"]).loc[[k[:4] for k in keys]]
+            margins.append(np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()))
+    margin, mean = float(np.sqrt(np.sum(np.square(margins)))) / len(tasks), float(gaps.mean())
+    return Interval(mean, mean - margin, mean + margin, len(tasks)), 1
+
+
+def with_probes(found: Geometry, probed: pd.DataFrame) -> Geometry:
+    """`found` with `analysis.linear_probing` as one more metric, `linear_probe`."""
+    scores = probed[probed["model"] != "majority"].rename(columns={"score": "value"})
+    scores = scores.assign(pooling="mean", metric="linear_probe")
+    columns = [c for c in found.table.columns if c in scores]
+    return Geometry(
+        pd.concat([found.table, scores[columns]], ignore_index=True),
+        found.embeddings,
+        found.replicates,
+    )
 
 
 def _told(interval: Interval, seeds: int) -> dict:

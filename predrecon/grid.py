@@ -6,8 +6,9 @@ operations instead of its steps; several seeds of each.
 
 import dataclasses
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from predrecon.assembly import model_config
 from predrecon.batches import draw_batch
 from predrecon.corpus import Corpus, load_corpus
 from predrecon.flops import batch_flops
+from predrecon.interrupts import Interrupted, StopRequest
 from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
 
@@ -33,6 +35,8 @@ CONDITIONS: dict[str, tuple[str, dict]] = {
     "hybrid-slow": ("hybrid, λ's rate / 10", {"lam_lr": 0.1}),  # a share of the recipe's lr
 }
 """`{name: (title, what differs from the recipe)}`."""
+
+_stop = None  # in a worker: set when no other run may begin
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def steps_of_equal_flops(base: Recipe, corpus: Corpus, *, sample: int = 64) -> i
         recipe = dataclasses.replace(base, arm=arm)
         config = model_config(recipe, corpus)
         batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(sample))
-        total[arm] = sum(batch_flops(config, batch) for batch in batches)
+        total[arm] = float(sum(batch_flops(config, batch) for batch in batches))
     return round(base.steps(len(blocks)) * total["hybrid"] / total["mlm"])
 
 
@@ -98,17 +102,34 @@ def train(
 
     Small matrices gain little from a second thread: two runs side by side finish sooner than one
     after the other. On a GPU use one worker.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT; runs in training have written a checkpoint.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
+    stop = context.Event()
+    with (
+        StopRequest(patient=True) as asked_to,
+        ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool,
+    ):
         waiting = {pool.submit(_train, cell, data_dir): cell for cell in asked}
         try:
-            for done in as_completed(waiting):
-                run = done.result()
-                if on_done:
-                    on_done(waiting[done], run)
+            while waiting:
+                ready, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                if asked_to.name:
+                    raise Interrupted(
+                        f"Stopped by {asked_to.name}: every run in training writes a checkpoint. "
+                        "The same command goes on from there."
+                    )
+                for done in ready:
+                    cell, run = waiting.pop(done), done.result()
+                    if on_done:
+                        on_done(cell, run)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            stop.set()
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # once: a run that is asked twice ends at once
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
@@ -118,11 +139,18 @@ def found(asked: list[Cell], corpus: Corpus) -> dict[Cell, Run]:
     return {cell: run for cell, run in here.items() if (run.folder / "metrics.json").is_file()}
 
 
-def _one_thread():
+def _begin(stop):
+    """In a worker: one thread, and signals only from the process that started it."""
+    global _stop
+    _stop = stop
     torch.set_num_threads(1)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
 
 
 def _train(cell: Cell, data_dir) -> Run:
+    if _stop.is_set():
+        raise Interrupted("The grid was stopped.")
     recipe = cell.recipe
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
     return runs.ensure(recipe, corpus, seed=cell.seed)

@@ -9,7 +9,12 @@ import numpy as np
 
 from predrecon import metrics, probes
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
-from predrecon.resampling import pairwise_replicates, score_replicates, spectral_replicates
+from predrecon.resampling import (
+    pair_replicates,
+    pairwise_replicates,
+    score_replicates,
+    spectral_replicates,
+)
 from predrecon.results import remembered, split_digest, tokenizer_digest, weights_digest
 from predrecon.tasks import Task
 from predrecon.uncertainty import bootstrap_counts
@@ -55,7 +60,10 @@ def measure(
     draws: int = DRAWS,
     probed: bool = True,
 ) -> Measured:
-    """Six metrics, their other conventions, and both probes, under every pooling.
+    """Six metrics, their other conventions and neighbours, and both probes, under every pooling.
+
+    Tasks of pairs with a known meaning also get `pair_alignment`, for which the sentences of every
+    true pair are encoded apart.
 
     Args:
         model: an encoder with its tokenizer.
@@ -76,16 +84,16 @@ def measure(
     parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split))
 
     def compute():
-        pooled = embed(
-            model.encoder, model.tokenizer, split.first, split.second,
-            poolings=poolings, directions=directions,
-        )  # fmt: skip
+        ways = {"poolings": poolings, "directions": directions}
+        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, **ways)
         ids = token_ids(model.tokenizer, split.first, split.second, longest)
         tokens, counts = probes.frequent_tokens(ids), bootstrap_counts(len(split), draws, seed)
         try:
             found = of_each(
                 pooled, lambda z: _one(z, split.labels, task, tokens, counts, seed, probed)
             )
+            for pooling, told in _true_pairs(model, split, task, ways, draws, seed).items():
+                found[pooling] = found[pooling] | {"pair_alignment": told}
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
         rows, arrays = [], {f"embeddings/{pooling}": z for pooling, z in pooled.items()}
@@ -118,15 +126,22 @@ def of_each(pooled: dict[str, np.ndarray], take) -> dict:
 
 
 def shape_metrics(z, groups) -> dict[str, float]:
-    """Five of the six metrics of `z [N, D]` and their other conventions: all but the probes."""
+    """Five of the six metrics of `z [N, D]`, their other conventions and neighbours: no probes.
+
+    With one class alone there are no distances between classes.
+    """
+    classed = metrics.class_distances(z, groups) if len(np.unique(groups)) > 1 else {}
     return {
         "spectral_entropy": metrics.spectral_entropy(z),
         "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
         "effective_rank": metrics.effective_rank(z),
         "stable_rank": metrics.stable_rank(z),
+        "rank_90": metrics.rank_90(z),
+        "rankme": metrics.rankme(z),
         "alignment": metrics.alignment(z, groups),
         "alignment_squared": metrics.alignment(z, groups, power=2),
         "uniformity": metrics.uniformity(z),
+        **classed,
     }
 
 
@@ -145,6 +160,23 @@ def _one(z, labels, task: Task, tokens, counts, seed: int, probed: bool) -> dict
     if probed:
         found |= _probes(z, labels, tokens, task.kind, seed, counts)
     return found
+
+
+def _true_pairs(model: Model, split, task: Task, ways: dict, draws: int, seed: int) -> dict:
+    """`{pooling: (pair_alignment, replicates, n)}`; empty for a task without such pairs."""
+    true = task.positives(split.labels)
+    if true is None or true.sum() < 2:
+        return {}
+    sides = [
+        embed(model.encoder, model.tokenizer, [s for s, t in zip(side, true, strict=True) if t], **ways)
+        for side in (split.first, split.second)
+    ]
+    n = int(true.sum())
+    counts = bootstrap_counts(n, draws, seed)
+    return {
+        pooling: (metrics.pair_alignment(a, sides[1][pooling]), pair_replicates(a, sides[1][pooling], counts), n)
+        for pooling, a in sides[0].items()
+    }
 
 
 def _probes(z, labels, tokens, kind: str, seed: int, counts: np.ndarray) -> dict[str, tuple]:

@@ -76,7 +76,7 @@ def add_pretrain(commands):
 
 def add_grid(commands):
     """Add the `grid` command to a parser's subcommands."""
-    about = "train the grid of notebook 03: objective x token scale, lambda fixed or slow, seeds"
+    about = "train the grid of notebook 06: objective x token scale, lambda fixed or slow, seeds"
     parser = commands.add_parser("grid", help=about, description=about)
     parser.add_argument(
         "--preset", default="demo", choices=("auto", *recipes.PRESETS), help="default: %(default)s"

@@ -1,13 +1,16 @@
 """What stands of the paper: every claim with a status computed from results, never typed."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
 
-from predrecon import analysis
-from predrecon.evidence import Geometry, headline
+from predrecon import analysis, published
+from predrecon.evidence import Geometry, Side, contrast
 from predrecon.run_folder import Run
-from predrecon.uncertainty import Interval
+from predrecon.schedules import predicted_lambda
+from predrecon.tasks import EMBEDDED, GLUE
+from predrecon.uncertainty import Interval, over_units
 
 STATUSES = ("reproduced", "direction only", "not reproduced", "cannot tell at this budget")
 LEFT_PLATEAU = 0.05  # nats below word frequencies from which a run has learnt more than them
@@ -15,12 +18,15 @@ LEFT_PLATEAU = 0.05  # nats below word frequencies from which a run has learnt m
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about `hybrid - mlm`, mean of the five tasks.
+    """A statement about a difference in one metric: `hybrid - mlm`, or between two poolings.
 
     Attributes:
         where: table, figure or section of the paper. cell: the notebook and section that shows it.
         metric, pooling: what is compared.
-        similar: the claim is that the arms are alike, to within so much.
+        task: one of GLUE's; "" is the mean of all.
+        against: another pooling of the hybrid, instead of MLM-only.
+        log: the claim is about a ratio; numbers are its natural logarithm.
+        similar: the claim is that both sides are alike, to within so much.
     """
 
     statement: str
@@ -28,67 +34,97 @@ class Claim:
     cell: str
     metric: str
     pooling: str
+    task: str = ""
+    against: str = ""
+    log: bool = False
     similar: float | None = None
 
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        other = ("hybrid", self.against) if self.against else ("mlm", self.pooling)
+        return ("hybrid", self.pooling), other
 
-_05 = "05 · The whole table"
+
+_03, _04, _06 = "03 · Prediction and outcome", "04 · Table 3", "06 · What it costs"
+_GAPS, _TABLES = "05 · Hybrid minus MLM-only", "05 · The paper's tables"
+_POOLINGS = ("mean", "max", "weighted", "attention")
+_TITLES = dict(sst2="SST-2", mrpc="MRPC", mnli="MNLI", cola="CoLA", stsb="STS-B")
 CLAIMS = (
     *(
-        Claim(f"More uniform under {pooling} pooling", "Table 4", _05, "uniformity", pooling)
-        for pooling in ("mean", "max", "weighted", "attention")
+        Claim(f"Linear probe alike on {_TITLES[task]}", "Table 3", _04, "linear_probe", "mean",
+              task, similar=0.03)
+        for task in ("sst2", "mrpc", "mnli", "stsb")
     ),
-    Claim("Richer spectrum under max pooling: entropy", "Table 5", _05,
+    *(
+        Claim(f"More uniform under {pooling} pooling", "Abstract, Table 4", _GAPS,
+              "uniformity", pooling)
+        for pooling in _POOLINGS
+    ),
+    Claim("Seven times the uniformity under attention pooling (ln of the ratio)", "Section 5.2.1",
+          "05 · How much of the uniformity ratio is the pooler?", "uniformity", "attention",
+          log=True),
+    Claim("Classes less tight under mean pooling", "Section 5.2.2, Figure 3",
+          "05 · Alignment against uniformity", "alignment", "mean"),
+    Claim("Classes less tight under attention pooling", "Section 5.2.2, Figure 6",
+          "05 · Alignment against uniformity", "alignment", "attention"),
+    *(
+        Claim(f"Classes no better separated under {pooling} pooling", f"Figure {3 + i}",
+              "05 · Alignment against uniformity", "intra_inter_ratio", pooling, similar=0.02)
+        for i, pooling in enumerate(_POOLINGS)
+    ),
+    Claim("Richer spectrum under max pooling: entropy", "Table 5", _GAPS,
           "spectral_entropy_sigma2", "max"),
-    Claim("Richer spectrum under max pooling: effective rank", "Table 5", _05,
+    Claim("Richer spectrum under max pooling: effective rank", "Table 5", _GAPS,
           "effective_rank", "max"),
-    Claim("Richer spectrum under max pooling: stable rank", "Table 5", _05, "stable_rank", "max"),
-    Claim("Less lexical: lower token probe under attention pooling", "Table 6", _05,
+    Claim("Richer spectrum under max pooling: stable rank", "Table 5", _GAPS,
+          "stable_rank", "max"),
+    Claim("Less lexical: lower token probe under attention pooling", "Abstract, Table 6", _GAPS,
           "token_probe", "attention"),
-    Claim("Better semantic-to-lexical balance under attention pooling", "Table 6", _05,
+    Claim("Semantic probe alike under attention pooling", "Table 6", _GAPS,
+          "semantic_probe", "attention", similar=0.03),
+    Claim("Better semantic-to-lexical balance under attention pooling", "Abstract, Table 6", _GAPS,
           "probe_gap", "attention"),
-    Claim("Better semantic-to-lexical balance under mean pooling", "Tables 7-11", _05,
-          "probe_gap", "mean"),
-    Claim("Label information alike under mean pooling", "Tables 7-11", _05,
-          "semantic_probe", "mean", similar=0.03),
-    Claim("Spectra alike under mean pooling", "Tables 7-11, Figures 7-10", "05 · Eigenspectra",
-          "spectral_entropy_sigma2", "mean", similar=0.03),
+    *(
+        Claim(f"More uniform on {_TITLES[task]}, mean pooling", f"Table {7 + i}", _TABLES,
+              "uniformity", "mean", task)
+        for i, task in enumerate(("sst2", "mrpc", "mnli", "cola", "stsb"))
+    ),
+    Claim("Higher probe gap on MRPC under max pooling", "Section 5.2.4, Table 8", _TABLES,
+          "probe_gap", "max", "mrpc"),
+    Claim("Higher MCC on CoLA under mean pooling", "Section 5.2.4, Table 10", _TABLES,
+          "semantic_probe_mcc", "mean", "cola"),
+    Claim("Max pooling is spectrally richer than mean (hybrid, SST-2)", "Section 6, Figure 2",
+          "05 · Pooling ablation", "spectral_entropy_sigma2", "max", "sst2", against="mean"),
+    Claim("Attention pooling is the most uniform (hybrid, SST-2, against max)",
+          "Section 6, Figure 2", "05 · Pooling ablation", "uniformity", "attention", "sst2",
+          against="max"),
+    Claim("Weighted pooling is mean pooling (hybrid, uniformity)", "Section 6",
+          "05 · Pooling ablation", "uniformity", "weighted", against="mean", similar=0.005),
+    *(
+        Claim(f"Spectra alike under mean pooling, {_TITLES[task]}", f"Figure {7 + i}",
+              "05 · Eigenspectra", "spectral_entropy_sigma2", "mean", task, similar=0.03)
+        for i, task in enumerate(("sst2", "mrpc", "mnli", "cola"))
+    ),
 )  # fmt: skip
 
 
 def paper_map(
-    found: Geometry | None, below_unigram: dict[str, float], claims: tuple[Claim, ...] = CLAIMS
+    found: Geometry | None, arms: dict[str, list[Run]], claims: tuple[Claim, ...] = CLAIMS
 ) -> pd.DataFrame:
     """Every claim with our number, the published one, and what stands of it.
 
     Args:
-        found: geometry of both arms; None if nothing has been measured yet.
-        below_unigram: `{arm: nats}`, by which each arm's held-out loss is lower than that of word
-            frequencies.
+        found: geometry of both arms, with probes (`evidence.with_probes`); None if nothing has been
+            measured yet.
+        arms: `{arm: finished runs}`, of several seeds or one.
 
     Returns:
         Columns `claim, where, cell, published, value, low, high, seeds, status, why`.
     """
-    told = analysis.published_geometry().pivot_table(
-        index=["pooling", "metric"], columns="model", values="value"
-    )
-    gaps = told["hybrid"] - told["mlm"]
-    ours = None if found is None else headline(found).set_index(["pooling", "metric"])
-    stuck = [arm for arm, nats in below_unigram.items() if nats < LEFT_PLATEAU]
-    rows = []
-    for claim in claims:
-        key, published = (claim.pooling, claim.metric), None
-        facts = {"claim": claim.statement, "where": claim.where, "cell": claim.cell}
-        published = float(gaps[key])
-        if ours is None or key not in ours.index:
-            told = {"status": STATUSES[3], "why": "no runs on disk"}
-            rows.append(facts | {"published": published} | told)
-            continue
-        one = ours.loc[key]
-        interval = Interval(one["value"], one["low"], one["high"], int(one["seeds"]))
-        status, why = decide(interval, published, stuck, similar=claim.similar)
-        numbers = {"published": published, "value": interval.value, "low": interval.low}
-        numbers |= {"high": interval.high, "seeds": interval.n}
-        rows.append(facts | numbers | {"status": status, "why": why})
+    told = _published()
+    stuck = [arm for arm, nats in below_unigram(arms).items() if nats < LEFT_PLATEAU]
+    rows = [_row(claim, told, found, stuck) for claim in claims]
+    rows += [_equal_compute(arms), _learned_balance(arms.get("hybrid", []))]
     columns = ["claim", "where", "cell", "published", "value", "low", "high", "seeds"]
     return pd.DataFrame(rows, columns=[*columns, "status", "why"])
 
@@ -108,9 +144,9 @@ def decide(
     """Status and reason of a claim.
 
     Args:
-        found: our difference of the arms. published: the paper's.
+        found: our difference. published: the paper's.
         stuck: arms that have not left the plateau of word frequencies.
-        similar: for a claim that the arms are alike, how much apart still is alike.
+        similar: for a claim that both sides are alike, how much apart still is alike.
 
     Returns:
         reproduced: the interval lies on the published side of 0 and reaches half to twice the
@@ -138,3 +174,82 @@ def decide(
     if high < size / 2:
         return refuted, "less than half the published size, and perhaps nothing"
     return unknown, "the interval holds 0"
+
+
+def _row(claim: Claim, told: pd.DataFrame, found: Geometry | None, stuck: list[str]) -> dict:
+    facts = {"claim": claim.statement, "where": claim.where, "cell": claim.cell}
+    published_value = _published_gap(claim, told)
+    facts["published"] = published_value
+    try:
+        if found is None:
+            raise ValueError("no runs on disk")
+        here = set(found.table["task"])
+        asked = None
+        if claim.task:
+            names = (claim.task, dict(zip(GLUE, EMBEDDED, strict=True))[claim.task])
+            asked = [name for name in names if name in here]
+        interval, seeds = contrast(found, claim.metric, *claim.sides, tasks=asked, log=claim.log)
+    except ValueError as error:
+        return facts | {"status": STATUSES[3], "why": str(error)}
+    on_plateau = [arm for arm in stuck if arm in {side[0] for side in claim.sides}]
+    status, why = decide(interval, published_value, on_plateau, similar=claim.similar)
+    return facts | _numbers(interval, seeds) | {"status": status, "why": why}
+
+
+def _published() -> pd.DataFrame:
+    """Published values, linear probes included: index `metric, task`, columns (model, pooling)."""
+    told = published.linear_probe().melt(["task", "metric"], ["hybrid", "mlm"], "model", "value")
+    told.loc[told["metric"] != "spearman", "value"] /= 100
+    told = told.assign(metric="linear_probe", pooling="mean")
+    both = pd.concat([analysis.published_geometry(), told])
+    return both.pivot_table(index=["metric", "task"], columns=["model", "pooling"], values="value")
+
+
+def _published_gap(claim: Claim, told: pd.DataFrame) -> float:
+    part = told.loc[claim.metric]
+    part = part.loc[[claim.task]] if claim.task else part
+    one, other = (part[side] for side in claim.sides)
+    gaps = one.abs().map(math.log) - other.abs().map(math.log) if claim.log else one - other
+    return float(gaps.mean())
+
+
+def _equal_compute(arms: dict[str, list[Run]]) -> dict:
+    """Claimed identical budgets: operations of a hybrid step over those of an MLM-only step."""
+    facts = {"claim": "Identical compute budgets (hybrid's operations over MLM-only's, less 1)"}
+    facts |= {"where": "Abstract", "cell": _06, "published": 0.0}
+    cost = {
+        arm: [run.metrics["flops"] / run.metrics["steps"] for run in several]
+        for arm, several in arms.items()
+    }
+    pairs = list(zip(cost.get("hybrid", []), cost.get("mlm", []), strict=False))
+    if not pairs:
+        return facts | {"status": STATUSES[3], "why": "no runs on disk"}
+    ratios = [a / b - 1 for a, b in pairs]
+    interval = over_units(ratios) if len(ratios) > 1 else Interval(ratios[0], *ratios * 2, 1)
+    status, why = decide(interval, 0.0, [], similar=0.05)
+    return facts | _numbers(interval, len(ratios)) | {"status": status, "why": why}
+
+
+def _learned_balance(runs: list[Run]) -> dict:
+    """Claimed to be learned: w at the end over the sum of learning rates."""
+    facts = {"claim": "λ is learned from the losses (w over the sum of learning rates, less 1)"}
+    facts |= {"where": "Abstract, Section 3", "cell": _03}
+    if not runs:
+        return facts | {"status": STATUSES[3], "why": "no runs on disk"}
+    shares = []
+    for run in runs:
+        lam, schedule = run.history["lam"].iloc[-1], predicted_lambda(run.recipe, run.metrics["steps"])
+        shares.append(_logit(lam) / _logit(float(schedule[-1])) - 1)
+    interval = over_units(shares) if len(shares) > 1 else Interval(shares[0], *shares * 2, 1)
+    driven = abs(interval.value) < 0.25
+    why = "the learning rates alone predict it" if driven else "w is not the sum of learning rates"
+    status = STATUSES[2] if driven else STATUSES[3]
+    return facts | _numbers(interval, len(shares)) | {"status": status, "why": why}
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def _numbers(interval: Interval, seeds: int) -> dict:
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "seeds": seeds}

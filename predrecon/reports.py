@@ -14,6 +14,7 @@ from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
 from predrecon.schedules import predicted_lambda
 from predrecon.tasks import EMBEDDED, GLUE, Task
+from predrecon.uncertainty import Interval, over_units
 
 
 def budget(runs: dict[str, Run]) -> str:
@@ -102,21 +103,43 @@ def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
-def probing_table(probed: pd.DataFrame) -> pd.DataFrame:
-    """`analysis.linear_probing` as one line a task, the published numbers beside ours."""
-    wide = probed.pivot_table(
-        index=["task", "metric", "n_train", "n"], columns="model", values="score", sort=False
-    )
-    wide = wide.reset_index(level=["metric", "n_train", "n"])
-    told = _published_scores()
-    for arm in ("hybrid", "mlm"):
-        wide[f"published {arm}"] = told[arm].reindex(wide.index)
-    titles = probed.groupby("task", sort=False)["title"].first()
-    return wide.rename(index=titles).rename_axis(columns=None)
+def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
+    """`analysis.linear_probing` with one row a task and model: the mean over its seeds.
+
+    Returns:
+        Columns `task, title, metric, n_train, n, model, score, low, high, seeds`. With one seed the
+        interval is over validation samples, with several over seeds; a constant answer has none.
+    """
+    keys, rows = ["task", "title", "metric", "n_train", "n", "model"], []
+    for key, runs in probed.groupby(keys, sort=False):
+        one = runs.iloc[0]
+        interval = Interval(one["score"], one["low"], one["high"], 1)
+        if len(runs) > 1:
+            interval = over_units(runs["score"])
+        told = {"score": interval.value, "low": interval.low, "high": interval.high}
+        rows.append(dict(zip(keys, key, strict=True)) | told | {"seeds": len(runs)})
+    return pd.DataFrame(rows)
+
+
+def probing_table(probed: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Table 3: `analysis.linear_probing` as one line a task, the published numbers beside ours."""
+    told, rows = _published_scores(), {}
+    for (task, title), part in probing_over_seeds(probed).groupby(["task", "title"], sort=False):
+        facts = part.iloc[0][["metric", "n_train", "n"]].to_dict()
+        for row in part.itertuples():
+            seeds = f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
+            span = f" [{row.low:.{digits}f}, {row.high:.{digits}f}] {seeds}"
+            facts[row.model] = f"{row.score:.{digits}f}" + ("" if np.isnan(row.low) else span)
+        for arm in ("hybrid", "mlm"):
+            known = told[arm].get(task, np.nan)
+            facts[f"published {arm}"] = "–" if np.isnan(known) else f"{known:.{digits}f}"
+        rows[title] = facts
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
 def with_published(probed: pd.DataFrame) -> pd.DataFrame:
-    """`analysis.linear_probing` with the published scores as two more models (GLUE tasks only)."""
+    """`probing_over_seeds` with the published scores as two more models (GLUE tasks only)."""
+    probed = probing_over_seeds(probed)
     told = _published_scores().reset_index().melt("task", ["hybrid", "mlm"], "model", "score")
     told["model"] = "published " + told["model"]
     facts = probed[["task", "title", "metric"]].drop_duplicates()
@@ -160,13 +183,13 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
     """hybrid | MLM-only | published, as text for a terminal.
 
     Args:
-        probes: `with_published`'s table or `analysis.linear_probing`'s; geometry: `geometry`'s.
+        probes: `with_published`'s table. geometry: `tables.with_published`'s.
     """
     told = _published_scores()
     told_geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
     rows = []
     for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
-        score = part.set_index("model")["score"]
+        score = part.groupby("model")["score"].mean()
         known = told.loc[twin(task)] if twin(task) in told.index else {}
         rows.append([f"{title}, linear probe, {metric}", *_pair(score), *_pair(known)])
     for metric in ("uniformity", "effective_rank"):
@@ -184,7 +207,11 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
             "The tasks are the embedded ones: the published column is the GLUE task of the same "
             "shape, a different task."
         )
-    lines.append("Small-budget result: one seed, no intervals. Published: D = 512, 3 epochs, H100.")
+    seeds = int(geometry["seeds"].max())
+    lines.append(
+        f"Small-budget result, {seeds} seed{'s' if seeds > 1 else ''}; intervals are in notebooks "
+        "04 and 05. Published: one seed, D = 512, 3 epochs, H100."
+    )
     return "\n".join(lines)
 
 

@@ -12,14 +12,15 @@ Replicates = dict[str, np.ndarray]  # metric -> [draws]
 
 
 def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Replicates:
-    """Alignment (powers 4 and 2) and uniformity on every bootstrap sample.
+    """Alignment, uniformity and class distances on every bootstrap sample.
 
     Args:
         z: `[N, D]`; groups: `[N]`; counts: `[draws, N]` from `uncertainty.bootstrap_counts`.
 
     Returns:
-        `alignment, alignment_squared, uniformity`. Pairs of a sample with its own copy are left
-        out: w' K w runs over i != j only.
+        `alignment, alignment_squared, uniformity, intra_class_distance, inter_class_distance,
+        intra_inter_ratio`. Pairs of a sample with its own copy are left out: w' K w runs over
+        i != j only.
     """
     u = _unit(z)
     groups = _labels(groups, len(u))
@@ -28,16 +29,22 @@ def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Rep
     np.fill_diagonal(same, 0)
     every = 1.0 - np.eye(len(u))
     w = counts.astype(np.float64)
-    classed = _form(w, same)
+    classed, distance, pairs = _form(w, same), np.sqrt(squared), _form(w, every)
+    within, total = _form(w, same * distance), _form(w, every * distance)
+    with np.errstate(invalid="ignore"):  # one class only: 0 / 0, and no distance between classes
+        intra, inter = within / classed, (total - within) / (pairs - classed)
     return {
         "alignment": _form(w, same * squared**2) / classed,
         "alignment_squared": _form(w, same * squared) / classed,
-        "uniformity": np.log(_form(w, every * np.exp(-t * squared)) / _form(w, every)),
+        "uniformity": np.log(_form(w, every * np.exp(-t * squared)) / pairs),
+        "intra_class_distance": intra,
+        "inter_class_distance": inter,
+        "intra_inter_ratio": intra / inter,
     }
 
 
 def spectral_replicates(z, counts: np.ndarray) -> Replicates:
-    """Spectral entropy (both powers), effective and stable rank on every bootstrap sample.
+    """Spectral entropy (both powers) and the four ranks on every bootstrap sample.
 
     Args:
         z: `[N, D]`; counts: `[draws, N]`.
@@ -45,15 +52,25 @@ def spectral_replicates(z, counts: np.ndarray) -> Replicates:
     z = _matrix(z)
     dim, found = z.shape[1], []
     for w in counts:
+        second = (z * w[:, None]).T @ z  # (D, D)
         mean = w @ z / w.sum()
-        centred = z - mean
-        variance = np.linalg.eigvalsh((centred * w[:, None]).T @ centred)
-        sigma = np.sqrt(np.clip(variance, 0, None))
+        variance = np.clip(np.linalg.eigvalsh(second - w.sum() * np.outer(mean, mean)), 0, None)
+        sigma = np.sqrt(variance)
         flat, heavy = (_entropy(sigma**power) for power in (1, 2))
-        stable = variance.sum() / variance[-1]
-        found.append((flat / np.log(dim), heavy / np.log(dim), np.exp(flat), stable))
+        stable, held = variance.sum() / variance[-1], variance[::-1].cumsum() / variance.sum()
+        raw = np.sqrt(np.clip(np.linalg.eigvalsh(second), 0, None))
+        p = raw / raw.sum() + 1e-7
+        ranks = np.exp(flat), stable, np.searchsorted(held, 0.9) + 1, np.exp(-(p * np.log(p)).sum())
+        found.append((flat / np.log(dim), heavy / np.log(dim), *ranks))
     names = ("spectral_entropy", "spectral_entropy_sigma2", "effective_rank", "stable_rank")
+    names += ("rank_90", "rankme")
     return dict(zip(names, np.array(found).T, strict=True))
+
+
+def pair_replicates(first, second, counts: np.ndarray) -> np.ndarray:
+    """`metrics.pair_alignment` `[draws]` on bootstrap samples of the pairs."""
+    squared = ((_unit(first) - _unit(second)) ** 2).sum(axis=1)  # (P,)
+    return counts @ squared / counts.sum(axis=1)
 
 
 def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:

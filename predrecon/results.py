@@ -11,7 +11,7 @@ from predrecon import paths
 from predrecon.documents import digest
 from predrecon.files import build_folder
 
-_FORMAT = "1"  # changes when a metric or a probe changes what it computes
+_FORMAT = "2"  # changes when a metric or a probe changes what it computes
 
 Rows = list[dict]
 Arrays = dict[str, np.ndarray]

@@ -31,7 +31,8 @@ class PaperTable:
 
 _SPECTRAL = ("spectral_entropy", "spectral_entropy_sigma2", "effective_rank", "stable_rank")
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
-_EVERYTHING = (*_SPECTRAL, "alignment", "uniformity", *_PROBES)
+_CLASSES = ("alignment", "alignment_squared", "pair_alignment", "intra_inter_ratio")
+_EVERYTHING = (*_SPECTRAL, "rank_90", "rankme", *_CLASSES, "uniformity", *_PROBES)
 TABLES = {
     4: PaperTable("Uniformity", ("uniformity",)),
     5: PaperTable("Spectral metrics, max pooling", _SPECTRAL, ("max",)),
@@ -80,6 +81,21 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(
         pd.MultiIndex.from_tuples([k for k in order if k in wide.index], names=index)
     )
+
+
+def with_published(table: pd.DataFrame) -> pd.DataFrame:
+    """`evidence.over_seeds` and, for GLUE tasks, the published values as models `published ...`.
+
+    Returns:
+        Columns `task, title, pooling, metric, model, value, low, high, seeds, basis, n`; published
+        rows have no interval.
+    """
+    ours = over_seeds(table)
+    told = analysis.published_geometry()
+    told = told[told["task"].isin(ours["task"]) & told["metric"].isin(ours["metric"])]
+    titles = ours.drop_duplicates("task").set_index("task")["title"]
+    told = told.assign(model="published " + told["model"], title=told["task"].map(titles))
+    return pd.concat([ours, told], ignore_index=True)
 
 
 def readable(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:

@@ -59,6 +59,15 @@ class Task:
         """Which cross-validated probe fits: see `probes.semantic_probe`."""
         return "classification" if self.classes else "regression"
 
+    def positives(self, labels: np.ndarray) -> np.ndarray | None:
+        """`[N]` bool: pairs of one meaning (graded from 4 on, class 1 of two); None without pairs.
+
+        Three classes of relations between sentences (MNLI) hold no class of equal meaning.
+        """
+        if self.validation.second is None or len(self.classes) > 2:
+            return None
+        return labels == 1 if self.classes else labels >= 4
+
     def groups(self, labels: np.ndarray) -> np.ndarray:
         """Classes for class-based metrics: graded labels are binned at 1, 2, 3 and 4."""
         return np.digitize(labels, [1, 2, 3, 4]) if not self.classes else labels

@@ -1,6 +1,10 @@
 """The grid: recipes of its conditions, equal operations, and what its runs did on the way."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,10 +53,36 @@ def test_equal_flops_are_equal(corpus):
     def spent(recipe):
         config = model_config(recipe, corpus)
         batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(recipe.max_steps))
-        return sum(batch_flops(config, batch) for batch in batches)
+        return float(sum(batch_flops(config, batch) for batch in batches))
 
     assert recipe.max_steps > BASE.max_steps
     assert spent(recipe) == pytest.approx(spent(BASE), rel=0.05)
+
+
+def test_a_stopped_grid_leaves_a_checkpoint_and_begins_nothing_else(tmp_path):
+    asked = "--preset smoke --max-steps 100000 --workers 1 --seeds 2 --conditions mlm,hybrid"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "predrecon", "grid", *asked.split()],
+        env=os.environ | {"PREDRECON_RUNS": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    histories = wait_for(lambda: list(tmp_path.glob("*/history.csv")), process)
+    assert len(histories) == 1
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped by SIGTERM: every run" in told, told[-2000:]
+    assert len(list(tmp_path.glob("*/checkpoints/step-*"))) == 1
+    assert len([f for f in tmp_path.iterdir() if f.is_dir()]) == 1, "no other run began"
+
+
+def wait_for(look, process, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if found := look():
+            return found
+        time.sleep(0.1)
+    raise AssertionError(process.communicate()[1][-2000:])
 
 
 def test_an_unknown_condition_is_named(corpus):

@@ -1,8 +1,7 @@
 """Tidy tables to plotly figures. Drawing only: nothing here trains, encodes or measures."""
 
-from predrecon.figures.evidence import differences, lambdas, pooler_spread, trajectories
+from predrecon.figures.evidence import contrasts, differences, lambdas, pooler_spread, trajectories
 from predrecon.figures.geometry import (
-    alignment_uniformity,
     eigenspectra,
     embedding_map,
     length_control,
@@ -10,6 +9,12 @@ from predrecon.figures.geometry import (
     probe_bars,
 )
 from predrecon.figures.masking import block_diagram, coverage, sentence_html, token_fates
+from predrecon.figures.paper import (
+    alignment_uniformity,
+    pooling_ablation,
+    probe_comparison,
+    radar,
+)
 from predrecon.figures.style import COLORS, Gallery, live, show, write_plotly_js
 from predrecon.figures.training import lambda_dynamics, training_curves
 
@@ -18,6 +23,7 @@ __all__ = [
     "Gallery",
     "alignment_uniformity",
     "block_diagram",
+    "contrasts",
     "coverage",
     "differences",
     "eigenspectra",
@@ -28,7 +34,10 @@ __all__ = [
     "live",
     "metric_bars",
     "pooler_spread",
+    "pooling_ablation",
     "probe_bars",
+    "probe_comparison",
+    "radar",
     "sentence_html",
     "show",
     "token_fates",

@@ -1,10 +1,13 @@
 """Pictures of evidence: intervals, seeds, poolers, and what runs did on their way."""
 
+import math
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, SEQUENCE, finish, name
+from predrecon.figures.style import COLORS, SEQUENCE, error, finish, name
 
 WATCHED = {
     "uniformity": "uniformity (lower is more uniform)",
@@ -13,6 +16,14 @@ WATCHED = {
     "validation_mlm": "held-out MLM loss (nats, lower is better)",
     "semantic_probe": "semantic probe (higher is better)",
     "token_probe": "token probe (higher is more lexical)",
+}
+_CONTRASTED = {
+    "uniformity": "uniformity",
+    "equal_length": "uniformity, equal length",
+    "effective_rank": "effective rank",
+    "semantic_probe": "semantic probe",
+    "token_probe": "token probe",
+    "below_unigram": "nats below word frequencies",
 }
 _DASHES = ("solid", "dot", "dash", "dashdot")
 
@@ -47,6 +58,43 @@ def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") ->
     fig.update_xaxes(exponentformat="none", nticks=5)
     fig.update_annotations(font_size=12)
     return finish(fig, title, height=120 + 190 * rows, margin=dict(t=100, l=90, r=20, b=50))
+
+
+def contrasts(gaps: pd.DataFrame) -> go.Figure:
+    """`why.contrasts`: one panel a metric, one line a suspect, 95 % intervals over seeds."""
+    shown = [m for m in _CONTRASTED if m in set(gaps["metric"])]
+    rows = -(-len(shown) // 3)
+    titles = [_CONTRASTED[m] for m in shown]
+    fig = make_subplots(
+        rows, 3, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03,
+        vertical_spacing=0.2 / rows,
+    )  # fmt: skip
+    for i, metric in enumerate(shown):
+        part = gaps[gaps["metric"] == metric]
+        place = dict(row=i // 3 + 1, col=i % 3 + 1)
+        sure = part["low"].abs() != math.inf
+        color = [COLORS["hybrid"] if s else COLORS["untrained"] for s in sure]
+        bounds = part.where(sure, other=np.nan)
+        fig.add_scatter(
+            x=part["value"],
+            y=part["contrast"],
+            error_x=error(part.assign(low=bounds["low"], high=bounds["high"])),
+            mode="markers",
+            marker=dict(color=color, size=8),
+            customdata=part[["seeds", "p_corrected"]],
+            hovertemplate="%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
+            "<extra></extra>",
+            showlegend=False,
+            **place,
+        )
+        fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
+    fig.update_yaxes(autorange="reversed")
+    fig.update_xaxes(exponentformat="none", nticks=5)
+    fig.update_annotations(font_size=12)
+    lines = gaps["contrast"].nunique()
+    height = 130 + rows * (60 + 26 * lines)
+    heading = "What each suspect changes (grey: one seed, no interval)"
+    return finish(fig, heading, height=height, margin=dict(t=100, l=90, r=20, b=50))
 
 
 def pooler_spread(table: pd.DataFrame, metric: str = "uniformity") -> go.Figure:

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import CLASSES, COLORS, finish, name
+from predrecon.figures.style import CLASSES, COLORS, error, finish, name
 
 BETTER = {
     "spectral_entropy": "spectral entropy, Eq. 11 (higher is richer)",
@@ -18,12 +18,13 @@ BETTER = {
 
 
 def probe_bars(table: pd.DataFrame) -> go.Figure:
-    """Linear-probe scores: columns `title, metric, model, score` (published models included)."""
+    """Linear-probe scores: columns `title, metric, model, score, low, high`, published included."""
     fig = go.Figure()
     for model, part in table.groupby("model", sort=False):
         fig.add_bar(
             x=part["title"] + "<br>(" + part["metric"] + ")",
             y=part["score"],
+            error_y=error(part, "score"),
             name=name(model),
             marker_color=COLORS[model],
             hovertemplate="%{x}: %{y:.3f}<extra>" + name(model) + "</extra>",
@@ -35,7 +36,7 @@ def probe_bars(table: pd.DataFrame) -> go.Figure:
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
-    """The six metrics of all tasks under one pooling: `analysis.geometry`'s table."""
+    """The six metrics of all tasks under one pooling: `tables.with_published`."""
     part = table[table["pooling"] == pooling]
     shown = [m for m in BETTER if m in set(part["metric"])]
     titles = [BETTER[m] for m in shown]
@@ -45,6 +46,7 @@ def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
             fig.add_bar(
                 x=rows["title"],
                 y=rows["value"],
+                error_y=error(rows),
                 name=name(model),
                 legendgroup=model,
                 showlegend=i == 0,
@@ -80,13 +82,22 @@ def length_control(table: pd.DataFrame) -> go.Figure:
     return fig.update_layout(legend=dict(y=1.14))
 
 
-def eigenspectra(spectra: pd.DataFrame, task: str, pooling: str, title: str) -> go.Figure:
-    """Explained variance by component (log) and its cumulative sum, one line a model."""
-    part = spectra[(spectra["task"] == task) & (spectra["pooling"] == pooling)]
+def eigenspectra(
+    spectra: pd.DataFrame, task: str, pooling: str, title: str, published: pd.DataFrame | None = None
+) -> go.Figure:
+    """Figures 7-10: share of variance by component (log) and its cumulative sum, a line a model.
+
+    Args:
+        spectra: of `analysis.spectra`.
+        published: `analysis.published_spectra`, drawn dotted where it knows the task.
+    """
+    both = spectra if published is None else pd.concat([spectra, published])
+    part = both[(both["task"] == task) & (both["pooling"] == pooling)]
     titles = ("share of variance", "cumulative share of variance")
     fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
     for model, rows in part.groupby("model", sort=False):
-        line = dict(color=COLORS[model], width=2)
+        dash = "dot" if model.startswith("published") else "solid"
+        line = dict(color=COLORS[model], width=2, dash=dash)
         common = dict(x=rows["rank"], name=name(model), legendgroup=model, line=line, mode="lines")
         fig.add_scatter(y=rows["share"], **common, row=1, col=1)
         fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
@@ -99,35 +110,6 @@ def eigenspectra(spectra: pd.DataFrame, task: str, pooling: str, title: str) -> 
     heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
     fig = finish(fig, heading, margin=dict(t=110, l=60, r=20, b=60))
     return fig.update_layout(legend=dict(y=1.14))
-
-
-def alignment_uniformity(table: pd.DataFrame) -> go.Figure:
-    """Alignment against uniformity: a point a task and model, a marker shape a pooling.
-
-    Args:
-        table: `analysis.geometry`'s table; a model called `published ...` is drawn open.
-    """
-    wide = table[table["metric"].isin(["alignment", "uniformity"])].pivot_table(
-        index=["title", "pooling", "model"], columns="metric", values="value", sort=False
-    )
-    symbols = dict(mean="circle", max="square", weighted="x", attention="diamond")
-    fig = go.Figure()
-    for (model, pooling), rows in wide.reset_index().groupby(["model", "pooling"], sort=False):
-        fig.add_scatter(
-            x=rows["uniformity"],
-            y=rows["alignment"],
-            text=rows["title"],
-            name=f"{name(model)}, {pooling}",
-            mode="markers",
-            cliponaxis=False,
-            marker=dict(color=COLORS[model], symbol=symbols[pooling], size=10, opacity=0.85),
-            hovertemplate="%{text}: uniformity %{x:.3f}, alignment %{y:.3f}",
-        )
-    fig.update_xaxes(title="uniformity (← more uniform)")
-    fig.update_yaxes(title="alignment, Eq. 14 (↓ tighter classes)", rangemode="tozero")
-    legend = dict(orientation="v", x=1.02, xanchor="left", y=1, yanchor="top")
-    title = "Alignment against uniformity: one is bought with the other"
-    return finish(fig, title, height=480).update_layout(legend=legend)
 
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:

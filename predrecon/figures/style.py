@@ -54,6 +54,13 @@ def name(model: str) -> str:
     return NAMES.get(model, model)
 
 
+def error(rows: pd.DataFrame, value: str = "value") -> dict:
+    """Error bars from the columns `low` and `high`; none where they are missing."""
+    up, down = rows["high"] - rows[value], rows[value] - rows["low"]
+    bars = dict(array=up.fillna(0), arrayminus=down.fillna(0))
+    return bars | dict(type="data", symmetric=False, thickness=1.2, width=3)
+
+
 def finish(fig: go.Figure, title: str, *, height: int = 420, **layout) -> go.Figure:
     """Template, title and height; the width follows the page."""
     return fig.update_layout(template=TEMPLATE, title_text=title, height=height, **layout)

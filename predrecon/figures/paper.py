@@ -1,0 +1,166 @@
+"""The paper's figures 2 to 6 and the two charts of its public code, with intervals.
+
+All take `tables.with_published`: one row a task, pooling, metric and model, with `value, low, high`.
+"""
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from predrecon.figures.style import COLORS, error, finish, name
+
+ABLATED = {
+    "spectral_entropy_sigma2": "spectral entropy, σ² (higher is richer)",
+    "semantic_probe": "semantic probe (higher is better)",
+    "uniformity": "uniformity (lower is more uniform)",
+}
+SPOKES = {  # True: higher is better
+    "spectral_entropy": ("spectral<br>entropy", True),
+    "effective_rank": ("effective rank", True),
+    "stable_rank": ("stable rank", True),
+    "alignment": ("alignment", False),
+    "uniformity": ("uniformity", False),
+    "probe_gap": ("probe gap", True),
+}
+_SYMBOLS = {"hybrid": "circle", "mlm": "square"}
+
+
+def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
+    """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
+    part = table[(table["task"] == task) & table["metric"].isin(ABLATED)]
+    shown = part[part["model"] != "published mlm"]
+    fig = make_subplots(1, 3, subplot_titles=list(ABLATED.values()), horizontal_spacing=0.07)
+    for col, metric in enumerate(ABLATED, start=1):
+        for model, rows in shown[shown["metric"] == metric].groupby("model", sort=False):
+            fig.add_bar(
+                x=rows["pooling"],
+                y=rows["value"],
+                error_y=error(rows),
+                name=name(model),
+                legendgroup=model,
+                showlegend=col == 1,
+                marker_color=COLORS[model],
+                row=1,
+                col=col,
+            )
+    fig.update_annotations(font_size=12)
+    fig = finish(fig, f"Pooling ablation, {title}", margin=dict(t=115, l=50, r=20, b=50))
+    return fig.update_layout(legend=dict(y=1.12), barmode="group")
+
+
+def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
+    """Figures 3-6: alignment against uniformity, and how far classes lie apart, of all tasks.
+
+    Left a point a task and model, published ones open. Right the mean distance within classes over
+    that between them; at 1 nothing separates the classes.
+    """
+    part = table[table["pooling"] == pooling]
+    titles = ("alignment against uniformity", "distance within classes / between")
+    fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.12)
+    for model, rows in part.groupby("model", sort=False):
+        by = {metric: m.set_index("title") for metric, m in rows.groupby("metric")}
+        x, y = by["uniformity"], by["alignment"].reindex(by["uniformity"].index)
+        published = model.startswith("published")
+        symbol = _SYMBOLS.get(model.split()[-1], "diamond") + ("-open" if published else "")
+        marker = dict(color=COLORS[model], symbol=symbol, size=10, line_width=1.5)
+        fig.add_scatter(
+            x=x["value"],
+            y=y["value"],
+            error_x=error(x),
+            error_y=error(y),
+            text=x.index,
+            name=name(model),
+            legendgroup=model,
+            mode="markers",
+            marker=marker,
+            hovertemplate="%{text}: uniformity %{x:.3f}, alignment %{y:.3f}",
+            cliponaxis=False,
+            row=1,
+            col=1,
+        )
+        if "intra_inter_ratio" in by:
+            ratio = by["intra_inter_ratio"]
+            fig.add_scatter(
+                x=ratio.index,
+                y=ratio["value"],
+                error_y=error(ratio),
+                name=name(model),
+                legendgroup=model,
+                showlegend=False,
+                mode="markers",
+                marker=marker,
+                cliponaxis=False,
+                row=1,
+                col=2,
+            )
+    fig.add_hline(y=1, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
+    fig.update_xaxes(title="uniformity (← more uniform)", row=1, col=1)
+    fig.update_yaxes(title="alignment, Eq. 14 (↓ tighter)", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(title="ratio (↓ better separated)", row=1, col=2)
+    fig.update_annotations(font_size=12)
+    heading = f"Alignment, uniformity and class separation, {pooling} pooling"
+    fig = finish(fig, heading, height=450, margin=dict(t=115, l=60, r=20, b=60))
+    return fig.update_layout(legend=dict(y=1.1), scattermode="group")
+
+
+def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
+    """The public code's chart: six metrics of one task at a glance, outwards is better.
+
+    Every spoke runs from the worst to the best of the models shown, so it tells who leads, not by
+    how much: that is in the tables.
+    """
+    part = table[(table["task"] == task) & (table["pooling"] == pooling)]
+    wide = part.pivot_table(index="metric", columns="model", values="value", sort=False)
+    wide = wide.reindex([m for m in SPOKES if m in wide.index]).dropna(axis=1)
+    up = pd.Series({m: 1 if SPOKES[m][1] else -1 for m in wide.index})
+    scaled = wide.mul(up, axis=0)
+    low, high = scaled.min(axis=1), scaled.max(axis=1)
+    scaled = scaled.sub(low, axis=0).div((high - low).where(high > low, 1), axis=0)
+    spokes = [SPOKES[m][0] for m in wide.index]
+    fig = go.Figure()
+    for model in scaled:
+        r, told = [*scaled[model], scaled[model].iloc[0]], [*wide[model], wide[model].iloc[0]]
+        fig.add_scatterpolar(
+            r=r,
+            theta=[*spokes, spokes[0]],
+            name=name(model),
+            customdata=told,
+            mode="lines+markers",
+            line=dict(
+                color=COLORS[model], width=2, dash="dot" if model.startswith("publ") else "solid"
+            ),
+            hovertemplate="%{theta}: %{customdata:.3f}<extra>" + name(model) + "</extra>",
+        )
+    axis = dict(range=[0, 1.05], tickvals=[0, 0.5, 1], ticktext=["worst", "", "best"])
+    fig.update_polars(radialaxis=axis | dict(tickfont_size=10, gridcolor="#EBEBEB"))
+    fig.update_polars(angularaxis=dict(gridcolor="#EBEBEB"), bgcolor="white")
+    heading = f"Who leads in what, {title}, {pooling} pooling (no scale)"
+    return finish(fig, heading, height=480, margin=dict(t=100, l=70, r=70, b=40))
+
+
+def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
+    """The public code's chart: semantic and token probe of all tasks under one pooling."""
+    words = {
+        "semantic_probe": "semantic probe (higher is better)",
+        "token_probe": "token probe (lower is less lexical)",
+    }
+    part = table[(table["pooling"] == pooling) & table["metric"].isin(words)]
+    fig = make_subplots(1, 2, subplot_titles=list(words.values()), horizontal_spacing=0.08)
+    for col, metric in enumerate(words, start=1):
+        for model, rows in part[part["metric"] == metric].groupby("model", sort=False):
+            fig.add_bar(
+                x=rows["title"],
+                y=rows["value"],
+                error_y=error(rows),
+                name=name(model),
+                legendgroup=model,
+                showlegend=col == 1,
+                marker_color=COLORS[model],
+                row=1,
+                col=col,
+            )
+    fig.update_yaxes(rangemode="tozero")
+    fig.update_annotations(font_size=12)
+    heading = f"What the embeddings hold, {pooling} pooling"
+    fig = finish(fig, heading, height=440, margin=dict(t=115, l=50, r=20, b=70))
+    return fig.update_layout(legend=dict(y=1.12), barmode="group")
