@@ -261,9 +261,7 @@ class PredictReconstruct(_Initialised):
         names stay. The full-length passes keep their static shape; context and predictor passes,
         whose lengths change from step to step, get one graph for all lengths.
         """
-        torch._dynamo.config.recompile_limit = (
-            64  # encoder, context, predictor, with and without grad
-        )
+        torch._dynamo.config.recompile_limit = 64  # three kinds of pass, with and without gradient
         for module in self.modules():
             if isinstance(module, Block):
                 module.compile()

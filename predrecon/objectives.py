@@ -40,7 +40,7 @@ def mlm_loss(
         Scalar; 0 when the batch has no masked position (rather than 0/0).
     """
     count = labels.numel() if count is None else count
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, count)
+    return F.cross_entropy(logits.float(), labels, reduction="sum") / (count or 1)
 
 
 class Balance(nn.Module):
