@@ -235,7 +235,7 @@ class PredictReconstruct(_Initialised):
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
             masked_at: `[M]` where the labels are in the flattened `[B * L]`. Looked up if not
                 given, for which a GPU has to be waited for.
-            count: what the MLM loss is divided by; default M.
+            count: scalar that the MLM loss is divided by; default M.
 
         Returns:
             `PretrainingOutput`.
