@@ -23,13 +23,13 @@ from measure import matrix_rate, peak_memory, seconds
 
 from predrecon import hardware, recipes
 from predrecon.assembly import build_model, build_optimizer
-from predrecon.batches import draw_batch, share_of, to_device
+from predrecon.batches import draw_batch, room_for, share_of
 from predrecon.corpus import load_corpus
 from predrecon.flops import batch_flops
 from predrecon.training import pretrain
 
 HERE = Path(__file__).parent
-SECTIONS = ("hybrid", "mlm", "data", "geometry")
+SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry")
 
 
 class _EnoughError(Exception):
@@ -91,7 +91,7 @@ def training(given, arm: str) -> list[dict]:
     if hardware.compiles(recipe.compile, device):
         model.compile_blocks()
     plain = TextbookStep(build_model(recipe, corpus, 0).to(device), corpus.tokenizer, recipe.lr)
-    rows = _rows(given, corpus, recipe)
+    rows, room = _rows(given, corpus, recipe), room_for(recipe, 1, device)
     size = recipe.batch_size * recipe.length
     found: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
     real, flops, drawing, times = [], [], [], []
@@ -126,10 +126,12 @@ def training(given, arm: str) -> list[dict]:
         The first step after a turn of another kind finds cold caches: it is left out.
         """
         begun = time.perf_counter()
-        whole = [draw_batch(recipe, corpus, blocks, 0, first + i) for i in range(per_round)]
+        steps = range(first, first + per_round)
+        whole = [draw_batch(recipe, corpus, blocks, 0, step, device) for step in steps]
+        drawn = [share_of(batch, 0, 1, room) for batch in whole]
+        _sync(device)
         drawing.append((time.perf_counter() - begun) / per_round)
-        flops.append(statistics.mean(batch_flops(model.config, b) for b in whole[1:]))
-        drawn = [to_device(share_of(b, 0, 1), device) for b in whole]
+        flops.append(statistics.mean(float(batch_flops(model.config, b)) for b in whole[1:]))
         took = [seconds(lambda b=b: bare(b), device) for b in drawn]
         kept = times[1:] if len(times) > 1 else times
         found["loop"].append((per_round - len(times) + len(kept)) * size / sum(kept))
@@ -216,7 +218,7 @@ def geometry(given) -> list[dict]:
     from predrecon.pooling import POOLINGS, embed, token_ids
     from predrecon.tasks import load_task
 
-    n, probed_n = (200, 200) if given.tiny else (2000, 500)  # a library's probes: minutes for all
+    n = 200 if given.tiny else 2000
     corpus = load_corpus()
     recipe = recipes.get("smoke" if given.tiny else "paper", length=128, arm="mlm")
     encoder = build_model(recipe, corpus, 0).encoder.eval()
@@ -224,14 +226,14 @@ def geometry(given) -> list[dict]:
     texts = (task.train.first + task.validation.first)[:n]
     labels = [*task.train.labels, *task.validation.labels][:n]
     labels = torch.tensor(labels).numpy()
-    tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts[:probed_n], None, 128))
+    tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts, None, 128))
     ours, theirs, same = {}, {"z": {}, "m": {}}, []
 
     def own():
         ours["z"] = embed(encoder, corpus.tokenizer, texts)
 
     def probed(z):
-        return measuring.probe_metrics(z, labels[:probed_n], tokens, "classification", 0)
+        return measuring.probe_metrics(z, labels, tokens, "classification", 0)
 
     def plain():
         theirs["z"] = {
@@ -251,19 +253,15 @@ def geometry(given) -> list[dict]:
     for how in POOLINGS:
         for name, value in theirs["m"][how].items():
             same.append(abs(ours["m"][how][name] - value) / max(1e-6, abs(value)))
-    few, plainly = (
-        {how: z[:probed_n] for how, z in given["z"].items()} for given in (ours, theirs)
-    )
     took["probes"] = (
-        seconds(lambda: measuring.of_each(few, probed)),
-        seconds(lambda: [textbook.probe(z, labels[:probed_n], tokens) for z in plainly.values()]),
+        seconds(lambda: measuring.of_each(ours["z"], probed)),
+        seconds(lambda: [textbook.probe(z, labels, tokens) for z in theirs["z"].values()]),
     )
     both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}
     line = {
         "measure": "geometry of a task",
         "N": n,
         "D": recipe.hidden_size,
-        "N of probes": probed_n,
     }
     for part, (a, b) in took.items():
         line |= {
@@ -327,7 +325,17 @@ def _sync(device: torch.device):
         torch.cuda.synchronize(device)
 
 
+def agree(given) -> list[dict]:
+    """Both arms on this device against float64 on the CPU."""
+    from agreement import agreement
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    corpus = load_corpus("docstrings")
+    return [agreement(arm, corpus, device, tiny=given.tiny) for arm in ("hybrid", "mlm")]
+
+
 _SECTION = {
+    "agreement": agree,
     "hybrid": lambda given: training(given, "hybrid"),
     "mlm": lambda given: training(given, "mlm"),
     "data": data,

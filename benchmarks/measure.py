@@ -1,4 +1,4 @@
-"""Small tools for measuring: interleaved medians, matrix rate, memory."""
+"""Small tools for measuring: seconds, matrix rate, memory."""
 
 import resource
 import statistics
@@ -7,18 +7,6 @@ import time
 from collections.abc import Callable
 
 import torch
-
-
-def interleaved(measures: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call each in turn, `rounds` times; each returns tokens a second or the like.
-
-    Taking turns, so that a slow minute of the machine hits all of them.
-    """
-    found: dict[str, list[float]] = {name: [] for name in measures}
-    for _ in range(rounds):
-        for name, measure in measures.items():
-            found[name].append(measure())
-    return found
 
 
 def seconds(work: Callable, device: torch.device | None = None) -> float:
@@ -46,11 +34,6 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e9 if sys.platform == "darwin" else 1e6)
-
-
-def spread(values: list[float]) -> str:
-    """Smallest to largest, for a table."""
-    return f"{min(values):,.4g} to {max(values):,.4g}"
 
 
 def _wait(device: torch.device | None):

@@ -1,9 +1,10 @@
-"""Batches and masks of a step, as functions of (seed, step).
+"""Batches and masks of a step, as functions of (seed, step), drawn on the device that trains.
 
-They are drawn on the CPU, whatever device trains: so a GPU, two processes and a resumed run all see
-the same ones. Shapes and counts are known on the host, and the copies to a GPU do not block, so
-that nothing waits for the device.
+All CPUs draw the same ones, and all GPUs theirs: so one process, eight, and a resumed run see the
+same. On a GPU shapes are fixed before anything is drawn there, so nothing waits for it.
 """
+
+import math
 
 import torch
 
@@ -13,11 +14,17 @@ from predrecon.recipes import Recipe
 from predrecon.seeding import torch_generator
 
 
-def draw_batch(recipe: Recipe, corpus: Corpus, blocks: Blocks, seed: int, step: int) -> dict:
-    """Everything the model's forward takes at a step, on the CPU; see `mask_batch`."""
-    return mask_batch(
-        recipe, corpus, blocks.batch(blocks.order(seed, step, recipe.batch_size)), seed, step
-    )
+def draw_batch(
+    recipe: Recipe,
+    corpus: Corpus,
+    blocks: Blocks,
+    seed: int,
+    step: int,
+    device: torch.device | str = "cpu",
+) -> dict:
+    """Everything the model's forward takes at a step, on the device; see `mask_batch`."""
+    rows = blocks.order(seed, step, recipe.batch_size)
+    return mask_batch(recipe, corpus, blocks.batch(rows, device), seed, step)
 
 
 def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: int, step: int):
@@ -27,7 +34,7 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
         `input_ids`, `masked_ids`, `labels` `[B, L]`, and for the hybrid `context [B, C]`,
         `targets [B, K, T]`.
     """
-    tokenizer = corpus.tokenizer
+    tokenizer, device = corpus.tokenizer, input_ids.device
     masked, labels = token_masks(
         input_ids,
         mask_token_id=tokenizer.mask_token_id,
@@ -46,30 +53,44 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
             num_targets=recipe.num_targets,
             min_context=recipe.min_context,
             generator=torch_generator(seed, "block masks", step),
+            device=device,
+            wait=device.type == "cpu",
         )
         batch |= {"context": masks.context, "targets": masks.targets}
     return batch
 
 
-def share_of(batch: dict, rank: int, world: int) -> dict:
+def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dict:
     """The rows of one of `world` processes, with what makes its loss a part of the whole's.
 
     Adds `masked_at [M]`, where the labels are in the flattened rows, and `count`: the masked tokens
     of the whole batch over `world`, so that the mean of all processes' losses is the loss of the
     whole batch.
+
+    Args:
+        batch: from `draw_batch`.
+        rank, world: which process of how many.
+        room: what M is to be, from `room_for`: positions without a label follow those with one.
+            Default: just as many as have one, for which a GPU would have to be waited for.
     """
-    total = int((batch["labels"] != IGNORE).sum())
+    count = (batch["labels"] != IGNORE).sum() / world
     rows = len(batch["labels"]) // world
     part = {name: tensor[rank * rows : (rank + 1) * rows] for name, tensor in batch.items()}
-    part["masked_at"] = (part["labels"].flatten() != IGNORE).nonzero().squeeze(1)
-    return part | {"count": total / world}
+    marked = part["labels"].flatten() != IGNORE
+    if room is None:
+        part["masked_at"] = marked.nonzero().squeeze(1)
+    else:
+        part["masked_at"] = marked.int().argsort(descending=True, stable=True)[:room]
+    return part | {"count": count}
 
 
-def to_device(batch: dict, device: torch.device) -> dict:
-    """Tensors on `device`; copies to a GPU run beside the computation."""
+def room_for(recipe: Recipe, world: int, device: torch.device) -> int | None:
+    """Places for a process's masked tokens on a GPU; None on a CPU, which can count them first.
+
+    Eight standard deviations above the mean: a batch with more is drawn once in 10^15.
+    """
     if device.type == "cpu":
-        return batch
-    return {
-        name: value.pin_memory().to(device, non_blocking=True) if torch.is_tensor(value) else value
-        for name, value in batch.items()
-    }
+        return None
+    tokens, p = recipe.batch_size // world * recipe.length, recipe.mlm_probability
+    most = tokens * p + 8 * math.sqrt(tokens * p * (1 - p))
+    return min(tokens, 64 * math.ceil(most / 64))

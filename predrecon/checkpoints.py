@@ -1,8 +1,8 @@
 """Checkpoints: folders `checkpoints/step-00000500/` that are whole or are not there.
 
 Each holds the weights and the optimiser's moments as safetensors and `checkpoint.json` with the
-step, the seed, the recipe and the SHA-256 of both files. It is written aside, synced to the disk
-and renamed. Nothing is ever unpickled.
+step, the seed, the recipe and the SHA-256 of both files and of itself. It is written aside, synced
+to the disk and renamed. Nothing is ever unpickled.
 """
 
 import hashlib

@@ -6,11 +6,13 @@ padding, document boundaries visible as [SEP], nothing dropped but the stream's 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from predrecon import embedded, paths, sources, token_store
 from predrecon.documents import EMBEDDED, digest, find
@@ -38,14 +40,38 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.stream) // (self.length - 2)
 
-    def batch(self, indices) -> torch.Tensor:
-        """Blocks at `indices [B]` as a LongTensor `[B, L]`."""
+    def batch(self, indices, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Blocks at `indices [B]` as a LongTensor `[B, L]` on the device.
+
+        A GPU holds the whole stream from the first call on, where a quarter of its free memory is
+        enough for that: then only the indices travel, and nothing waits.
+        """
+        device, rows = torch.device(device), torch.as_tensor(np.asarray(indices))
+        if device.type == "cpu":
+            return self._cut(self._host_ids, rows)
+        resident = self._resident(device)
+        if resident is None:
+            return self._cut(self._host_ids, rows).pin_memory().to(device, non_blocking=True)
+        return self._cut(_reader(resident), rows.pin_memory().to(device, non_blocking=True))
+
+    def _cut(self, ids_at, rows: torch.Tensor) -> torch.Tensor:
+        """`[B, L]`: [CLS], the ids at each row's places in the stream, [SEP]."""
         inner = self.length - 2
-        starts = np.asarray(indices)[:, None] * inner
-        ids = np.full((len(starts), self.length), self.cls_id, dtype=np.int64)
-        ids[:, 1:-1] = self.stream[starts + np.arange(inner)]
-        ids[:, -1] = self.sep_id
-        return torch.from_numpy(ids)
+        places = rows[:, None] * inner + torch.arange(inner, device=rows.device)
+        ids = F.pad(ids_at(places), (1, 0), value=self.cls_id)
+        return F.pad(ids, (0, 1), value=self.sep_id)
+
+    def _host_ids(self, places: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(self.stream[places.numpy()].astype(np.int64))
+
+    def _resident(self, device: torch.device) -> torch.Tensor | None:
+        """The stream `[n]` on a GPU as int16 (its indexing knows no uint16); None: no room."""
+        memo = self.__dict__.setdefault("_on", {})
+        if device not in memo:
+            room = self.stream.nbytes <= torch.cuda.mem_get_info(device)[0] // 4
+            ids = np.array(self.stream).view(np.int16) if room else None
+            memo[device] = torch.from_numpy(ids).to(device) if room else None
+        return memo[device]
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
         """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
@@ -62,6 +88,11 @@ class Blocks:
             memo.clear()
             memo[seed, epoch] = numpy_generator(seed, "epoch", epoch).permutation(len(self))
         return memo[seed, epoch]
+
+
+def _reader(resident: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Places to ids, of uint16 ids that are kept as int16."""
+    return lambda places: resident[places].long() & 0xFFFF
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ the optimiser and the moving average are left out, as is customary for MFU (Chow
 Appendix B). A backward pass costs twice its forward; recomputation is not counted.
 """
 
+import torch
+
 from predrecon.config import PredictReconstructConfig
 
 
@@ -14,16 +16,17 @@ def step_flops(
     *,
     batch: int,
     length: int,
-    masked: float,
+    masked: float | torch.Tensor,
     context: float = 0,
     targets: tuple[int, float] = (0, 0),
-) -> float:
+) -> float | torch.Tensor:
     """Operations of one optimiser step.
 
     Args:
         config: the model's.
         batch: B, samples. length: L, tokens in a sample.
-        masked: M, masked tokens of the whole batch, whose logits are computed.
+        masked: M, masked tokens of the whole batch, whose logits are computed; a tensor if it is
+            not known on the host, and so is the result.
         context: C, context tokens of a sample; targets: K, T, target blocks and their tokens. Both
             are needed by the hybrid arm only; averages over steps may be given.
 
@@ -41,10 +44,10 @@ def step_flops(
     return 3 * trained + _encoder(config, batch, length, batch * blocks * asked)
 
 
-def batch_flops(config: PredictReconstructConfig, batch: dict) -> float:
-    """`step_flops` of a batch from `draw_batch`."""
+def batch_flops(config: PredictReconstructConfig, batch: dict) -> torch.Tensor:
+    """`step_flops` of a batch from `draw_batch`: a float64 scalar, left on the batch's device."""
     rows, length = batch["input_ids"].shape
-    masked = int((batch["labels"] >= 0).sum())
+    masked = (batch["labels"] >= 0).sum().double()
     if config.arm == "mlm":
         return step_flops(config, batch=rows, length=length, masked=masked)
     blocks, asked = batch["targets"].shape[1:]

@@ -25,7 +25,7 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     model.eval()
     for start in range(0, len(chosen), recipe.batch_size):
         rows = chosen[start : start + recipe.batch_size]
-        batch = mask_batch(recipe, corpus, blocks.batch(rows), 0, start)
+        batch = mask_batch(recipe, corpus, blocks.batch(rows), 0, start)  # the same everywhere
         out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         labels = batch["labels"][batch["labels"] != IGNORE]
         masked += len(labels)

@@ -15,7 +15,7 @@ import torch
 
 from predrecon import checkpoints, hardware, outcome, run_folder, sharding
 from predrecon.assembly import build_model, build_optimizer
-from predrecon.batches import draw_batch, share_of, to_device
+from predrecon.batches import draw_batch, room_for, share_of
 from predrecon.files import remove_unfinished, write_text
 from predrecon.flops import batch_flops
 from predrecon.heldout import evaluate
@@ -33,7 +33,7 @@ class Spent:
     """What a run has cost so far, over all its starts; kept in every checkpoint."""
 
     seconds: float = 0.0
-    flops: float = 0.0
+    flops: float | torch.Tensor = 0.0  # counted on the device, read when it is written down
 
 
 class Training:
@@ -56,6 +56,7 @@ class Training:
         else:
             self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
         self.bare = accelerator.unwrap_model(self.model)
+        self.room = room_for(recipe, accelerator.num_processes, self.device)
         self.spent = Spent()
 
     def run(self, stop_after: int | None, on_log, tracker: str | None):
@@ -94,7 +95,7 @@ class Training:
                 self.spent.seconds = before + now - begun
                 speed = round((step - since) * size / (now - logged))
                 row = [step, self._tokens(step), *values, lr, momentum, speed]
-                row += [round(self.spent.seconds, 3), self.spent.flops]
+                row += [round(self.spent.seconds, 3), float(self.spent.flops)]
                 self._log(dict(zip(HISTORY, row, strict=True)), bar, on_log)
                 since, logged = step, time.perf_counter()
             if step in self.snapshots:
@@ -121,11 +122,11 @@ class Training:
         lr, momentum = (f(recipe, step, self.total) for f in (learning_rate, ema_momentum))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step, self.total, peak=group["peak"])
-        whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step)
-        batch = share_of(whole, accelerator.process_index, accelerator.num_processes)
+        whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step, self.device)
+        batch = share_of(whole, accelerator.process_index, accelerator.num_processes, self.room)
         self.spent.flops += batch_flops(self.bare.config, whole)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.model(**to_device(batch, self.device))
+            out = self.model(**batch)
         accelerator.backward(out.loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -173,7 +174,7 @@ class Training:
         if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
             raise outcome.diverged(self.out_dir, self.recipe, step, "A weight is NaN or infinite")
         if self.accelerator.is_main_process:
-            cost = {"seconds": self.spent.seconds, "flops": self.spent.flops}
+            cost = {"seconds": self.spent.seconds, "flops": float(self.spent.flops)}
             facts = self.told | {"spent": cost}
             run_folder.sync_history(self.out_dir)
             checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
@@ -199,7 +200,7 @@ class Training:
         seconds, devices = self.spent.seconds, self.accelerator.num_processes
         cost = {"steps": self.total, "tokens": self._tokens(self.total)}
         cost |= {"seconds": round(seconds, 3), "device_seconds": round(seconds * devices, 3)}
-        cost |= {"flops": self.spent.flops, "device": self.device.type}
+        cost |= {"flops": float(self.spent.flops), "device": self.device.type}
         model, losses = self._measured()
         if self.accelerator.is_main_process:
             outcome.write_finished(self.out_dir, model, self.corpus, cost | losses)
@@ -207,7 +208,7 @@ class Training:
     def _snapshot(self, step: int) -> float:
         """Keep the encoder of this step; returns the seconds that it took."""
         began = time.perf_counter()
-        cost = {"step": step, "tokens": self._tokens(step), "flops": self.spent.flops}
+        cost = {"step": step, "tokens": self._tokens(step), "flops": float(self.spent.flops)}
         model, losses = self._measured()
         if self.accelerator.is_main_process:
             outcome.write_snapshot(self.out_dir, model, cost | losses)

@@ -235,7 +235,7 @@ class PredictReconstruct(_Initialised):
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
             masked_at: `[M]` where the labels are in the flattened `[B * L]`. Looked up if not
                 given, for which a GPU has to be waited for.
-            count: what the MLM loss is divided by; default M.
+            count: scalar that the MLM loss is divided by; default M.
 
         Returns:
             `PretrainingOutput`.
@@ -261,9 +261,7 @@ class PredictReconstruct(_Initialised):
         names stay. The full-length passes keep their static shape; context and predictor passes,
         whose lengths change from step to step, get one graph for all lengths.
         """
-        torch._dynamo.config.recompile_limit = (
-            64  # encoder, context, predictor, with and without grad
-        )
+        torch._dynamo.config.recompile_limit = 64  # three kinds of pass, with and without gradient
         for module in self.modules():
             if isinstance(module, Block):
                 module.compile()

@@ -28,21 +28,21 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def mlm_loss(
-    logits: torch.Tensor, labels: torch.Tensor, *, count: float | None = None
+    logits: torch.Tensor, labels: torch.Tensor, *, count: torch.Tensor | None = None
 ) -> torch.Tensor:
     """L_MLM = cross-entropy over the masked positions, in nats (Eq. 6).
 
     Args:
         logits: `[M, V]` at the masked positions only.
-        labels: `[M]` original ids.
-        count: what the sum is divided by; default M. A process that holds a part of the batch
-            passes its share of the whole batch's M.
+        labels: `[M]` original ids; -100 does not count.
+        count: scalar that the sum is divided by; default M. A process that holds a part of the
+            batch passes its share of the whole batch's.
 
     Returns:
         Scalar; 0 when the batch has no masked position (rather than 0/0).
     """
-    count = labels.numel() if count is None else count
-    return F.cross_entropy(logits.float(), labels, reduction="sum") / max(1, count)
+    total = F.cross_entropy(logits.float(), labels, reduction="sum")
+    return total / (max(1, labels.numel()) if count is None else count.clamp(min=1e-9))
 
 
 class Balance(nn.Module):

@@ -20,6 +20,7 @@ from predrecon import recipes
 from predrecon.assembly import build_model
 from predrecon.batches import draw_batch, share_of
 from predrecon.checkpoints import CheckpointWarning, check, found
+from predrecon.objectives import mlm_loss
 from predrecon.training import pretrain
 
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
@@ -111,6 +112,15 @@ def test_the_mean_of_the_parts_is_the_whole(corpus, arm):
     for name, parameter in model.named_parameters():
         if name in expected:
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("masked", [0, 1, 3])
+def test_few_masked_tokens_weigh_the_same_on_many_processes(masked):
+    """The mean over processes is the whole batch's loss, also with less than one token each."""
+    logits, labels = torch.randn(masked, 9), torch.arange(masked)
+    whole = mlm_loss(logits, labels)
+    on_one = mlm_loss(logits, labels, count=torch.tensor(masked / 4)) / 4  # the others have none
+    torch.testing.assert_close(on_one, whole)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(corpus, tmp_path, monkeypatch):
