@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import analysis, figures, maps, metrics, reports, tasks, widgets
+from predrecon import analysis, figures, maps, metrics, reports, tables, tasks, widgets
 from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.pooling import POOLINGS
@@ -43,6 +43,8 @@ def test_geometry_fills_every_cell(measured, labelled):
     table, embeddings = measured
     wide = reports_table = analysis.geometry_table(table)
     assert wide.shape == (3 * 4, 6 * 2) and not reports_table.isna().any().any()
+    pairs = table[table["metric"] == "pair_alignment"]
+    assert set(pairs["title"]) == {"Docs-overlap"} and (pairs["n"] < 120).all()
     assert len(embeddings) == 3 * 4 * 2
     z = embeddings["docs-swap", "max", "mlm"]
     cell = table.query("task == 'docs-swap' and pooling == 'max' and model == 'mlm'")
@@ -50,6 +52,7 @@ def test_geometry_fills_every_cell(measured, labelled):
     assert cell["uniformity"] == metrics.uniformity(z)
     assert cell["alignment"] == metrics.alignment(z, labelled[0].validation.labels)
     assert cell["probe_gap"] == pytest.approx(cell["semantic_probe"] - cell["token_probe"])
+    table = table[table["metric"] != "pair_alignment"]
     lexical = table["metric"] == "token_probe"  # texts whose token has four others
     assert (table.loc[~lexical, "n"] == 120).all() and (table["dim"] == 32).all()
     assert table.loc[lexical, "n"].between(10, 120).all()
@@ -60,8 +63,9 @@ def test_linear_probing_and_its_tables(probed):
     assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
     table = reports.probing_table(probed)
     assert list(table.index) == ["Docs-swap", "Docs-relation", "Docs-overlap"]
-    assert table.loc["Docs-swap", "majority"] == 0
-    assert table["published hybrid"].isna().all(), "embedded tasks have no published number"
+    assert table.loc["Docs-swap", "majority"] == "0.000"
+    assert table["hybrid"].str.fullmatch(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
+    assert (table["published hybrid"] == "–").all(), "embedded tasks have no published number"
     assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
 
 
@@ -101,9 +105,36 @@ def test_run_reports(smoke_runs, corpus):
 
 
 def test_summary_for_the_terminal(measured, probed):
-    text = reports.summary(probed, measured[0])
+    text = reports.summary(reports.with_published(probed), tables.with_published(measured[0]))
     assert "published hybrid" in text and "0.508" in text
-    assert "one seed" in text and "embedded" in text
+    assert "1 seed;" in text and "embedded" in text
+
+
+def test_several_seeds_are_one_line_with_their_interval(probed):
+    other = probed.assign(seed=1, score=probed["score"] + 0.1)
+    table = reports.probing_over_seeds(pd.concat([probed, other]))
+    row = table.set_index(["task", "model"]).loc[("docs-swap", "hybrid")]
+    first = probed.query("task == 'docs-swap' and model == 'hybrid'")["score"].iloc[0]
+    assert row["seeds"] == 2 and row["score"] == pytest.approx(first + 0.05)
+    assert row["high"] - row["score"] == pytest.approx(12.706 * 0.05, rel=1e-3)
+
+
+def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    first = analysis.linear_probing(compared[:1], labelled[:1])
+    monkeypatch.setattr(analysis.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
+    pd.testing.assert_frame_equal(analysis.linear_probing(compared[:1], labelled[:1]), first)
+
+
+def test_published_spectra_are_shares_of_all_components():
+    """Half of the variance or more lies in 50 of 512 components, and never more than all."""
+    told = analysis.published_spectra()
+    assert told.groupby(["task", "pooling", "model"]).ngroups == 40
+    assert (told["rank"] <= 50).all() and told["cumulative"].between(0, 1).all()
+    rank = analysis.published_geometry().query("metric == 'stable_rank'")
+    first = told[told["rank"] == 1].assign(model=lambda t: t["model"].str.split().str[1])
+    both = first.merge(rank, on=["task", "pooling", "model"])
+    assert np.allclose(both["share"] * both["value"], 1)
 
 
 def test_length_control_finds_length_and_nothing_else(compared, labelled):
@@ -138,7 +169,12 @@ def all_figures(corpus, smoke_runs, measured, probed):
         "curves": figures.training_curves(histories, unigram=6.0),
         "lambda": figures.lambda_dynamics(reports.balance_table(smoke_runs["hybrid"])),
         "probes": figures.probe_bars(reports.with_published(probed)),
-        "metrics": figures.metric_bars(table, "mean"),
+        "metrics": figures.metric_bars(tables.with_published(table), "mean"),
+        "ablation": figures.pooling_ablation(
+            tables.with_published(table), "docs-swap", "Docs-swap"
+        ),
+        "radar": figures.radar(tables.with_published(table), "docs-swap", "Docs-swap", "mean"),
+        "both probes": figures.probe_comparison(tables.with_published(table), "attention"),
         "spectrum": figures.eigenspectra(spectra, "docs-swap", "mean", "Docs-swap"),
         "length": figures.length_control(
             pd.DataFrame(
@@ -150,7 +186,7 @@ def all_figures(corpus, smoke_runs, measured, probed):
                 }
             )
         ),
-        "plane": figures.alignment_uniformity(table),
+        "plane": figures.alignment_uniformity(tables.with_published(table), "max"),
         "map": figures.embedding_map(points, "a map"),
     }
 
@@ -211,7 +247,7 @@ def test_maps_are_repeatable():
 def test_figures_are_json_the_notebook_can_hold(measured):
     from predrecon.figures.style import _bundle
 
-    bundle = _bundle(figures.metric_bars(measured[0], "mean"))
+    bundle = _bundle(figures.metric_bars(tables.with_published(measured[0]), "mean"))
     assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
     assert len(json.dumps(bundle)) < 60_000
     assert Split(["a"], None, np.array([1])).head(5).first == ["a"]

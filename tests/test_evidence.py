@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from predrecon.evidence import Geometry, differences, headline, over_seeds
+from predrecon.evidence import (
+    Geometry,
+    contrast,
+    differences,
+    headline,
+    over_seeds,
+    with_probes,
+)
 
 
 def made_up(seeds, gap=0.3, noise=0.05, tasks=3, names=("hybrid", "mlm")):
@@ -77,3 +84,45 @@ def test_seeds_are_paired_not_mixed():
     alone = (found.table["model"] == "mlm") & (found.table["seed"] == 2)
     table = differences(Geometry(found.table[~alone], {}, found.replicates))
     assert (table["seeds"] == 2).all()
+
+
+def test_a_contrast_is_the_difference_of_two_sides():
+    """Between models it is the headline's number; paired, so that what is shared drops out."""
+    for seeds in (1, 4):
+        found = made_up(seeds)
+        one, other = ("hybrid", "mean"), ("mlm", "mean")
+        interval, n = contrast(found, "uniformity", one, other)
+        told = headline(found).set_index("metric").loc["uniformity"]
+        assert n == seeds
+        assert (interval.value, interval.low) == pytest.approx((told["value"], told["low"]))
+    alone, _ = contrast(made_up(3), "uniformity", one, other, tasks=["t1"])
+    cell = differences(made_up(3)).query("task == 't1' and metric == 'uniformity'").iloc[0]
+    assert (alone.value, alone.high) == pytest.approx((cell["value"], cell["high"]))
+
+
+def test_a_contrast_of_logarithms_is_a_ratio():
+    found = made_up(3, gap=0.0, noise=0.0)
+    table = found.table[found.table["task"] != "t0"]  # whose value is 0
+    table = table.assign(value=np.where(table["model"] == "hybrid", 7, 1) * table["value"])
+    interval, _ = contrast(
+        Geometry(table, {}, {}), "uniformity", ("hybrid", "mean"), ("mlm", "mean"), log=True
+    )
+    assert interval.value == pytest.approx(np.log(7))
+
+
+def test_a_contrast_without_a_side_names_it():
+    with pytest.raises(ValueError, match="uniformity, hybrid/max - mlm/max: no seed has both"):
+        contrast(made_up(2), "uniformity", ("hybrid", "max"), ("mlm", "max"))
+
+
+def test_probes_join_the_geometry():
+    found = made_up(1)
+    probed = pd.DataFrame(
+        {"task": ["t0"] * 3, "title": ["T0"] * 3, "model": ["hybrid", "mlm", "majority"]}
+        | {"seed": [0, 0, np.nan], "score": [0.7, 0.6, 0.5], "low": [0.65, 0.56, np.nan]}
+        | {"high": [0.75, 0.64, np.nan], "n": [100] * 3, "note": [""] * 3}
+    )
+    both = with_probes(found, probed)
+    interval, seeds = contrast(both, "linear_probe", ("hybrid", "mean"), ("mlm", "mean"))
+    assert seeds == 1 and interval.value == pytest.approx(0.1)
+    assert interval.high - interval.value == pytest.approx(np.hypot(0.05, 0.04))

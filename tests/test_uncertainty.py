@@ -34,6 +34,9 @@ def test_a_sample_drawn_once_each_is_the_metric_itself():
         "alignment": metrics.alignment(z, LABELS),
         "alignment_squared": metrics.alignment(z, LABELS, power=2),
         "uniformity": metrics.uniformity(z),
+        "rank_90": metrics.rank_90(z),
+        "rankme": metrics.rankme(z),
+        **metrics.class_distances(z, LABELS),
     }
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -54,6 +57,13 @@ def test_replicates_against_rows_drawn_again():
         assert found["uniformity"][draw] == pytest.approx(np.log(np.mean(near)), abs=1e-10)
         same = [((u[i] - u[j]) ** 2).sum() ** 2 for i, j in pairs if labels[i] == labels[j]]
         assert found["alignment"][draw] == pytest.approx(np.mean(same), abs=1e-10)
+        assert found["rankme"][draw] == pytest.approx(metrics.rankme(z[rows]), rel=1e-4)
+        assert found["rank_90"][draw] == metrics.rank_90(z[rows])
+        alike = [np.linalg.norm(u[i] - u[j]) for i, j in pairs if labels[i] == labels[j]]
+        assert found["intra_class_distance"][draw] == pytest.approx(np.mean(alike), abs=1e-10)
+        apart = [np.linalg.norm(u[i] - u[j]) for i, j in pairs if labels[i] != labels[j]]
+        ratio = np.mean(alike) / np.mean(apart)
+        assert found["intra_inter_ratio"][draw] == pytest.approx(ratio, abs=1e-10)
         assert found["effective_rank"][draw] == pytest.approx(metrics.effective_rank(z[rows]))
         assert found["stable_rank"][draw] == pytest.approx(metrics.stable_rank(z[rows]))
 
