@@ -1,8 +1,8 @@
 """pretrain(): one explicit loop for both arms, on Accelerate, in one process or several.
 
-Batch, token masks and block masks of a step are functions of (seed, step), so a resumed run goes on
-exactly where it was, bit for bit on a CPU; and each of several processes takes its rows of the same
-batch. Nothing in the loop waits for a GPU but a log line and a checkpoint.
+Batch and masks of a step are functions of (seed, step): a resumed run goes on exactly where it was,
+bit for bit on a CPU, and each of several processes takes its rows of the same batch. Nothing in the
+loop waits for a GPU but a log line and a checkpoint.
 """
 
 import contextlib
@@ -146,8 +146,7 @@ class _Training:
         else:
             self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
         self.bare = accelerator.unwrap_model(self.model)
-        self.room = room_for(recipe, accelerator.num_processes, self.device)
-        self.spent = Spent()
+        self.room, self.spent = room_for(recipe, accelerator.num_processes, self.device), Spent()
 
     def run(self, stop_after: int | None, on_log, tracker: str | None):
         accelerator, main = self.accelerator, self.accelerator.is_main_process
