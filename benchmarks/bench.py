@@ -94,8 +94,9 @@ def training(given, arm: str) -> list[dict]:
     rows, room = _rows(given, corpus, recipe), room_for(recipe, 1, device)
     size = recipe.batch_size * recipe.length
     found: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
-    real, flops, drawing, times = [], [], [], []
-    per_round = _per_round(given, device)
+    real, flops, drawing = [], [], []
+    chunk, chunks = recipe.log_every, 8 if device.type == "cpu" and not given.tiny else 2
+    times: dict[str, list[float]] = {"loop": [], "bare": []}  # of the chunks of this round
 
     def bare(batch: dict):
         """What `pretrain` computes, without data, masks, logs and schedules."""
@@ -108,34 +109,34 @@ def training(given, arm: str) -> list[dict]:
             model.update_target(0.996)
 
     def on_log(row: dict):
-        """After each step, on a GPU each round; at its end the others get their turn."""
+        """After a chunk of steps: the same steps bare; after a round of chunks the others' turn."""
         nonlocal started
         _sync(device)
-        times.append(time.perf_counter() - started)
-        if row["step"] % per_round == 0:
-            if row["step"] > per_round:  # the first round warms up
-                take_turns(row["step"] - per_round)
-            times.clear()
+        times["loop"].append(time.perf_counter() - started)
+        times["bare"].append(bare_chunk(row["step"] - chunk))
+        if len(times["loop"]) == chunks:
+            if row["step"] > chunk * chunks:  # the first round warms up
+                end_round()
+            for kind in times.values():
+                kind.clear()
             if len(found["loop"]) == given.rounds:
                 raise _EnoughError
         started = time.perf_counter()
 
-    def take_turns(first: int):
-        """The steps of the round without the loop, a textbook step, a matrix product.
-
-        The first step after a turn of another kind finds cold caches: it is left out.
-        """
+    def bare_chunk(first: int) -> float:
         begun = time.perf_counter()
-        steps = range(first, first + per_round)
+        steps = range(first, first + chunk)
         whole = [draw_batch(recipe, corpus, blocks, 0, step, device) for step in steps]
         drawn = [share_of(batch, 0, 1, room) for batch in whole]
         _sync(device)
-        drawing.append((time.perf_counter() - begun) / per_round)
-        flops.append(statistics.mean(float(batch_flops(model.config, b)) for b in whole[1:]))
-        took = [seconds(lambda b=b: bare(b), device) for b in drawn]
-        kept = times[1:] if len(times) > 1 else times
-        found["loop"].append((per_round - len(times) + len(kept)) * size / sum(kept))
-        found["bare"].append((per_round - 1) * size / sum(took[1:]))
+        drawing.append((time.perf_counter() - begun) / chunk)
+        flops.append(statistics.mean(float(batch_flops(model.config, b)) for b in whole))
+        return seconds(lambda: [bare(batch) for batch in drawn], device)
+
+    def end_round():
+        """The round's speeds; its first chunk found caches as the textbook left them: left out."""
+        for kind, took in times.items():
+            found[kind].append((chunks - 1) * chunk * size / sum(took[1:]))
         batch = [next(rows) for _ in range(recipe.batch_size)]
         real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
         plain.step(batch)
@@ -283,13 +284,9 @@ def _recipe(given, arm: str, device: torch.device):
     asked = {"length": given.length, "batch_size": given.batch}
     shape |= {name: value for name, value in asked.items() if value}
     recipe = recipes.get(preset, arm=arm, precision="auto", **shape)
-    every = _per_round(given, device) if gpu else 1  # a log line waits for the GPU
+    every = (3 if given.tiny else 20) if gpu else 1  # a log line waits for the GPU
     more = {"max_steps": 10**6, "log_every": every, "checkpoint_every": 10**9}
     return dataclasses.replace(recipe, **more)
-
-
-def _per_round(given, device: torch.device) -> int:
-    return 3 if given.tiny else 8 if device.type == "cpu" else 40
 
 
 def _corpus(given) -> str:

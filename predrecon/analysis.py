@@ -3,6 +3,8 @@
 A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
 """
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import torch
@@ -14,7 +16,7 @@ from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
 from predrecon.resampling import score_replicates
 from predrecon.results import remembered, split_digest, tokenizer_digest, weights_digest
-from predrecon.run_folder import Run
+from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.tasks import Task
 from predrecon.uncertainty import around, bootstrap_counts
 
@@ -34,11 +36,17 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
     """The runs' encoders, of one or several seeds an arm.
 
     With `untrained`, also the encoder of every seed before its first step, which the arms share.
+
+    Raises:
+        ValueError: runs of different recipes or corpora (but for the arm): what is compared must
+            differ in what it is compared for alone. Conditions of the grid are compared by `why`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     found, first = [], {}
-    for name, several in runs.items():
-        for run in several if isinstance(several, list) else [several]:
+    listed = {name: s if isinstance(s, list) else [s] for name, s in runs.items()}
+    _alike([run for several in listed.values() for run in several])
+    for name, several in listed.items():
+        for run in several:
             seed = run.facts["seed"]
             found.append(Model(name, run.encoder().to(device), tokenizer, seed))
             first.setdefault(seed, run)
@@ -47,6 +55,24 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
             encoder = run.untrained_encoder().to(device)
             found.append(Model("untrained", encoder, tokenizer, seed))
     return found
+
+
+def _alike(runs: list[Run]):
+    """Refuse runs that differ in more than arm, seed and bookkeeping."""
+    if not runs:
+        return
+    left_out = {"arm", "corpus", "tokenizer", *BOOKKEEPING}
+    first, *others = [
+        {k: v for k, v in asdict(run.recipe).items() if k not in left_out}
+        | {"text": run.facts["corpus"]}
+        for run in runs
+    ]
+    for run, other in zip(runs[1:], others, strict=True):
+        if apart := [f"{k} ({first[k]} and {v})" for k, v in other.items() if v != first[k]]:
+            raise ValueError(
+                f"{runs[0].folder.name} and {run.folder.name} are not of one recipe: they differ "
+                f"in {', '.join(apart)}."
+            )
 
 
 def linear_probing(

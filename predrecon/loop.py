@@ -56,8 +56,7 @@ class Training:
         else:
             self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
         self.bare = accelerator.unwrap_model(self.model)
-        self.room = room_for(recipe, accelerator.num_processes, self.device)
-        self.spent = Spent()
+        self.room, self.spent = room_for(recipe, accelerator.num_processes, self.device), Spent()
 
     def run(self, stop_after: int | None, on_log, tracker: str | None):
         accelerator, main = self.accelerator, self.accelerator.is_main_process

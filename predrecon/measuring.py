@@ -130,8 +130,7 @@ def shape_metrics(z, groups) -> dict[str, float]:
 
     With one class alone there are no distances between classes.
     """
-    classed = metrics.class_distances(z, groups) if len(np.unique(groups)) > 1 else {}
-    return {
+    found = {
         "spectral_entropy": metrics.spectral_entropy(z),
         "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
         "effective_rank": metrics.effective_rank(z),
@@ -141,8 +140,9 @@ def shape_metrics(z, groups) -> dict[str, float]:
         "alignment": metrics.alignment(z, groups),
         "alignment_squared": metrics.alignment(z, groups, power=2),
         "uniformity": metrics.uniformity(z),
-        **classed,
     }
+    several = len(np.unique(groups)) > 1
+    return found | (metrics.class_distances(z, groups) if several else {})
 
 
 def probe_metrics(z, labels, tokens, kind: str, seed: int) -> dict[str, float]:

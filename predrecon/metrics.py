@@ -100,7 +100,7 @@ def class_distances(z, labels) -> dict[str, float]:
         public code; a ratio of 1 is no separation at all.
 
     Raises:
-        ValueError: as `alignment`, or one class only.
+        ValueError: as `alignment`, one class only, or all directions equal.
     """
     u = _unit(z)
     labels = _labels(labels, len(u))
@@ -110,6 +110,8 @@ def class_distances(z, labels) -> dict[str, float]:
     total = sum(np.sqrt(squared).sum() for squared in _squared_distances(u))
     between = len(u) * (len(u) - 1) / 2 - len(within)
     intra, inter = float(within.mean()), float((total - within.sum()) / between)
+    if inter == 0:
+        raise ValueError("All embeddings point the same way: no distance between classes.")
     ratio = intra / inter
     names = ("intra_class_distance", "inter_class_distance", "intra_inter_ratio")
     return dict(zip(names, (intra, inter, ratio), strict=True))

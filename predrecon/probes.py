@@ -4,6 +4,7 @@ Source: paper, Sections 3.4, 4.2 and 4.3, Table 2 and Appendix D.
 """
 
 import contextlib
+import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -262,6 +263,7 @@ def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
 
 
 def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:
+    from joblib import Parallel, delayed
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import KFold, StratifiedKFold
@@ -274,16 +276,17 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
     if classes < 2 or len(labels) < 2 * folds:
         raise ValueError(f"{len(labels)} samples of {classes} classes: too few for {folds} folds.")
     splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
-    scores, predictions = (
-        [],
-        np.zeros(len(labels), dtype=np.float64 if regression else labels.dtype),
-    )
-    for train, test in splitter.split(z, labels):
+    predictions = np.zeros(len(labels), dtype=np.float64 if regression else labels.dtype)
+
+    def fold(train, test) -> float:
         model = Ridge() if regression else LogisticRegression(max_iter=500)
-        pipeline = make_pipeline(StandardScaler(), model)
-        with warnings.catch_warnings(), _one_thread():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
-            pipeline.fit(z[train], labels[train])
+        pipeline = make_pipeline(StandardScaler(), model).fit(z[train], labels[train])
         predictions[test] = pipeline.predict(z[test])
-        scores.append(score(labels[test], predictions[test], metric))
+        return score(labels[test], predictions[test], metric)
+
+    with warnings.catch_warnings(), _one_thread():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
+        scores = Parallel(os.cpu_count(), prefer="threads")(
+            delayed(fold)(*parts) for parts in splitter.split(z, labels)
+        )
     return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import analysis, figures, maps, metrics, reports, tables, tasks, widgets
+from predrecon import analysis, figures, maps, metrics, recipes, reports, tables, tasks, widgets
 from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.pooling import POOLINGS
 from predrecon.tasks import Split, Task
+from predrecon.training import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +252,9 @@ def test_figures_are_json_the_notebook_can_hold(measured):
     assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
     assert len(json.dumps(bundle)) < 60_000
     assert Split(["a"], None, np.array([1])).head(5).first == ["a"]
+
+
+def test_runs_of_different_recipes_are_not_compared(smoke_runs, corpus, tmp_path):
+    other = pretrain(recipes.get("smoke", arm="mlm", max_steps=5), corpus, tmp_path, seed=0)
+    with pytest.raises(ValueError, match=r"not of one recipe: they differ in max_steps \(30 and 5\)"):
+        analysis.models({"hybrid": smoke_runs["hybrid"], "mlm": other}, corpus.tokenizer)

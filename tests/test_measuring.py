@@ -1,5 +1,7 @@
 """One encoder on one task: remembered by content, with replicates that pair up across encoders."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
@@ -60,6 +62,46 @@ def test_an_error_names_task_and_model(smoke_runs, task, cache):
     model = encoder(smoke_runs["mlm"], "the twin")
     with pytest.raises(ValueError, match=f"{task.title}, the twin: "):
         measure(model, task, max_samples=1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda z: np.where(np.arange(len(z))[:, None] == 3, np.nan, z), "Embedding 3 holds NaN"),
+        (lambda z: np.ones_like(z), "All embeddings are equal"),
+    ],
+)
+def test_spoilt_embeddings_give_a_message_and_no_number(
+    smoke_runs, task, cache, monkeypatch, spoil, told
+):
+    whole = measuring.embed
+    monkeypatch.setattr(
+        measuring, "embed", lambda *a, **k: {n: spoil(z) for n, z in whole(*a, **k).items()}
+    )
+    with pytest.raises(ValueError, match=f"{task.title}, one: {told}"):
+        measure(encoder(smoke_runs["mlm"]), task, poolings=("mean",), max_samples=60)
+    assert not list(cache.glob("*")), "nothing is remembered"
+
+
+def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_runs, task, cache):
+    alone = task.validation.head(60)
+    alone = dataclasses.replace(alone, labels=np.zeros(60, dtype=int))
+    single = dataclasses.replace(task, validation=alone)
+    with pytest.raises(ValueError, match="one: 60 samples of 1 classes: too few"):
+        measure(encoder(smoke_runs["mlm"]), single, poolings=("mean",))
+    found = measure(encoder(smoke_runs["mlm"]), single, poolings=("mean",), probed=False)
+    values = {row["metric"]: row["value"] for row in found.rows}
+    assert "inter_class_distance" not in values and np.isfinite(values["alignment"])
+
+
+def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, cache):
+    found = measure(
+        encoder(smoke_runs["hybrid"]), task, poolings=("max",), max_samples=20, draws=5, probed=False
+    )
+    for row in found.rows:
+        assert (row["n"], row["dim"]) == (20, 32)
+        if "rank" in row["metric"]:
+            assert 1 <= row["value"] <= 20
 
 
 def test_a_half_written_result_is_not_found(cache):
