@@ -1,7 +1,7 @@
 """Batches and masks of a step, as functions of (seed, step), drawn on the device that trains.
 
-All CPUs draw the same ones, and all GPUs theirs: so one process, eight, and a resumed run see the
-same. On a GPU shapes are fixed before anything is drawn there, so nothing waits for it.
+All CPUs draw the same ones, and GPUs of one model theirs: so one process, eight, and a resumed run
+see the same. On a GPU shapes are fixed before anything is drawn there, so nothing waits for it.
 """
 
 import math

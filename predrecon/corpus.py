@@ -69,8 +69,8 @@ class Blocks:
         memo = self.__dict__.setdefault("_on", {})
         if device not in memo:
             room = self.stream.nbytes <= torch.cuda.mem_get_info(device)[0] // 4
-            ids = np.array(self.stream).view(np.int16) if room else None
-            memo[device] = torch.from_numpy(ids).to(device) if room else None
+            ids = torch.from_numpy(self.stream.view(np.int16)) if room else None
+            memo[device] = ids.to(device) if room else None
         return memo[device]
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
@@ -121,7 +121,7 @@ class Corpus:
         """
         if split not in ("train", "validation"):
             raise ValueError(f"split={split!r}: expected 'train' or 'validation'.")
-        stream = np.memmap(self.folder / f"{split}.bin", dtype=np.uint16, mode="r")
+        stream = np.memmap(self.folder / f"{split}.bin", dtype=np.uint16, mode="c")  # never written
         if length < 3 or len(stream) < length - 2:
             raise ValueError(
                 f"{self.name}, {split}: {len(stream):,} tokens do not fill one block of "

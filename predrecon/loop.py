@@ -148,9 +148,9 @@ class Training:
         """
         minutes, several = self.recipe.checkpoint_minutes, self.accelerator.num_processes > 1
         late = bool(minutes) and time.perf_counter() - saved >= 60 * minutes
-        told = [float(bool(stop.name)), float(late)]
         if several and step % 10:
             return False, False
+        told = [float(bool(stop.name)), float(late)]
         if several:
             told = self.accelerator.reduce(torch.tensor(told, device=self.device), "sum").tolist()
         return told[0] > 0, told[1] > 0
@@ -170,7 +170,7 @@ class Training:
 
     def _save(self, step: int):
         state = checkpoints.state(self.bare, self.optimizer)
-        if not torch.stack(torch._foreach_norm(list(state[0].values()))).isfinite().all():
+        if not all(norm.isfinite() for norm in torch._foreach_norm(list(state[0].values()))):
             raise outcome.diverged(self.out_dir, self.recipe, step, "A weight is NaN or infinite")
         if self.accelerator.is_main_process:
             cost = {"seconds": self.spent.seconds, "flops": float(self.spent.flops)}

@@ -135,3 +135,27 @@ def test_padding_never_counts(corpus):
     part = share_of(batch, 0, 1, room=batch["labels"].numel())
     labels = batch["labels"].flatten()[part["masked_at"]]
     assert (labels != IGNORE).sum() == part["count"] and labels[-1] == IGNORE
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
+def test_a_real_step_waits_for_no_gpu(corpus, tmp_path, arm):
+    """PyTorch itself raises where the host would wait, from the third step on."""
+    from predrecon import training
+
+    recipe = recipes.get("smoke", arm=arm, compile=False, max_steps=8, log_every=8)
+    taken = []
+
+    class Watched(training.Training):
+        def _step(self, step):
+            torch.cuda.set_sync_debug_mode("error" if len(taken) > 2 else "default")
+            try:
+                return super()._step(step)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+                taken.append(step)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "Training", Watched)
+        training.pretrain(recipe, corpus, tmp_path, seed=0)
+    assert taken == list(range(8))
