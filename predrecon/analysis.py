@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from predrecon import metrics, probes, published
-from predrecon.evidence import Geometry
+from predrecon.evidence import Geometry, over_seeds
 from predrecon.measuring import DRAWS, Model, measure
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 from predrecon.progress import Progress
@@ -145,13 +145,22 @@ def geometry(
     return Geometry(pd.DataFrame(rows), embeddings, replicates)
 
 
-def geometry_table(table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX) -> pd.DataFrame:
-    """`geometry`'s table with one line a task and pooling, columns metric x model."""
-    shown = table[table["metric"].isin(metrics_shown)]
-    wide = shown.pivot_table(
-        index=["title", "pooling"], columns=["metric", "model"], values="value", sort=False
+def geometry_table(
+    table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX, *, digits: int = 3
+) -> pd.DataFrame:
+    """`geometry`'s table with one line a task and pooling, columns metric x model, value ± margin.
+
+    The margin is half of the 95 % interval: over seeds, or over samples where there is one seed.
+    """
+    means = over_seeds(table[table["metric"].isin(metrics_shown)])
+    margin = (means["high"] - means["low"]) / 2
+    cells = [f"{v:.{digits}f} ± {m:.{digits}f}" for v, m in zip(means["value"], margin, strict=True)]
+    wide = means.assign(cell=cells).pivot(
+        index=["title", "pooling"], columns=["metric", "model"], values="cell"
     )
-    return wide.reindex(columns=[m for m in metrics_shown if m in wide.columns], level=0)
+    titles, poolings = (list(dict.fromkeys(means[c])) for c in ("title", "pooling"))
+    rows = pd.MultiIndex.from_product([titles, poolings], names=wide.index.names)
+    return wide.reindex(rows).reindex(columns=list(metrics_shown), level=0)
 
 
 def published_geometry() -> pd.DataFrame:

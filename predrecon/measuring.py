@@ -168,13 +168,22 @@ def _true_pairs(model: Model, split, task: Task, ways: dict, draws: int, seed: i
     if true is None or true.sum() < 2:
         return {}
     sides = [
-        embed(model.encoder, model.tokenizer, [s for s, t in zip(side, true, strict=True) if t], **ways)
+        embed(
+            model.encoder,
+            model.tokenizer,
+            [s for s, t in zip(side, true, strict=True) if t],
+            **ways,
+        )
         for side in (split.first, split.second)
     ]
     n = int(true.sum())
     counts = bootstrap_counts(n, draws, seed)
     return {
-        pooling: (metrics.pair_alignment(a, sides[1][pooling]), pair_replicates(a, sides[1][pooling], counts), n)
+        pooling: (
+            metrics.pair_alignment(a, sides[1][pooling]),
+            pair_replicates(a, sides[1][pooling], counts),
+            n,
+        )
         for pooling, a in sides[0].items()
     }
 

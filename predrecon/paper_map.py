@@ -238,7 +238,10 @@ def _learned_balance(runs: list[Run]) -> dict:
         return facts | {"status": STATUSES[3], "why": "no runs on disk"}
     shares = []
     for run in runs:
-        lam, schedule = run.history["lam"].iloc[-1], predicted_lambda(run.recipe, run.metrics["steps"])
+        lam, schedule = (
+            run.history["lam"].iloc[-1],
+            predicted_lambda(run.recipe, run.metrics["steps"]),
+        )
         shares.append(_logit(lam) / _logit(float(schedule[-1])) - 1)
     interval = over_units(shares) if len(shares) > 1 else Interval(shares[0], *shares * 2, 1)
     driven = abs(interval.value) < 0.25

@@ -152,7 +152,9 @@ _PRESETS = {
     ),
     # Table 1. Not in the table and taken from the public configuration: 6 layers, 8 heads, MLP
     # ratio 4, predictor heads. AdamW's betas are given nowhere: PyTorch's defaults.
-    "paper": Recipe("paper", corpus="wikitext-103", precision="bf16", checkpoint_every=1000, snapshots=4),
+    "paper": Recipe(
+        "paper", corpus="wikitext-103", precision="bf16", checkpoint_every=1000, snapshots=4
+    ),
 }
 
 

@@ -146,27 +146,6 @@ def with_published(probed: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([probed, facts.merge(told, on="task")], ignore_index=True)
 
 
-def beside_published(table: pd.DataFrame) -> pd.DataFrame:
-    """Geometry averaged over tasks, per pooling: ours, and the published value of the same.
-
-    Args:
-        table: `analysis.geometry`'s. Published averages are over GLUE's five tasks, D = 512.
-    """
-    shown = (*analysis.SIX, *analysis.CONVENTIONS)
-    told = analysis.published_geometry().rename(columns={"model": "arm"})
-    told = told.assign(model="published " + told["arm"])
-    told["metric"] = told["metric"].replace("spectral_entropy", "")  # no table follows Eq. 11
-    both = pd.concat([table, told])
-    both = both[both["metric"].isin(shown)]
-    wide = both.pivot_table(
-        index=["metric", "pooling"], columns="model", values="value", sort=False
-    )
-    order = [m for m in ("hybrid", "mlm", "published hybrid", "published mlm") if m in wide]
-    poolings = [p for p in ("mean", "max", "weighted", "attention") if p in set(table["pooling"])]
-    index = [(m, p) for m in shown for p in poolings]
-    return wide.reindex(pd.MultiIndex.from_tuples(index, names=wide.index.names))[order]
-
-
 def twin(task: str) -> str:
     """The GLUE task whose shape an embedded task has (itself for a GLUE task)."""
     return dict(zip(EMBEDDED, GLUE, strict=True)).get(task, task)

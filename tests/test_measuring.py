@@ -96,7 +96,12 @@ def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_ru
 
 def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, cache):
     found = measure(
-        encoder(smoke_runs["hybrid"]), task, poolings=("max",), max_samples=20, draws=5, probed=False
+        encoder(smoke_runs["hybrid"]),
+        task,
+        poolings=("max",),
+        max_samples=20,
+        draws=5,
+        probed=False,
     )
     for row in found.rows:
         assert (row["n"], row["dim"]) == (20, 32)

@@ -83,7 +83,11 @@ def length_control(table: pd.DataFrame) -> go.Figure:
 
 
 def eigenspectra(
-    spectra: pd.DataFrame, task: str, pooling: str, title: str, published: pd.DataFrame | None = None
+    spectra: pd.DataFrame,
+    task: str,
+    pooling: str,
+    title: str,
+    published: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Figures 7-10: share of variance by component (log) and its cumulative sum, a line a model.
 
