@@ -218,7 +218,7 @@ gallery.show("05_map", figures.embedding_map(mapped, f"{first.title}, mean pooli
 # Pooling and data set at choice (in JupyterLab, with a running kernel).
 
 # %% tags=["nbval-ignore-output"]
-widgets.geometry_explorer(table, spectra, POOLINGS)
+widgets.geometry_explorer(told, spectra, POOLINGS)
 
 # %% [markdown]
 # ## What we saw

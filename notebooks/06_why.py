@@ -75,7 +75,7 @@ why.costs(found)
 
 # %% tags=["nbval-ignore-output"]
 kept = {cell: run for cell, run in found.items() if run.snapshots}
-watched = trajectories(kept, labelled[0], text.tokenizer, max_samples=max_samples)
+watched = trajectories(kept, labelled[0], text.tokenizer)
 if len(watched):
     gallery.show("06_trajectories", figures.trajectories(watched), watched)
 

@@ -154,7 +154,8 @@ def geometry_table(
     """
     means = over_seeds(table[table["metric"].isin(metrics_shown)])
     margin = (means["high"] - means["low"]) / 2
-    cells = [f"{v:.{digits}f} ± {m:.{digits}f}" for v, m in zip(means["value"], margin, strict=True)]
+    pairs = zip(means["value"], margin, strict=True)
+    cells = [f"{v:.{digits}f} ± {m:.{digits}f}" for v, m in pairs]
     wide = means.assign(cell=cells).pivot(
         index=["title", "pooling"], columns=["metric", "model"], values="cell"
     )

@@ -42,27 +42,35 @@ def geometry_explorer(
     """Switch pooling and data set; eigenspectrum and metrics of the choice follow.
 
     Args:
-        table: `analysis.geometry`'s table; spectra: `analysis.spectra`'s.
+        table: `tables.with_published`; spectra: `analysis.spectra`.
         poolings: what the pooling control offers.
     """
     titles = dict(zip(table["title"], table["task"], strict=True))
 
-    def draw(pooling: str, task: str):
+    def draw(pooling: str, task: str) -> list:
         title = {task: title for title, task in titles.items()}[task]
-        figures.show(figures.eigenspectra(spectra, task, pooling, title))
-        figures.show(figures.metric_bars(table[table["task"] == task], pooling))
+        return [
+            figures.eigenspectra(spectra, task, pooling, title),
+            figures.metric_bars(table[table["task"] == task], pooling),
+        ]
 
     return _choose(draw, pooling=_toggle("Pooling", poolings), task=_dropdown("Data set", titles))
 
 
 def _choose(draw: Callable, **controls: ipywidgets.Widget) -> ipywidgets.Widget:
-    """Controls in a row above an output that `draw(**values)` fills anew at each change."""
+    """Controls in a row above the figures that `draw(**values)` returns anew at each change.
+
+    They are set as the output's state, not captured by it: a headless client that captures has to
+    answer the kernel while a cell runs, and at times waits for ever (nbclient's issue 312).
+    """
     out = ipywidgets.Output()
 
     def redraw(_=None):
-        with out:
-            out.clear_output(wait=True)
-            draw(**{name: control.value for name, control in controls.items()})
+        drawn = draw(**{name: control.value for name, control in controls.items()})
+        out.outputs = [
+            {"output_type": "display_data", "data": figures.bundle(fig), "metadata": {}}
+            for fig in drawn
+        ]
 
     for control in controls.values():
         control.observe(redraw, names="value")

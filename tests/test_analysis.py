@@ -237,9 +237,7 @@ def test_maps_are_repeatable():
 
 
 def test_figures_are_json_the_notebook_can_hold(measured):
-    from predrecon.figures.style import _bundle
-
-    bundle = _bundle(figures.metric_bars(tables.with_published(measured[0]), "mean"))
+    bundle = figures.bundle(figures.metric_bars(tables.with_published(measured[0]), "mean"))
     assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
     assert len(json.dumps(bundle)) < 60_000
     assert Split(["a"], None, np.array([1])).head(5).first == ["a"]

@@ -60,9 +60,9 @@ def test_equal_flops_are_equal(corpus):
 
 
 def test_a_stopped_grid_leaves_a_checkpoint_and_begins_nothing_else(tmp_path):
-    asked = "--preset smoke --max-steps 100000 --workers 1 --seeds 2 --conditions mlm,hybrid"
+    asked = "--preset smoke --max-steps 100000 --workers 1 --seeds 2 --checkpoint-every 100000"
     process = subprocess.Popen(
-        [sys.executable, "-m", "predrecon", "grid", *asked.split()],
+        [sys.executable, "-m", "predrecon", "grid", *asked.split(), "--conditions", "mlm,hybrid"],
         env=os.environ | {"PREDRECON_RUNS": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,

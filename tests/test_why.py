@@ -77,7 +77,7 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     found = {cell: smoke_runs[cell.condition] for cell in cells}
     task = load_task("docs-swap")
     fields = (task.name, task.title, task.metric, task.classes, 2)
-    short = Task(*fields, train=task.train.head(60), validation=task.validation.head(60))
+    short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
     told = why.endpoints(found, [short], corpus.tokenizer)
     assert set(told["metric"]) == set(why.SHOWN)
     assert why.endpoint_table(told).shape == (2, 1 + len(why.SHOWN))

@@ -15,7 +15,7 @@ from predrecon.figures.paper import (
     probe_comparison,
     radar,
 )
-from predrecon.figures.style import COLORS, Gallery, live, show, write_plotly_js
+from predrecon.figures.style import COLORS, Gallery, bundle, live, show, write_plotly_js
 from predrecon.figures.training import lambda_dynamics, training_curves
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Gallery",
     "alignment_uniformity",
     "block_diagram",
+    "bundle",
     "contrasts",
     "coverage",
     "differences",

@@ -128,7 +128,7 @@ def show(fig: go.Figure):
     """Display as plotly's own mime type: a few kB in the notebook, drawn by JupyterLab."""
     from IPython.display import display
 
-    display(_bundle(fig), raw=True)
+    display(bundle(fig), raw=True)
 
 
 def live(fig: go.Figure, handle=None):
@@ -136,8 +136,8 @@ def live(fig: go.Figure, handle=None):
     from IPython.display import display
 
     if handle is None:
-        return display(_bundle(fig), raw=True, display_id=True)
-    handle.update(_bundle(fig), raw=True)
+        return display(bundle(fig), raw=True, display_id=True)
+    handle.update(bundle(fig), raw=True)
     return handle
 
 
@@ -150,7 +150,8 @@ def write_plotly_js(folder: Path):
         file.write_text(get_plotlyjs(), encoding="utf-8")
 
 
-def _bundle(fig: go.Figure) -> dict:
+def bundle(fig: go.Figure) -> dict:
+    """A figure as plotly's own mime type, and a line of text for where that is not shown."""
     content = json.loads(fig.to_json())
     return {"application/vnd.plotly.v1+json": content, "text/plain": _summary(fig)}
 
