@@ -84,7 +84,8 @@ analysis.geometry_table(table)
 
 # %% tags=["nbval-ignore-output"]
 both = {"hybrid", "mlm"} <= set(trained)
-gaps = evidence.headline(found) if both else None
+compare = (*analysis.SIX, "semantic_probe", "token_probe")
+gaps = evidence.headline(found, metrics=compare) if both else None
 gaps.style.format(precision=3).hide(axis="index") if both else "One arm only: nothing to compare."
 
 # %% tags=["nbval-ignore-output"]

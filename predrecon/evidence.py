@@ -76,9 +76,12 @@ def differences(found: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.
     return pd.DataFrame(rows)
 
 
-def headline(found: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.DataFrame:
+def headline(
+    found: Geometry, one: str = "hybrid", other: str = "mlm", *, metrics: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """`one - other` by pooling and metric, mean of tasks, with p-values corrected for them all.
 
+    `metrics` names those to compare, the correction is for these; default all that were measured.
     The p-value is that of sign flips over tasks x seeds (`units`); Holm's correction is over all
     rows. Tasks share their encoders, so the units are not quite independent: with few seeds read
     the interval first.
@@ -87,6 +90,8 @@ def headline(found: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.Dat
         `pooling, metric, value, low, high, seeds, basis, units, same_sign, p, p_corrected`.
     """
     by_task, rows = differences(found, one, other), []
+    if metrics:
+        by_task = by_task[by_task["metric"].isin(metrics)]
     for (pooling, metric), part in by_task.groupby(["pooling", "metric"], sort=False):
         seeds = int(part["seeds"].min())
         each = np.array([values[:seeds] for values in part["each"]])  # (tasks, seeds)

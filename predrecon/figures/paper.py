@@ -94,6 +94,10 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
                 col=2,
             )
     fig.add_hline(y=1, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
+    ratios = part[part["metric"] == "intra_inter_ratio"]
+    ends = [*ratios["low"].dropna(), *ratios["high"].dropna(), *ratios["value"], 1.0]
+    room = 0.1 * (max(ends) - min(ends)) + 1e-3
+    fig.update_yaxes(range=[min(ends) - room, max(ends) + room], row=1, col=2)
     fig.update_xaxes(title="uniformity (← more uniform)", row=1, col=1)
     fig.update_yaxes(title="alignment, Eq. 14 (↓ tighter)", rangemode="tozero", row=1, col=1)
     fig.update_yaxes(title="ratio (↓ better separated)", row=1, col=2)
@@ -106,16 +110,18 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
     """The public code's chart: six metrics of one task at a glance, outwards is better.
 
-    Every spoke runs from the worst to the best of the models shown, so it tells who leads, not by
-    how much: that is in the tables.
+    Every spoke runs from the worst to the best value of any model under any pooling: it tells who
+    leads where, not by how much, which is in the tables.
     """
-    part = table[(table["task"] == task) & (table["pooling"] == pooling)]
-    wide = part.pivot_table(index="metric", columns="model", values="value", sort=False)
-    wide = wide.reindex([m for m in SPOKES if m in wide.index]).dropna(axis=1)
+    every = table[table["task"] == task].pivot_table(
+        index="metric", columns=["pooling", "model"], values="value", sort=False
+    )
+    every = every.reindex([m for m in SPOKES if m in every.index])
+    wide = every[pooling].dropna(axis=1)
     up = pd.Series({m: 1 if SPOKES[m][1] else -1 for m in wide.index})
-    scaled = wide.mul(up, axis=0)
-    low, high = scaled.min(axis=1), scaled.max(axis=1)
-    scaled = scaled.sub(low, axis=0).div((high - low).where(high > low, 1), axis=0)
+    low, high = every.mul(up, axis=0).min(axis=1), every.mul(up, axis=0).max(axis=1)
+    scaled = wide.mul(up, axis=0).sub(low, axis=0)
+    scaled = scaled.div((high - low).where(high > low, 1), axis=0)
     spokes = [SPOKES[m][0] for m in wide.index]
     fig = go.Figure()
     for model in scaled:
