@@ -67,7 +67,7 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     titles = [_CONTRASTED[m] for m in shown]
     fig = make_subplots(
         rows, 3, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.2 / rows,
+        vertical_spacing=0.4 / rows,
     )  # fmt: skip
     for i, metric in enumerate(shown):
         part = gaps[gaps["metric"] == metric]
@@ -175,9 +175,9 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
 
 def lambdas(table: pd.DataFrame) -> go.Figure:
     """`trajectories.lambdas`: trained solid, predicted from the learning rates alone dashed."""
-    fig = go.Figure()
+    fig, colors = go.Figure(), [c for c in SEQUENCE if c != COLORS["mlm"]]
     for i, (title, part) in enumerate(table.groupby("title", sort=False)):
-        color = SEQUENCE[i % len(SEQUENCE)]
+        color = colors[i % len(colors)]
         for seed, one in part.groupby("seed"):
             first = seed == part["seed"].min()
             fig.add_scatter(
