@@ -44,7 +44,8 @@ text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 trained = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
 compared = analysis.models(trained, text.tokenizer, untrained=True)
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
+seeds = sorted({model.seed for model in compared})
+gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, *seeds))
 
 # %% [markdown]
 # ## The tasks
@@ -100,7 +101,7 @@ picked.pivot_table(index="task", columns="model", values="gain", sort=False).rou
 #
 # ## Caveats
 #
-# - One pre-training seed and one probe seed; validation splits of some hundred to some thousand
+# - One probe seed; validation splits of some hundred to some thousand
 #   samples have a standard error of one to two points.
 # - A published number stands beside ours only for GLUE; the embedded tasks have the shapes of the
 #   GLUE tasks, not their content.

@@ -57,7 +57,8 @@ asked = grid.cells(recipe, text, range(seeds), names)
 if train_missing:
     grid.train(asked, data_dir=data_dir)
 found = grid.found(asked, text)
-gallery = figures.Gallery(runs.tag(recipe, 0), runs.caption(recipe, 0))
+trained = sorted({cell.seed for cell in found})
+gallery = figures.Gallery(runs.tag(recipe, 0), runs.caption(recipe, *trained))
 why.inventory(asked, found)
 
 # %% [markdown]

@@ -45,13 +45,14 @@ def tag(recipe: Recipe, seed: int) -> str:
     return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
 
 
-def caption(recipe: Recipe, seed: int) -> str:
+def caption(recipe: Recipe, *seeds: int) -> str:
     """What a figure's numbers cost, for the line under its title."""
     length = f"{recipe.epochs:g} epochs"
     if recipe.max_steps:
         tokens = recipe.max_steps * recipe.batch_size * recipe.length
         length = f"{recipe.max_steps:,} steps, {tokens / 1e6:.3g} M tokens an arm"
-    return f"preset {recipe.preset}, {Path(recipe.corpus).stem}, {length}, seed {seed}"
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds)) or '–'}"
+    return f"preset {recipe.preset}, {Path(recipe.corpus).stem}, {length}, {named}"
 
 
 def ensure(

@@ -15,7 +15,7 @@ ABLATED = {
     "uniformity": "uniformity (lower is more uniform)",
 }
 SPOKES = {  # True: higher is better
-    "spectral_entropy": ("spectral<br>entropy", True),
+    "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", True),
     "effective_rank": ("effective rank", True),
     "stable_rank": ("stable rank", True),
     "alignment": ("alignment", False),
