@@ -167,7 +167,7 @@ def beside_references(
     arms = {name: [run for cell, run in found.items() if cell.condition == name] for name in ARMS}
     compared = analysis.models({k: v for k, v in arms.items() if v}, tokenizer, untrained=True)
     compared += references.installed()
-    if not compared:
+    if not compared or not tasks:
         return pd.DataFrame()
     geometry = analysis.geometry(
         compared, tasks, poolings=("mean",), max_samples=max_samples, seed=seed
