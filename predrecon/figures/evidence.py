@@ -1,13 +1,11 @@
 """Pictures of evidence: intervals, seeds, poolers, and what runs did on their way."""
 
-import math
-
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, SEQUENCE, error, finish, name
+from predrecon.figures.panels import forest
+from predrecon.figures.style import COLORS, SEQUENCE, finish, name
 
 WATCHED = {
     "uniformity": "uniformity (lower is more uniform)",
@@ -30,69 +28,20 @@ _DASHES = ("solid", "dot", "dash", "dashdot")
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
     """A forest of `evidence.headline`: one panel a metric, one line a pooling, 95 % intervals."""
-    shown = list(dict.fromkeys(headline["metric"]))
-    columns = min(3, len(shown))
-    rows = -(-len(shown) // columns)
-    fig = make_subplots(
-        rows, columns, subplot_titles=[m.replace("_", " ") for m in shown], shared_yaxes=True,
-        horizontal_spacing=0.05, vertical_spacing=0.28 / rows,
-    )  # fmt: skip
-    for i, metric in enumerate(shown):
-        part = headline[headline["metric"] == metric]
-        place = dict(row=i // columns + 1, col=i % columns + 1)
-        error = dict(array=part["high"] - part["value"], arrayminus=part["value"] - part["low"])
-        fig.add_scatter(
-            x=part["value"],
-            y=part["pooling"],
-            error_x=error | dict(type="data", symmetric=False, thickness=1.5),
-            mode="markers",
-            marker=dict(color=COLORS["hybrid"], size=8),
-            customdata=part[["seeds", "p_corrected"]],
-            hovertemplate="%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
-            "<extra></extra>",
-            showlegend=False,
-            **place,
-        )
-        fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
-    fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(exponentformat="none", nticks=5)
-    fig.update_annotations(font_size=12)
+    panels = {metric: metric.replace("_", " ") for metric in dict.fromkeys(headline["metric"])}
+    rows = -(-len(panels) // 3)
+    spacing = dict(horizontal_spacing=0.05, vertical_spacing=0.28 / rows)
+    fig = forest(headline, panels, "pooling", **spacing)
     return finish(fig, title, height=120 + 190 * rows, margin=dict(t=100, l=90, r=20, b=50))
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
     """`why.contrasts`: one panel a metric, one line a suspect, 95 % intervals over seeds."""
-    shown = [m for m in _CONTRASTED if m in set(gaps["metric"])]
-    rows = -(-len(shown) // 3)
-    titles = [_CONTRASTED[m] for m in shown]
-    fig = make_subplots(
-        rows, 3, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03,
-        vertical_spacing=0.4 / rows,
-    )  # fmt: skip
-    for i, metric in enumerate(shown):
-        part = gaps[gaps["metric"] == metric]
-        place = dict(row=i // 3 + 1, col=i % 3 + 1)
-        sure = part["low"].abs() != math.inf
-        color = [COLORS["hybrid"] if s else COLORS["untrained"] for s in sure]
-        bounds = part.where(sure, other=np.nan)
-        fig.add_scatter(
-            x=part["value"],
-            y=part["contrast"],
-            error_x=error(part.assign(low=bounds["low"], high=bounds["high"])),
-            mode="markers",
-            marker=dict(color=color, size=8),
-            customdata=part[["seeds", "p_corrected"]],
-            hovertemplate="%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
-            "<extra></extra>",
-            showlegend=False,
-            **place,
-        )
-        fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
-    fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(exponentformat="none", nticks=5)
-    fig.update_annotations(font_size=12)
-    lines = gaps["contrast"].nunique()
-    height = 130 + rows * (60 + 26 * lines)
+    panels = {m: title for m, title in _CONTRASTED.items() if m in set(gaps["metric"])}
+    rows = -(-len(panels) // 3)
+    spacing = dict(horizontal_spacing=0.03, vertical_spacing=0.4 / rows)
+    fig = forest(gaps, panels, "contrast", **spacing)
+    height = 130 + rows * (60 + 26 * gaps["contrast"].nunique())
     heading = "What each suspect changes (grey: one seed, no interval)"
     return finish(fig, heading, height=height, margin=dict(t=100, l=90, r=20, b=50))
 

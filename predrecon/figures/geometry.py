@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from predrecon.figures.panels import bars
 from predrecon.figures.style import CLASSES, COLORS, error, finish, name
 
 BETTER = {
@@ -38,25 +39,9 @@ def probe_bars(table: pd.DataFrame) -> go.Figure:
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The six metrics of all tasks under one pooling: `tables.with_published`."""
     part = table[table["pooling"] == pooling]
-    shown = [m for m in BETTER if m in set(part["metric"])]
-    titles = [BETTER[m] for m in shown]
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.07, vertical_spacing=0.25)
-    for i, metric in enumerate(shown):
-        for model, rows in part[part["metric"] == metric].groupby("model", sort=False):
-            fig.add_bar(
-                x=rows["title"],
-                y=rows["value"],
-                error_y=error(rows),
-                name=name(model),
-                legendgroup=model,
-                showlegend=i == 0,
-                marker_color=COLORS[model],
-                row=i // 3 + 1,
-                col=i % 3 + 1,
-            )
-    fig.update_annotations(font_size=12)
+    fig = bars(part, BETTER, "title", horizontal_spacing=0.07, vertical_spacing=0.25)
     fig = finish(fig, f"Geometry under {pooling} pooling", height=600, margin=dict(t=115, b=80))
-    return fig.update_layout(legend=dict(y=1.1), barmode="group")
+    return fig.update_layout(legend=dict(y=1.1))
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:

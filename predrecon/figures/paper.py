@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from predrecon.figures.panels import bars
 from predrecon.figures.style import COLORS, error, finish, name
 
 ABLATED = {
@@ -29,23 +30,9 @@ def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
     part = table[(table["task"] == task) & table["metric"].isin(ABLATED)]
     shown = part[part["model"] != "published mlm"]
-    fig = make_subplots(1, 3, subplot_titles=list(ABLATED.values()), horizontal_spacing=0.07)
-    for col, metric in enumerate(ABLATED, start=1):
-        for model, rows in shown[shown["metric"] == metric].groupby("model", sort=False):
-            fig.add_bar(
-                x=rows["pooling"],
-                y=rows["value"],
-                error_y=error(rows),
-                name=name(model),
-                legendgroup=model,
-                showlegend=col == 1,
-                marker_color=COLORS[model],
-                row=1,
-                col=col,
-            )
-    fig.update_annotations(font_size=12)
+    fig = bars(shown, ABLATED, "pooling", horizontal_spacing=0.07)
     fig = finish(fig, f"Pooling ablation, {title}", margin=dict(t=115, l=50, r=20, b=50))
-    return fig.update_layout(legend=dict(y=1.12), barmode="group")
+    return fig.update_layout(legend=dict(y=1.12))
 
 
 def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
@@ -150,23 +137,9 @@ def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
         "semantic_probe": "semantic probe (higher is better)",
         "token_probe": "token probe (lower is less lexical)",
     }
-    part = table[(table["pooling"] == pooling) & table["metric"].isin(words)]
-    fig = make_subplots(1, 2, subplot_titles=list(words.values()), horizontal_spacing=0.08)
-    for col, metric in enumerate(words, start=1):
-        for model, rows in part[part["metric"] == metric].groupby("model", sort=False):
-            fig.add_bar(
-                x=rows["title"],
-                y=rows["value"],
-                error_y=error(rows),
-                name=name(model),
-                legendgroup=model,
-                showlegend=col == 1,
-                marker_color=COLORS[model],
-                row=1,
-                col=col,
-            )
+    part = table[table["pooling"] == pooling]
+    fig = bars(part, words, "title", columns=2, horizontal_spacing=0.08)
     fig.update_yaxes(rangemode="tozero")
-    fig.update_annotations(font_size=12)
     heading = f"What the embeddings hold, {pooling} pooling"
     fig = finish(fig, heading, height=440, margin=dict(t=115, l=50, r=20, b=70))
-    return fig.update_layout(legend=dict(y=1.12), barmode="group")
+    return fig.update_layout(legend=dict(y=1.12))
