@@ -138,8 +138,7 @@ def geometry(
         for row in found.rows:
             spread = found.replicates[row["pooling"], row["metric"]]
             interval = around(row["value"], spread, row["n"])
-            told = {"low": interval.low, "high": interval.high, "note": task.note}
-            rows.append(facts | row | told)
+            rows.append(facts | row | interval.bounds | {"note": task.note})
             key = task.name, row["pooling"], model.name, model.seed, row["metric"]
             replicates[key] = spread
     return Geometry(pd.DataFrame(rows), embeddings, replicates)

@@ -49,30 +49,22 @@ def differences(found: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.
     """`one - other`, paired by task, pooling, metric and seed.
 
     Returns:
-        `CELL, value, low, high, seeds, basis` and `each`: the differences of the seeds. With one
-        seed the interval comes from bootstrap samples that both encoders share.
+        `CELL, value, low, high, seeds, basis`: `contrast` of every cell that has both sides.
 
     Raises:
         ValueError: a model without any seed in common with the other (the models are listed).
     """
-    wide = found.table.pivot_table(index=[*CELL, "seed"], columns="model", values="value")
-    missing = [name for name in (one, other) if name not in wide]
-    paired = pd.DataFrame() if missing else wide[[one, other]].dropna()
-    if paired.empty:
-        raise ValueError(
-            f"{one} - {other}: no seed has both. Here are: {', '.join(map(str, wide.columns))}."
-        )
     rows = []
-    for key, part in paired.groupby(level=CELL, sort=False):
-        facts = dict(zip(CELL, key, strict=True))
-        each = (part[one] - part[other]).to_dict()
-        by_seed = {index[-1]: value for index, value in each.items()}
-        values = list(by_seed.values())
-        if len(values) == 1:
-            interval = around(values[0], _spread(found, facts, one, other, *by_seed), 1)
-        else:
-            interval = over_units(values)
-        rows.append(facts | _told(interval, len(values)) | {"each": values})
+    for (pooling, metric), part in found.table.groupby(["pooling", "metric"], sort=False):
+        gaps = _gaps(part, (one, pooling), (other, pooling))
+        titles = part.drop_duplicates("task").set_index("task")["title"]
+        for task in [task for task in titles.index if task in gaps]:
+            sides, alone = ((one, pooling), (other, pooling)), gaps[[task]].dropna()
+            facts = {"task": task, "title": titles[task], "pooling": pooling, "metric": metric}
+            rows.append(facts | _told(_interval(found, part, *sides, alone), len(alone)))
+    if not rows:
+        models = ", ".join(map(str, found.table["model"].unique()))
+        raise ValueError(f"{one} - {other}: no seed has both. Here are: {models}.")
     return pd.DataFrame(rows)
 
 
@@ -88,25 +80,26 @@ def headline(
 
     Returns:
         `pooling, metric, value, low, high, seeds, basis, units, same_sign, p, p_corrected`.
+
+    Raises:
+        ValueError: as in `differences`.
     """
-    by_task, rows = differences(found, one, other), []
+    table, rows = found.table, []
     if metrics:
-        by_task = by_task[by_task["metric"].isin(metrics)]
-    for (pooling, metric), part in by_task.groupby(["pooling", "metric"], sort=False):
-        seeds = int(part["seeds"].min())
-        each = np.array([values[:seeds] for values in part["each"]])  # (tasks, seeds)
-        if seeds > 1:
-            interval = over_units(each.mean(axis=0))
-        else:
-            margin = np.sqrt((((part["high"] - part["low"]) / 2) ** 2).sum()) / len(part)
-            mean = float(each.mean())
-            interval = Interval(mean, mean - margin, mean + margin, len(part))
+        table = table[table["metric"].isin(metrics)]
+    for (pooling, metric), part in table.groupby(["pooling", "metric"], sort=False):
+        sides = (one, pooling), (other, pooling)
+        gaps = _gaps(part, *sides).dropna(axis=1, how="all").dropna()
+        if gaps.empty:
+            continue
+        interval, each = _interval(found, part, *sides, gaps), gaps.to_numpy()
         share = float(max((each > 0).mean(), (each < 0).mean()))
-        facts = {"pooling": pooling, "metric": metric, **_told(interval, seeds)}
-        p = sign_flip_p(each)
-        rows.append(facts | {"units": each.size, "same_sign": share, "p": p})
-    table = pd.DataFrame(rows)
-    return table.assign(p_corrected=holm(table["p"]))
+        facts = {"pooling": pooling, "metric": metric, **_told(interval, len(gaps))}
+        rows.append(facts | {"units": each.size, "same_sign": share, "p": sign_flip_p(each)})
+    if not rows:
+        differences(found, one, other)  # says which models there are
+    told = pd.DataFrame(rows)
+    return told.assign(p_corrected=holm(told["p"]))
 
 
 def contrast(
@@ -127,40 +120,21 @@ def contrast(
         log: compare ln |value|, so that the difference is the logarithm of a ratio.
 
     Returns:
-        The interval (over seeds; over samples if there is one seed) and the number of seeds.
+        The interval and the number of seeds. With several seeds it is Student's over seeds; with
+        one it comes from bootstrap samples that both sides share.
 
     Raises:
         ValueError: no seed has both sides for all tasks.
     """
     part = found.table[found.table["metric"] == metric]
     tasks = list(dict.fromkeys(part["task"])) if tasks is None else tasks
-    wide = part[part["task"].isin(tasks)].pivot_table(
-        index="seed", columns=["task", "model", "pooling"], values="value"
-    )
-    sides = [[(task, *side) for task in tasks] for side in (one, other)]
-    missing = sorted({key for side in sides for key in side} - set(wide.columns))
-    wide = None if missing or not tasks else wide[[*sides[0], *sides[1]]].dropna()
-    if wide is None or wide.empty:
+    gaps = _gaps(part, one, other, log=log).reindex(columns=tasks).dropna()
+    if gaps.empty or not tasks:
         raise ValueError(
             f"{metric}, {'/'.join(one)} - {'/'.join(other)}: no seed has both sides on "
             f"{', '.join(tasks) or 'any task'}."
         )
-    change = (lambda v: np.log(np.abs(v))) if log else np.asarray
-    each = np.stack([change(wide[side].to_numpy()) for side in sides])  # (2, seeds, tasks)
-    gaps = each[0] - each[1]
-    if len(wide) > 1:
-        return over_units(gaps.mean(axis=1)), len(wide)
-    seed, margins = wide.index[0], []
-    for task in tasks:
-        keys = [(task, side[1], side[0], seed, metric) for side in (one, other)]
-        if all(key in found.replicates for key in keys):
-            a, b = (change(found.replicates[key]) for key in keys)
-            margins.append(around(0.0, a - b, 1).high)
-        else:  # no replicates (linear probes): as if the two sides were independent
-            rows = part.set_index(["task", "pooling", "model", "seed"]).loc[[k[:4] for k in keys]]
-            margins.append(np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()))
-    margin, mean = float(np.sqrt(np.sum(np.square(margins)))) / len(tasks), float(gaps.mean())
-    return Interval(mean, mean - margin, mean + margin, len(tasks)), 1
+    return _interval(found, part, one, other, gaps, log=log), len(gaps)
 
 
 def with_probes(found: Geometry, probed: pd.DataFrame) -> Geometry:
@@ -176,15 +150,34 @@ def with_probes(found: Geometry, probed: pd.DataFrame) -> Geometry:
 
 
 def _told(interval: Interval, seeds: int) -> dict:
-    basis = "samples" if seeds == 1 else "seeds"
-    told = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return told | {"seeds": seeds, "basis": basis}
+    return interval.bounds | {"seeds": seeds, "basis": "samples" if seeds == 1 else "seeds"}
 
 
-def _spread(found: Geometry, facts: dict, one: str, other: str, seed) -> np.ndarray:
-    """Bootstrap replicates of a difference: the same samples in both encoders."""
-    a, b = (
-        found.replicates[facts["task"], facts["pooling"], name, seed, facts["metric"]]
-        for name in (one, other)
-    )
-    return a - b
+def _gaps(part: pd.DataFrame, one: Side, other: Side, *, log: bool = False) -> pd.DataFrame:
+    """`one - other` in the rows of one metric: a line a seed, a column a task, NaN for no pair."""
+    wide = part.pivot_table(index="seed", columns=["model", "pooling", "task"], values="value")
+    if not {one, other} <= set(wide.columns.droplevel("task")):
+        return pd.DataFrame()
+    values = wide.abs().transform(np.log) if log else wide
+    return values[one] - values[other]
+
+
+def _interval(
+    found: Geometry, part: pd.DataFrame, one: Side, other: Side, gaps: pd.DataFrame, *, log=False
+) -> Interval:
+    """Of the mean of `gaps [seeds, tasks]`: over seeds, or over samples where there is one seed."""
+    if len(gaps) > 1:
+        return over_units(gaps.mean(axis=1))
+    seed, metric, margins = gaps.index[0], part["metric"].iloc[0], []
+    for task in gaps:
+        keys = [(task, side[1], side[0], seed, metric) for side in (one, other)]
+        if all(key in found.replicates for key in keys):
+            a, b = (found.replicates[key] for key in keys)
+            change = np.log(np.abs(a)) - np.log(np.abs(b)) if log else a - b
+            margins.append(around(0.0, change, 1).high)
+        else:  # no replicates (linear probes): as if the two sides were independent
+            rows = part.set_index(["task", "pooling", "model", "seed"]).loc[[k[:4] for k in keys]]
+            margins.append(np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()))
+    margin = float(np.sqrt(np.sum(np.square(margins)))) / len(margins)
+    mean = float(gaps.to_numpy().mean())
+    return Interval(mean, mean - margin, mean + margin, len(margins))

@@ -14,7 +14,7 @@ from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
 from predrecon.schedules import predicted_lambda
 from predrecon.tasks import EMBEDDED, GLUE, Task
-from predrecon.uncertainty import Interval, over_units
+from predrecon.uncertainty import Interval, over_units, seeds_text
 
 
 def budget(runs: dict[str, Run]) -> str:
@@ -116,9 +116,9 @@ def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
         interval = Interval(one["score"], one["low"], one["high"], 1)
         if len(runs) > 1:
             interval = over_units(runs["score"])
-        told = {"score": interval.value, "low": interval.low, "high": interval.high}
-        rows.append(dict(zip(keys, key, strict=True)) | told | {"seeds": len(runs)})
-    return pd.DataFrame(rows)
+        facts = dict(zip(keys, key, strict=True))
+        rows.append(facts | interval.bounds | {"seeds": len(runs)})
+    return pd.DataFrame(rows).rename(columns={"value": "score"})
 
 
 def probing_table(probed: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
@@ -127,9 +127,9 @@ def probing_table(probed: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     for (task, title), part in probing_over_seeds(probed).groupby(["task", "title"], sort=False):
         facts = part.iloc[0][["metric", "n_train", "n"]].to_dict()
         for row in part.itertuples():
-            seeds = f"{row.seeds} seed{'s' if row.seeds > 1 else ''}"
-            span = f" [{row.low:.{digits}f}, {row.high:.{digits}f}] {seeds}"
-            facts[row.model] = f"{row.score:.{digits}f}" + ("" if np.isnan(row.low) else span)
+            text = Interval(row.score, row.low, row.high, row.n).text(digits)
+            constant = np.isnan(row.low)
+            facts[row.model] = text if constant else f"{text} {seeds_text(row.seeds)}"
         for arm in ("hybrid", "mlm"):
             known = told[arm].get(task, np.nan)
             facts[f"published {arm}"] = "–" if np.isnan(known) else f"{known:.{digits}f}"

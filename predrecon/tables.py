@@ -13,6 +13,7 @@ from predrecon import analysis
 from predrecon.evidence import over_seeds
 from predrecon.files import write_text
 from predrecon.tasks import EMBEDDED, GLUE
+from predrecon.uncertainty import Interval, seeds_text
 
 ALL = ("mean", "max", "weighted", "attention")
 ARMS = ("hybrid", "mlm")
@@ -104,9 +105,8 @@ def readable(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     def cell(row) -> str:
         if pd.isna(row["value"]):
             return "–"
-        seeds = int(row["seeds"])
-        span = f"[{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
-        return f"{row['value']:.{digits}f} {span} {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        interval = Interval(row["value"], row["low"], row["high"], row["n"])
+        return f"{interval.text(digits)} {seeds_text(int(row['seeds']))}"
 
     shown = {}
     for arm in ARMS:

@@ -28,6 +28,21 @@ class Interval:
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """`value, low, high`: the columns of every table with intervals."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+    def text(self, digits: int = 3) -> str:
+        """As cells show it: `0.512 [0.487, 0.537]`, or the value alone where there is no bound."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+
+def seeds_text(seeds: int) -> str:
+    return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
+
 
 def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
     """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared."""

@@ -15,7 +15,7 @@ from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.progress import Progress
 from predrecon.run_folder import Run
 from predrecon.tasks import Task
-from predrecon.uncertainty import Interval, holm, over_units, sign_flip_p
+from predrecon.uncertainty import Interval, holm, over_units, seeds_text, sign_flip_p
 
 SHOWN = {
     "uniformity": "uniformity (lower is more uniform)",
@@ -127,7 +127,7 @@ def contrasts(ends: pd.DataFrame) -> pd.DataFrame:
                 continue
             by_seed = gaps.groupby("seed").mean()
             interval = over_units(by_seed)
-            row = {"contrast": name, "metric": metric, **_numbers(interval)}
+            row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
             row["same_sign"] = float(max((gaps > 0).mean(), (gaps < 0).mean()))
             rows.append(row | {"p": sign_flip_p(gaps)})
     table = pd.DataFrame(rows)
@@ -192,13 +192,5 @@ def _values(model: Model, task: Task, max_samples: int, seed: int) -> dict[str, 
     return values | {"equal_length": equal}
 
 
-def _numbers(interval: Interval) -> dict:
-    told = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return told | {"seeds": interval.n}
-
-
 def _text(interval: Interval, digits: int) -> str:
-    value = f"{interval.value:.{digits}f}"
-    if not np.isfinite(interval.low):
-        return f"{value} (1 seed)"
-    return f"{value} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+    return interval.text(digits) + ("" if interval.n > 1 else f" ({seeds_text(interval.n)})")
