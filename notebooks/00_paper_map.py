@@ -46,7 +46,7 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import dataclasses
 
-from predrecon import analysis, evidence, paper_map, recipes, runs
+from predrecon import analysis, evidence, paper_map, probing, recipes, runs
 from predrecon.corpus import load_corpus
 from predrecon.tasks import load_tasks
 
@@ -65,7 +65,7 @@ if all(arms.values()):
     labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
     compared = analysis.models(arms, text.tokenizer)
     geometry = analysis.geometry(compared, labelled, max_samples=max_samples)
-    probed = analysis.linear_probing(compared, labelled, max_train=max_train)
+    probed = probing.linear_probing(compared, labelled, max_train=max_train)
     geometry = evidence.with_probes(geometry, probed)
 stands = paper_map.paper_map(geometry, arms)
 stands.style.format(precision=3, na_rep="–").hide(axis="index")

@@ -37,7 +37,7 @@ import pandas as pd
 import torch
 from IPython.display import HTML
 
-from predrecon import figures, recipes, runs
+from predrecon import figures, recipes, runs, widgets
 from predrecon.batches import draw_batch
 from predrecon.corpus import load_corpus
 from predrecon.masking import block_masks, token_masks
@@ -66,6 +66,15 @@ HTML(
     + "<br>"
     + figures.sentence_html(corrupted[:96], mlm_roles[:96], "MLM branch:")
 )
+
+# %% [markdown]
+# ## Explore
+#
+# With a running kernel: your own sentence, the scales of the blocks, how many targets, how many
+# masked tokens; step through the draws of a seed.
+
+# %% tags=["nbval-ignore-output"]
+widgets.masking_explorer(recipe, text)
 
 # %% [markdown]
 # ## Blocks of one batch

@@ -38,8 +38,9 @@ import dataclasses
 
 import pandas as pd
 
-from predrecon import figures, recipes, reports, runs
+from predrecon import figures, recipes, reports, runs, widgets
 from predrecon.corpus import load_corpus
+from predrecon.tasks import load_tasks
 from predrecon.widgets import LiveCurves
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
@@ -92,6 +93,17 @@ gallery.show("02_training", figures.training_curves(histories, unigram=unigram),
 
 # %% tags=["nbval-ignore-output"]
 pd.DataFrame({arm: run.metrics for arm, run in trained.items()})
+
+# %% [markdown]
+# ## Explore
+#
+# With a running kernel: any runs on disk, smoothing and axis at choice. Uniformity and effective
+# rank are those of the encoders kept on the way, on the first labelled task.
+
+# %% tags=["nbval-ignore-output"]
+labelled = load_tasks("auto", corpus=recipe.corpus, data_dir=data_dir)
+folders = [run.folder for run in trained.values()]
+widgets.training_explorer(folders, task=labelled[0], tokenizer=text.tokenizer)
 
 # %% [markdown]
 # ## What the MLM head predicts

@@ -39,7 +39,7 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
 
-from predrecon import figures, recipes, reports, runs
+from predrecon import figures, recipes, reports, runs, widgets
 from predrecon.corpus import load_corpus
 from predrecon.schedules import predicted_lambda
 
@@ -60,6 +60,15 @@ last = table.iloc[-1]
 print(f"steps {int(last.step):,}, sum of learning rates {last.sum_lr:.3f}")
 print(f"lambda trained {last.lam:.3f}, predicted {last.predicted:.3f}")
 print(f"logged steps with a negative gradient: {(table.gradient < 0).mean():.1%} of {len(table)}")
+
+# %% [markdown]
+# ## Explore
+#
+# With a running kernel: any runs on disk, against steps, tokens, operations or time; "live" follows
+# those that go on.
+
+# %% tags=["nbval-ignore-output"]
+widgets.training_explorer([run.folder])
 
 # %% [markdown]
 # ## What that means for long runs

@@ -35,7 +35,7 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import analysis, figures, recipes, reports, runs
+from predrecon import analysis, figures, probing, recipes, reports, runs, widgets
 from predrecon.corpus import load_corpus
 from predrecon.tasks import load_tasks
 
@@ -69,7 +69,7 @@ reports.task_table(labelled, compared[0])
 # With one pre-training seed an interval is over validation texts, with several over seeds.
 
 # %% tags=["nbval-ignore-output"]
-probed = analysis.linear_probing(compared, labelled, max_train=max_train, seed=seed)
+probed = probing.linear_probing(compared, labelled, max_train=max_train, seed=seed)
 print(reports.budget({arm: several[0] for arm, several in trained.items()}))
 reports.probing_table(probed)
 
@@ -86,6 +86,17 @@ gallery.show("04_probes", figures.probe_bars(bars), bars)
 # %% tags=["nbval-ignore-output"]
 picked = probed.assign(gain=100 * (probed["best_epoch_score"] - probed["score"]))
 picked.pivot_table(index="task", columns="model", values="gain", sort=False).round(2)
+
+# %% [markdown]
+# ## Explore: where do the arms disagree?
+#
+# With a running kernel: task, pooling and arms at choice. Heads are fitted on the first 2,000
+# training texts when they are first asked for (at most `max_train`), so scores differ a little from
+# Table 3.
+
+# %% tags=["nbval-ignore-output"]
+few = min(2000, max_train or 2000)
+widgets.probing_explorer(compared, labelled, max_train=few, seed=seed)
 
 # %% [markdown]
 # ## What we saw

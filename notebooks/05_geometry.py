@@ -215,12 +215,23 @@ mapped = maps.points(chosen, named, split.first, seed=seed)
 gallery.show("05_map", figures.embedding_map(mapped, f"{first.title}, mean pooling"), mapped)
 
 # %% [markdown]
-# ## Explore
+# ## Explore the geometry
 #
-# Pooling and data set at choice (in JupyterLab, with a running kernel).
+# With a running kernel: task, pooling, arms, seed and whose definitions; the published values as an
+# overlay. Without one the picture below has menus of its own.
 
 # %% tags=["nbval-ignore-output"]
-widgets.geometry_explorer(told, spectra, POOLINGS)
+widgets.geometry_explorer(found)
+
+# %% [markdown]
+# ## Explore the maps
+#
+# With a running kernel: click a point or draw a box to read the sentences and their nearest
+# neighbours in each arm; colour by label, by the probe's answer, by length (the confounder above)
+# or by the most frequent token.
+
+# %% tags=["nbval-ignore-output"]
+widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 
 # %% [markdown]
 # ## What we saw

@@ -1,4 +1,4 @@
-"""From encoders and tasks to tidy tables: linear probes (Table 3) and geometry (Tables 4-11).
+"""From encoders and tasks to tidy tables of geometry (Tables 4-11); linear probes: `probing`.
 
 A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
 """
@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from predrecon import metrics, probes, published
+from predrecon import metrics, published
 from predrecon.evidence import Geometry, over_seeds
-from predrecon.measuring import DRAWS, Model, measure
+from predrecon.measuring import Model, measure
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
-from predrecon.progress import Progress
-from predrecon.resampling import score_replicates
-from predrecon.results import remembered, split_digest, tokenizer_digest, weights_digest
+from predrecon.progress import each_pair
 from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.tasks import Task
-from predrecon.uncertainty import around, bootstrap_counts
+from predrecon.uncertainty import around
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
 """The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
@@ -75,41 +73,6 @@ def _alike(runs: list[Run]):
             )
 
 
-def linear_probing(
-    compared: list[Model], tasks: list[Task], *, max_train: int | None = None, seed: int = 0
-) -> pd.DataFrame:
-    """Linear probes under mean pooling (paper, Section 4.2), the majority class beside them.
-
-    Args:
-        compared: encoders.
-        tasks: labelled tasks.
-        max_train: use at most so many training samples (the first ones).
-        seed: of the probe.
-
-    Returns:
-        Columns `task, title, metric, model, seed, score, low, high, best_epoch_score, n_train, n,
-        note`; one row a task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and
-        rho from -1); `low` and `high` are a 95 % interval over validation samples.
-    """
-    rows = []
-    for task, model in _with_progress("linear probes", tasks, compared):
-        train = task.train.head(max_train) if max_train else task.train
-        facts = {"task": task.name, "title": task.title, "metric": task.metric}
-        facts |= {"n_train": len(train), "n": len(task.validation), "note": task.note}
-        result = _linear_probe(model, task, train, seed)
-        counts = bootstrap_counts(len(task.validation), DRAWS, seed)
-        labels, guessed = task.validation.labels, result.predictions
-        spread = score_replicates(labels, guessed, task.metric, counts)
-        interval = around(result.score, spread, len(labels))
-        told = {"score": interval.value, "low": interval.low, "high": interval.high}
-        told["best_epoch_score"] = result.best_epoch_score
-        rows.append({**facts, "model": model.name, "seed": model.seed, **told})
-        if model is compared[-1]:
-            constant = probes.majority(train.labels, task.validation.labels, task.metric)
-            rows.append({**facts, "model": "majority", "score": constant})
-    return pd.DataFrame(rows)
-
-
 def geometry(
     compared: list[Model],
     tasks: list[Task],
@@ -129,19 +92,20 @@ def geometry(
     Returns:
         `Geometry`; `low` and `high` of its table are a 95 % interval over samples.
     """
-    rows, embeddings, replicates = [], {}, {}
-    for task, model in _with_progress("geometry", tasks, compared):
+    rows, embeddings, replicates, singular = [], {}, {}, {}
+    for task, model in each_pair("geometry", tasks, compared):
         found = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)
         facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
         for pooling, z in found.embeddings.items():
             embeddings.setdefault((task.name, pooling, model.name), z)
+            singular[task.name, pooling, model.name, model.seed] = metrics.singular_values(z)
         for row in found.rows:
             spread = found.replicates[row["pooling"], row["metric"]]
             interval = around(row["value"], spread, row["n"])
             rows.append(facts | row | interval.bounds | {"note": task.note})
             key = task.name, row["pooling"], model.name, model.seed, row["metric"]
             replicates[key] = spread
-    return Geometry(pd.DataFrame(rows), embeddings, replicates)
+    return Geometry(pd.DataFrame(rows), embeddings, replicates, singular)
 
 
 def geometry_table(
@@ -193,7 +157,7 @@ def length_control(
         length explains, beside what as many random groups would.
     """
     rows = []
-    for task, model in _with_progress("length control", tasks, compared):
+    for task, model in each_pair("length control", tasks, compared):
         split = task.validation.head(max_samples)
         cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
         ids = token_ids(model.tokenizer, split.first, split.second, cut)
@@ -230,56 +194,26 @@ def published_spectra() -> pd.DataFrame:
 
 
 def spectra(embeddings: Embeddings) -> pd.DataFrame:
-    """Eigenspectra: columns `task, pooling, model, rank, share, cumulative`.
+    """Eigenspectra of each model's first seed: columns `task, pooling, model, rank, share, ...`.
 
-    `share` is the explained variance sigma_i^2 / sum(sigma^2) of component `rank` (from 1).
+    `share` is the explained variance sigma_i^2 / sum(sigma^2) of component `rank` (from 1), and
+    `cumulative` its running sum.
     """
     parts = []
     for (task, pooling, model), z in embeddings.items():
-        variance = metrics.singular_values(z) ** 2
-        share = variance / variance.sum()
-        rank = np.arange(1, len(share) + 1)
-        part = {"rank": rank, "share": share, "cumulative": share.cumsum()}
-        parts.append(pd.DataFrame({"task": task, "pooling": pooling, "model": model, **part}))
+        facts = {"task": task, "pooling": pooling, "model": model}
+        parts.append(_shares(facts, metrics.singular_values(z)))
     return pd.concat(parts, ignore_index=True)
 
 
-def _with_progress(label: str, tasks: list[Task], compared: list[Model]):
-    """All pairs of task and model, under one progress line."""
-    pairs = [(task, model) for task in tasks for model in compared]
-    with Progress(label, len(pairs), "encoders × tasks") as progress:
-        for number, (task, model) in enumerate(pairs):
-            progress.update(number, f"{task.title}, {model.name}")
-            yield task, model
-        progress.update(len(pairs))
+def seed_spectra(found: Geometry) -> pd.DataFrame:
+    """`spectra` of every seed, with a column `seed`."""
+    keys = ("task", "pooling", "model", "seed")
+    parts = [_shares(dict(zip(keys, key, strict=True)), s) for key, s in found.spectra.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _linear_probe(model: Model, task: Task, train, seed: int) -> probes.ProbeResult:
-    """Fitted once: remembered by weights, texts and protocol."""
-    splits = train, task.validation
-    protocol = (task.metric, len(task.classes), task.epochs, seed)
-    digests = [split_digest(split) for split in splits]
-    parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests, *protocol)
-
-    def compute():
-        result = probes.linear_probe(
-            *(_vectors(model, split) for split in splits),
-            metric=task.metric,
-            num_classes=len(task.classes),
-            epochs=task.epochs,
-            seed=seed,
-        )
-        told = {"score": result.score, "best_epoch_score": result.best_epoch_score}
-        return [told], {"predictions": result.predictions}
-
-    (told,), arrays = remembered("linear-probe", parts, compute)
-    return probes.ProbeResult(
-        metric=task.metric, n=len(task.validation), predictions=arrays["predictions"], **told
-    )
-
-
-def _vectors(model: Model, split) -> tuple:
-    """`(s, labels)` or `(s1, s2, labels)`: the sentences of a pair are encoded apart."""
-    sides = [split.first] if split.second is None else [split.first, split.second]
-    pooled = (embed(model.encoder, model.tokenizer, s, poolings=("mean",)) for s in sides)
-    return (*(vectors["mean"] for vectors in pooled), split.labels)
+def _shares(facts: dict, singular_values: np.ndarray) -> pd.DataFrame:
+    share = singular_values**2 / (singular_values**2).sum()
+    rank = np.arange(1, len(share) + 1)
+    return pd.DataFrame({**facts, "rank": rank, "share": share, "cumulative": share.cumsum()})

@@ -4,7 +4,7 @@ With one seed an interval tells how sure the number is of *these* weights on new
 it tells what another training run would give. Each row says which (`basis`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,13 @@ class Geometry:
         table: columns `task, title, pooling, model, seed, metric, value, low, high, n, dim, note`.
         embeddings: `{(task, pooling, model): [N, D]}` of each model's first seed.
         replicates: `{(task, pooling, model, seed, metric): [draws]}`.
+        spectra: `{(task, pooling, model, seed): [min(N, D)]}` singular values, largest first.
     """
 
     table: pd.DataFrame
     embeddings: dict[tuple, np.ndarray]
     replicates: dict[tuple, np.ndarray]
+    spectra: dict[tuple, np.ndarray] = field(default_factory=dict)
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -138,15 +140,11 @@ def contrast(
 
 
 def with_probes(found: Geometry, probed: pd.DataFrame) -> Geometry:
-    """`found` with `analysis.linear_probing` as one more metric, `linear_probe`."""
+    """`found` with `probing.linear_probing` as one more metric, `linear_probe`."""
     scores = probed[probed["model"] != "majority"].rename(columns={"score": "value"})
     scores = scores.assign(pooling="mean", metric="linear_probe")
     columns = [c for c in found.table.columns if c in scores]
-    return Geometry(
-        pd.concat([found.table, scores[columns]], ignore_index=True),
-        found.embeddings,
-        found.replicates,
-    )
+    return replace(found, table=pd.concat([found.table, scores[columns]], ignore_index=True))
 
 
 def _told(interval: Interval, seeds: int) -> dict:

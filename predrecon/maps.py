@@ -1,7 +1,14 @@
 """Two-dimensional maps of embeddings: PCA, and UMAP (McInnes et al. 2018)."""
 
+import hashlib
+from collections import Counter
+
 import numpy as np
 import pandas as pd
+
+from predrecon.results import remembered
+
+METHODS = ("PCA", "UMAP")
 
 
 def pca(z: np.ndarray) -> np.ndarray:
@@ -44,3 +51,30 @@ def points(
             facts = {"model": model, "method": method, "label": labels, "text": short}
             parts.append(pd.DataFrame({**facts, "x": x, "y": y}))
     return pd.concat(parts, ignore_index=True)
+
+
+def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
+    """`[N, 2]` of `z [N, D]` by one of `METHODS`; UMAP's, which take seconds, are remembered."""
+    if method == "PCA":
+        return pca(z)
+    digest = hashlib.sha256(np.ascontiguousarray(z).tobytes()).hexdigest()
+    _, arrays = remembered(
+        "umap", (digest, z.shape, seed), lambda: ([], {"xy": umap(z, seed=seed)})
+    )
+    return arrays["xy"]
+
+
+def nearest(z: np.ndarray, index: int, count: int = 5) -> list[tuple[int, float]]:
+    """The `count` rows of `z [N, D]` nearest to row `index` by cosine, and their cosines."""
+    norms = np.linalg.norm(z, axis=1)
+    cosines = z @ z[index] / np.maximum(norms * norms[index], 1e-12)
+    cosines[index] = -np.inf
+    found = np.argsort(-cosines)[: min(count, len(z) - 1)]
+    return [(int(i), float(cosines[i])) for i in found]
+
+
+def frequent_words(tokens: np.ndarray, tokenizer, *, shown: int = 6) -> list[str]:
+    """Names of `probes.frequent_tokens [N]`: the `shown` commonest by name, the rest "other"."""
+    common = [token for token, _ in Counter(tokens.tolist()).most_common(shown)]
+    names = {t: tokenizer.convert_ids_to_tokens(t) for t in common if t >= 0}
+    return [names.get(token, "other") for token in tokens.tolist()]

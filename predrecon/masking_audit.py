@@ -1,13 +1,16 @@
 """Counting what the masks do: coverage, sizes, shares and leaks (notebook 01)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import torch
 
 from predrecon.batches import draw_batch
 from predrecon.corpus import Corpus
-from predrecon.masking import IGNORE
+from predrecon.masking import IGNORE, block_masks, token_masks
 from predrecon.recipes import Recipe
+from predrecon.seeding import torch_generator
 
 
 def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
@@ -28,6 +31,90 @@ def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
     jepa = [names.get((p in context, p in target), "unused") for p in range(length)]
     chosen = batch["labels"][sample] != IGNORE
     return jepa, ["masked" if c else "context" for c in chosen.tolist()]
+
+
+@dataclass(frozen=True)
+class MaskedText:
+    """One text in both disguises, and where blocks of its length fall.
+
+    Attributes:
+        tokens, masked_tokens: L tokens, clean and corrupted, [CLS] and [SEP] included.
+        jepa_roles, mlm_roles: L roles, see `roles`.
+        context: `[B, C]`; targets: `[B, K, T]`; the first row is the text's.
+        shares: coverage by position, columns `position, branch, share`.
+        cut: tokens left out because the text is too long.
+    """
+
+    tokens: list[str]
+    masked_tokens: list[str]
+    jepa_roles: list[str]
+    mlm_roles: list[str]
+    context: np.ndarray
+    targets: np.ndarray
+    shares: pd.DataFrame
+    cut: int
+
+
+def masked_text(
+    text: str,
+    tokenizer,
+    longest: int,
+    *,
+    mlm_probability: float = 0.15,
+    seed: int = 0,
+    step: int = 0,
+    batches: int = 24,
+    **blocks,
+) -> MaskedText:
+    """Both masks of one text, drawn as training draws them for a batch of texts of its length.
+
+    Args:
+        text: any text.
+        tokenizer: with [CLS], [SEP] and [MASK].
+        longest: tokens kept, [CLS] and [SEP] included.
+        mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
+        seed, step: of the masks.
+        batches: of 16 texts each, over which coverage is counted; the first is the step's.
+
+    Raises:
+        ValueError: no word in the text, or one too short for the scales (says which to change).
+    """
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if not ids:
+        raise ValueError("The text is empty: type a few words, or pick a sentence.")
+    whole = [tokenizer.cls_token_id, *ids[: longest - 2], tokenizer.sep_token_id]
+    rows = torch.tensor([whole] * 16)
+    counts = {branch: np.zeros(len(whole)) for branch in ("context", "target", "masked")}
+    for number in range(batches):
+        turn = step * batches + number
+        masks = block_masks(
+            16, len(whole), generator=torch_generator(seed, "block masks", turn), **blocks
+        )
+        masked, labels = token_masks(
+            rows,
+            mask_token_id=tokenizer.mask_token_id,
+            vocab_size=len(tokenizer),
+            special_ids=tokenizer.all_special_ids,
+            probability=mlm_probability,
+            generator=torch_generator(seed, "token masks", turn),
+        )
+        counts["context"] += _grid(masks.context, len(whole)).sum(0)
+        counts["target"] += _grid(masks.targets, len(whole)).sum(0)
+        counts["masked"] += (labels != IGNORE).numpy().sum(0)
+        if number == 0:
+            first = {"context": masks.context, "targets": masks.targets, "labels": labels}
+            first |= {"input_ids": rows, "masked_ids": masked}
+    jepa, mlm = roles(first, sample=0)
+    return MaskedText(
+        tokenizer.convert_ids_to_tokens(whole),
+        tokenizer.convert_ids_to_tokens(first["masked_ids"][0].tolist()),
+        jepa,
+        mlm,
+        first["context"].numpy(),
+        first["targets"].numpy(),
+        _shares_by_position(counts, 16 * batches),
+        len(ids) - (len(whole) - 2),
+    )
 
 
 def coverage_shares(
@@ -52,12 +139,7 @@ def coverage_shares(
         samples += len(context)
         size = {"context": batch["context"].shape[-1], "target": batch["targets"].shape[-1]}
         sizes.append(size | {"leaked": int((context & target).sum())})
-    position = np.arange(recipe.length)
-    shares = [
-        pd.DataFrame({"position": position, "branch": branch, "share": count / samples})
-        for branch, count in counts.items()
-    ]
-    return pd.concat(shares, ignore_index=True), pd.DataFrame(sizes)
+    return _shares_by_position(counts, samples), pd.DataFrame(sizes)
 
 
 def token_fates(recipe: Recipe, corpus: Corpus, seed: int, *, batches: int) -> pd.DataFrame:
@@ -95,6 +177,14 @@ def leak_without_removal(
     ends = np.minimum(start_c + size_c, start_t + size_t)
     shared = np.maximum(0, ends - np.maximum(start_c, start_t))
     return {"tokens": shared.sum() / size_t.sum(), "blocks": (shared == size_t).mean()}
+
+
+def _shares_by_position(counts: dict[str, np.ndarray], samples: int) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"position": range(len(count)), "branch": branch, "share": count / samples})
+        for branch, count in counts.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _grid(positions: torch.Tensor, length: int) -> np.ndarray:

@@ -33,6 +33,7 @@ class ProbeResult:
         best_epoch_score: best over epochs *on the reported split*, as the paper's code reports it;
             optimistic by construction. None for cross-validated probes.
         predictions: `[n]` predicted labels, or scores for STS-B.
+        confidence: `[n]` probability of the predicted label, from the linear heads; 1 for STS-B.
     """
 
     score: float
@@ -40,6 +41,7 @@ class ProbeResult:
     n: int
     best_epoch_score: float | None = None
     predictions: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
 
 def linear_probe(
@@ -98,7 +100,7 @@ def linear_probe(
             [max(2, len(x) // 10)]
         )
         (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[kept], y[kept])
-    scores, inner, predictions = [], [], []
+    scores, inner, answers = [], [], []
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)  # dropout has no generator argument
         for _ in range(epochs):
@@ -110,13 +112,13 @@ def linear_probe(
                 loss.backward()
                 optimizer.step()
             head.eval()
-            predictions.append(_answers(head, x_val, num_classes))
-            scores.append(score(y_val.numpy(), predictions[-1], metric))
+            answers.append(_answers(head, x_val, num_classes))
+            scores.append(score(y_val.numpy(), answers[-1][0], metric))
             if select == "inner":
-                inner.append(score(y_inner, _answers(head, x_inner, num_classes), metric))
+                inner.append(score(y_inner, _answers(head, x_inner, num_classes)[0], metric))
     chosen = {"last": [0] * (epochs - 1) + [1], "inner": inner, "reported": scores}[select]
     epoch = int(np.argmax(chosen))  # the first of the best
-    return ProbeResult(scores[epoch], metric, len(y_val), max(scores), predictions[epoch])
+    return ProbeResult(scores[epoch], metric, len(y_val), max(scores), *answers[epoch])
 
 
 def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) -> ProbeResult:
@@ -198,9 +200,11 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 
 
 @torch.no_grad()
-def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> np.ndarray:
+def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and how sure the head is of each."""
     out = head(x)
-    return (out.argmax(dim=1) if num_classes else out).numpy()
+    sure, label = out.softmax(dim=1).max(dim=1) if num_classes else (torch.ones_like(out), out)
+    return label.numpy(), sure.numpy()
 
 
 @contextlib.contextmanager

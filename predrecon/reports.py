@@ -104,7 +104,7 @@ def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
 
 
 def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
-    """`analysis.linear_probing` with one row a task and model: the mean over its seeds.
+    """`probing.linear_probing` with one row a task and model: the mean over its seeds.
 
     Returns:
         Columns `task, title, metric, n_train, n, model, score, low, high, seeds`. With one seed the
@@ -122,7 +122,7 @@ def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
 
 
 def probing_table(probed: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """Table 3: `analysis.linear_probing` as one line a task, the published numbers beside ours."""
+    """Table 3: `probing.linear_probing` as one line a task, the published numbers beside ours."""
     told, rows = _published_scores(), {}
     for (task, title), part in probing_over_seeds(probed).groupby(["task", "title"], sort=False):
         facts = part.iloc[0][["metric", "n_train", "n"]].to_dict()

@@ -1,5 +1,7 @@
 """What becomes of an encoder while it trains: its snapshots measured, one tidy table."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from transformers import AutoModel
@@ -83,3 +85,52 @@ def _row(run: Run, folder, task: Task, tokenizer, pooling: str, seed: int) -> li
     found = measure(model, task, poolings=(pooling,), seed=seed)
     values |= {row["metric"]: row["value"] for row in found.rows if row["metric"] in WATCHED}
     return [facts | {"metric": m, "value": float(np.float64(v))} for m, v in values.items()]
+
+
+def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.DataFrame, str]:
+    """The history of a run that may still go on, for pictures.
+
+    Args:
+        folder: of the run.
+        task, tokenizer: measure the run's snapshots on the task's validation split (first 500
+            texts, mean pooling), which are remembered.
+
+    Returns:
+        `history.csv` with `predicted`, lambda from the learning rates alone, and, measured at
+        snapshots only, `uniformity` and `effective_rank`; and the arm.
+
+    Raises:
+        ValueError: a folder without a logged step.
+    """
+    run = Run(folder)
+    try:
+        history, recipe = run.history, run.recipe
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder.name}: no run that has logged a step ({error}).") from None
+    if recipe.arm == "hybrid":
+        history["predicted"] = _predicted(recipe, history)
+    if task is not None:
+        history = history.merge(_on_the_way(run, task, tokenizer), on="step", how="outer")
+        between = ["tokens", "flops", "seconds"]
+        history[between] = history[between].interpolate()
+    return history, recipe.arm
+
+
+def _predicted(recipe, history: pd.DataFrame) -> np.ndarray:
+    """sigma(sum lr) at the logged steps; the schedule's length is read off the last rate."""
+    last = int(history["step"].iloc[-1])
+    total = recipe.max_steps or last
+    return predicted_lambda(recipe, max(total, last))[history["step"] - 1]
+
+
+def _on_the_way(run: Run, task: Task, tokenizer) -> pd.DataFrame:
+    rows = []
+    for folder in run.snapshots:
+        with quiet_transformers():
+            encoder = AutoModel.from_pretrained(folder).eval()
+        model = Model("snapshot", encoder, tokenizer)
+        found = measure(model, task, poolings=("mean",), max_samples=500, probed=False)
+        values = {row["metric"]: row["value"] for row in found.rows}
+        step = int(folder.name.removeprefix("step-"))
+        rows.append({"step": step} | {m: values[m] for m in ("uniformity", "effective_rank")})
+    return pd.DataFrame(rows, columns=["step", "uniformity", "effective_rank"])

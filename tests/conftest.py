@@ -21,3 +21,33 @@ def smoke_runs(corpus, tmp_path_factory):
         arm: pretrain(recipes.get("smoke", arm=arm), corpus, root / arm, seed=0)
         for arm in ("hybrid", "mlm")
     }
+
+
+@pytest.fixture(scope="session")
+def labelled(corpus):
+    """One task of each kind, cut short."""
+    from predrecon import tasks
+
+    short = []
+    for name in ("docs-swap", "docs-relation", "docs-overlap"):
+        task = tasks.load_task(name)
+        parts = dict(train=task.train.head(150), validation=task.validation.head(120))
+        fields = (task.name, task.title, task.metric, task.classes, 2)
+        short.append(tasks.Task(*fields, **parts))
+    return short
+
+
+@pytest.fixture(scope="session")
+def compared(corpus, smoke_runs):
+    """Both arms and the untrained encoder."""
+    from predrecon import analysis
+
+    return analysis.models(smoke_runs, corpus.tokenizer, untrained=True)
+
+
+@pytest.fixture(scope="session")
+def geometry(compared, labelled):
+    """Both arms on all of `labelled`."""
+    from predrecon import analysis
+
+    return analysis.geometry(compared[:2], labelled)

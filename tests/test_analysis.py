@@ -4,40 +4,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import analysis, figures, maps, metrics, recipes, reports, tables, tasks, widgets
+from predrecon import (
+    analysis,
+    figures,
+    maps,
+    metrics,
+    probing,
+    recipes,
+    reports,
+    tables,
+)
 from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.pooling import POOLINGS
-from predrecon.tasks import Split, Task
+from predrecon.tasks import Split
 from predrecon.training import pretrain
 
 
 @pytest.fixture(scope="module")
-def labelled(corpus):
-    """One task of each kind, cut short."""
-    short = []
-    for name in ("docs-swap", "docs-relation", "docs-overlap"):
-        task = tasks.load_task(name)
-        parts = dict(train=task.train.head(150), validation=task.validation.head(120))
-        fields = (task.name, task.title, task.metric, task.classes, 2)
-        short.append(Task(*fields, **parts))
-    return short
-
-
-@pytest.fixture(scope="module")
-def compared(corpus, smoke_runs):
-    return analysis.models(smoke_runs, corpus.tokenizer, untrained=True)
-
-
-@pytest.fixture(scope="module")
-def measured(compared, labelled):
-    found = analysis.geometry(compared[:2], labelled)
-    return found.table, found.embeddings
+def measured(geometry):
+    return geometry.table, geometry.embeddings
 
 
 @pytest.fixture(scope="module")
 def probed(compared, labelled):
-    return analysis.linear_probing(compared, labelled)
+    return probing.linear_probing(compared, labelled)
 
 
 def test_geometry_fills_every_cell(measured, labelled):
@@ -113,9 +103,9 @@ def test_several_seeds_are_one_line_with_their_interval(probed):
 
 def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    first = analysis.linear_probing(compared[:1], labelled[:1])
-    monkeypatch.setattr(analysis.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
-    pd.testing.assert_frame_equal(analysis.linear_probing(compared[:1], labelled[:1]), first)
+    first = probing.linear_probing(compared[:1], labelled[:1])
+    monkeypatch.setattr(probing.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
+    pd.testing.assert_frame_equal(probing.linear_probing(compared[:1], labelled[:1]), first)
 
 
 def test_published_spectra_are_shares_of_all_components():
@@ -199,23 +189,6 @@ def test_every_figure_draws_its_data_and_exports(
         assert 'src="../plotly.min.js"' in page and "https://cdn" not in page.lower()
         assert (tmp_path / "data" / "tag" / f"{stem}.csv").is_file()
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
-
-
-def test_explorer_redraws_for_every_choice(measured):
-    table, embeddings = measured
-    box = widgets.geometry_explorer(table, analysis.spectra(embeddings), POOLINGS)
-    pooling, task = box.children[0].children
-    out = box.children[1]
-
-    def titles():
-        return [shown["data"]["text/plain"] for shown in out.outputs]
-
-    assert len(titles()) == 2 and all("mean pooling" in title for title in titles())
-    pooling.value, task.value = "max", "docs-overlap"
-    assert len(titles()) == 2, "in place of the old ones"
-    assert all("max pooling" in title for title in titles())
-    assert "Docs-overlap" in titles()[0]
-    assert out.msg_id == "", "nothing is captured from the cell"
 
 
 def test_masking_audit(corpus, smoke_runs):

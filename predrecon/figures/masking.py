@@ -5,6 +5,7 @@ import html
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from predrecon.figures.style import BRANCHES, finish
 
@@ -100,3 +101,24 @@ def token_fates(table: pd.DataFrame) -> go.Figure:
         )
     fig.update_yaxes(title="share of chosen tokens", tickformat=".0%")
     return finish(fig, "BERT's 80 / 10 / 10: what happens to a chosen token", height=360)
+
+
+def masking_view(
+    context: np.ndarray, targets: np.ndarray, length: int, shares: pd.DataFrame
+) -> go.Figure:
+    """`block_diagram` above `coverage`, on one axis of positions.
+
+    Args:
+        context: `[B, C]`; targets: `[B, K, T]`; length: L.
+        shares: of `coverage`.
+    """
+    fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.08)
+    (diagram,), lines = block_diagram(context, targets, length).data, coverage(shares).data
+    fig.add_trace(diagram.update(colorbar=dict(len=0.5, y=0.78)), row=1, col=1)
+    for line in lines:
+        fig.add_trace(line, row=2, col=1)
+    fig.update_yaxes(autorange="reversed", title="sample", showgrid=False, row=1, col=1)
+    fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1], row=2, col=1)
+    fig.update_xaxes(title="position (token)", row=2, col=1)
+    fig = finish(fig, "Block masks, and how often a position is covered", height=520)
+    return fig.update_layout(legend=dict(y=0.44))

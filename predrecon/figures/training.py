@@ -85,3 +85,73 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
     fig.update_annotations(font_size=13)
     fig = finish(fig, "The balance follows the learning rate", margin=dict(t=110, l=60, r=20, b=60))
     return fig.update_layout(legend=dict(y=1.14))
+
+
+AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
+"""What a training curve can be drawn against: title and column of a history."""
+
+_WATCHED = (
+    ("mlm_loss", "MLM loss (nats, ↓)"),
+    ("jepa_loss", "JEPA loss (1 − cos, ↓)"),
+    ("lam", "λ, and σ(Σ lr) dashed"),
+    ("tokens_per_s", "tokens/s (↑)"),
+    ("uniformity", "uniformity (↓)"),
+    ("effective_rank", "effective rank (↑)"),
+)
+_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
+
+
+def training_view(
+    histories: dict[str, pd.DataFrame],
+    arms: dict[str, str],
+    *,
+    axis: str = "tokens",
+    smooth: int = 5,
+) -> go.Figure:
+    """Six panels of any number of runs: colour is the arm, dashes tell runs of an arm apart.
+
+    Args:
+        histories: `{run: history}`, with the columns `predicted` (lambda from its learning rates
+            alone) and, where encoders on the way were measured, `uniformity`, `effective_rank`.
+        arms: `{run: "hybrid" or "mlm"}`.
+        axis: a key of `AXES`.
+        smooth: centred running median over so many logged rows, for losses and throughput.
+    """
+    titles = [title for _, title in _WATCHED]
+    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.2)
+    seen: dict[str, int] = {}
+    for run, history in histories.items():
+        arm = arms[run]
+        dash = _DASHES[seen.get(arm, 0) % len(_DASHES)]
+        seen[arm] = seen.get(arm, 0) + 1
+        line = dict(color=COLORS[arm], width=2, dash=dash)
+        for i, (column, _) in enumerate(_WATCHED):
+            values = history.get(column)
+            if values is None or values.isna().all() or (arm == "mlm" and column == "lam"):
+                continue
+            few = column in ("uniformity", "effective_rank")
+            rows = history[values.notna()] if few else history
+            values = rows[column]
+            if column.endswith("loss") or column == "tokens_per_s":
+                values = values.rolling(smooth, center=True, min_periods=1).median()
+            place = dict(row=i // 3 + 1, col=i % 3 + 1)
+            fig.add_scatter(
+                x=rows[AXES[axis]],
+                y=values,
+                name=run,
+                legendgroup=run,
+                showlegend=i == 0,
+                mode="lines+markers" if few else "lines",
+                line=line,
+                **place,
+            )
+            if column == "lam":
+                guess = dict(color="#333333", width=1, dash="dash")
+                fig.add_scatter(
+                    x=rows[AXES[axis]], y=rows["predicted"], line=guess, mode="lines",
+                    name=f"σ(Σ lr), {run}", showlegend=False, **place,
+                )  # fmt: skip
+    fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
+    fig.update_annotations(font_size=12)
+    fig = finish(fig, "Training", height=580, margin=dict(t=110, l=60, r=20, b=60))
+    return fig.update_layout(legend=dict(y=1.1))

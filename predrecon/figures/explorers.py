@@ -1,0 +1,234 @@
+"""What the explorers show: pure functions from tidy tables and a choice to one figure."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from predrecon.figures.style import CLASSES, COLORS, error, finish, name
+
+METRICS = {
+    "spectral_entropy": "spectral entropy, Eq. 11 ↑",
+    "spectral_entropy_sigma2": "spectral entropy, from σ² ↑",
+    "effective_rank": "effective rank ↑",
+    "stable_rank": "stable rank ↑",
+    "rank_90": "components for 90 % ↑",
+    "rankme": "RankMe ↑",
+    "alignment": "alignment, Eq. 14 ↓",
+    "alignment_squared": "alignment, mean squared distance ↓",
+    "pair_alignment": "alignment of true pairs ↓",
+    "intra_inter_ratio": "distance within / between classes ↓",
+    "uniformity": "uniformity ↓",
+    "semantic_probe": "semantic probe ↑",
+    "token_probe": "token probe ↓",
+    "probe_gap": "probe gap ↑",
+}
+"""Names of metrics; the arrow points to what the paper calls better."""
+
+_PROBES = ("semantic_probe", "token_probe", "probe_gap")
+CONVENTIONS = {
+    "the paper's equations": (
+        "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", *_PROBES
+    ),
+    "the paper's tables": (
+        "spectral_entropy_sigma2", "effective_rank", "stable_rank", "alignment", "uniformity",
+        *_PROBES,
+    ),
+    "the literature": (
+        "rankme", "rank_90", "effective_rank", "alignment_squared", "pair_alignment",
+        "intra_inter_ratio", "uniformity", *_PROBES,
+    ),
+}  # fmt: skip
+"""Which metrics are shown by whose convention."""
+
+_SYMBOLS = {"hybrid": "circle", "mlm": "square"}
+
+
+def geometry_view(
+    spectra: pd.DataFrame,
+    numbers: pd.DataFrame,
+    heading: str,
+    *,
+    components: int = 50,
+    log: bool = True,
+    alignment: str = "alignment",
+) -> go.Figure:
+    """Eigenspectrum, its cumulative sum, and alignment against uniformity, of one task and pooling.
+
+    Args:
+        spectra: columns `model, rank, share, cumulative`.
+        numbers: columns `model, metric, value, low, high`.
+        components: principal components shown.
+        log: whether shares are on a logarithmic axis.
+        alignment: which metric of alignment.
+    """
+    titles = ("share of variance", "cumulative share", "alignment against uniformity")
+    fig = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
+    shown = spectra[spectra["rank"] <= components]
+    for model, rows in shown.groupby("model", sort=False):
+        dash = "dot" if model.startswith("published") else "solid"
+        line = dict(color=COLORS[model], width=2, dash=dash)
+        common = dict(x=rows["rank"], name=name(model), legendgroup=model, line=line, mode="lines")
+        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
+        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
+    for model, rows in numbers.groupby("model", sort=False):
+        by = {metric: part for metric, part in rows.groupby("metric")}
+        if not {"uniformity", alignment} <= set(by):
+            continue
+        x, y = by["uniformity"], by[alignment]
+        known = model in set(shown["model"])
+        published = model.startswith("published")
+        symbol = _SYMBOLS.get(model.split()[-1], "diamond") + ("-open" if published else "")
+        fig.add_scatter(
+            x=x["value"],
+            y=y["value"],
+            error_x=error(x),
+            error_y=error(y),
+            name=name(model),
+            legendgroup=model,
+            showlegend=not known,
+            mode="markers",
+            marker=dict(color=COLORS[model], symbol=symbol, size=11, line_width=1.5),
+            hovertemplate="uniformity %{x:.3f}, alignment %{y:.3f}<extra>" + name(model),
+            row=1,
+            col=3,
+        )
+    positive = shown["share"][shown["share"] > 0]
+    if log:
+        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
+        ticks = dict(exponentformat="power", dtick=1)
+        fig.update_yaxes(type="log", range=[floor, 0], **ticks, row=1, col=1)
+    else:
+        fig.update_yaxes(tickformat=".0%", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
+    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
+    for col in (1, 2):
+        fig.update_xaxes(title="principal component", row=1, col=col)
+    fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, row=1, col=3)
+    fig.update_yaxes(title="alignment (↓ tighter)", title_standoff=4, row=1, col=3)
+    fig.update_annotations(font_size=13)
+    fig = finish(fig, heading, height=430, margin=dict(t=110, l=60, r=20, b=60))
+    return fig.update_layout(legend=dict(y=1.12))
+
+
+def map_view(
+    points: pd.DataFrame, heading: str, *, continuous: str = "", found: np.ndarray | None = None
+) -> go.Figure:
+    """One map a model, side by side; points carry their number, so that they can be chosen.
+
+    Args:
+        points: columns `model, x, y, number, text, color`; `color` is a class, or a number if
+            `continuous` names it (the title of the colour bar).
+        found: numbers of the points to ring, of a search.
+    """
+    models = list(points["model"].unique())
+    fig = make_subplots(
+        1, len(models), subplot_titles=[name(m) for m in models], horizontal_spacing=0.03
+    )
+    common = dict(mode="markers", hovertemplate="%{text}<extra></extra>")
+    classes = [] if continuous else sorted(points["color"].unique(), key=str)
+    for col, model in enumerate(models, start=1):
+        rows = points[points["model"] == model]
+        for part, look in _layers(rows, classes, continuous, first=col == 1):
+            named = part["number"].tolist()
+            data = dict(x=part["x"], y=part["y"], customdata=named, text=part["text"])
+            fig.add_scattergl(**data, **look, **common, row=1, col=col)
+        if found is not None and len(found):
+            ringed = rows[rows["number"].isin(found)]
+            fig.add_scattergl(
+                x=ringed["x"],
+                y=ringed["y"],
+                customdata=ringed["number"].tolist(),
+                text=ringed["text"],
+                name=f"search ({len(ringed):,})",
+                legendgroup="search",
+                showlegend=col == 1,
+                marker=dict(symbol="circle-open", size=11, color="#000000", line_width=1.5),
+                **common,
+                row=1,
+                col=col,
+            )
+    fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
+    fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
+    fig.update_annotations(font_size=13)
+    fig = finish(fig, heading, height=500, margin=dict(t=100, l=20, r=20, b=20))
+    return fig.update_layout(
+        dragmode="select", legend=dict(y=1.06, itemsizing="constant"), uirevision=heading
+    )
+
+
+def _layers(rows: pd.DataFrame, classes: list, continuous: str, *, first: bool):
+    """A model's points as `(rows, look)`: one layer, or one a class."""
+    size = 3 if len(rows) > 3000 else 5
+    if continuous:
+        marker = dict(size=size, color=rows["color"], colorscale="Cividis", showscale=first)
+        marker["colorbar"] = dict(title=continuous, thickness=12, outlinewidth=0)
+        yield rows, dict(marker=marker, showlegend=False)
+        return
+    for number, label in enumerate(classes):
+        marker = dict(size=size, color=CLASSES[number % len(CLASSES)], opacity=0.75)
+        look = dict(name=str(label), legendgroup=str(label), showlegend=first, marker=marker)
+        yield rows[rows["color"] == label], look
+
+
+def probing_view(
+    scores: pd.DataFrame,
+    answers: dict[str, np.ndarray],
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    heading: str,
+    metric: str,
+) -> go.Figure:
+    """Scores with intervals, and every encoder's confusion matrix (graded tasks: its answers).
+
+    Args:
+        scores: columns `model, score, low, high`.
+        answers: `{model: [N]}`; labels: `[N]`; classes: names, empty for graded similarity.
+        metric: names the axis of the scores.
+    """
+    columns = 1 + len(answers)
+    titles = [f"{metric} (higher is better)", *map(name, answers)]
+    fig = make_subplots(1, columns, subplot_titles=titles, horizontal_spacing=0.25 / columns)
+    for row in scores.itertuples():
+        part = scores[scores["model"] == row.model]
+        fig.add_bar(
+            x=[name(row.model)],
+            y=part["score"],
+            error_y=error(part, "score"),
+            marker_color=COLORS[row.model],
+            showlegend=False,
+            hovertemplate="%{x}: %{y:.3f}<extra></extra>",
+            row=1,
+            col=1,
+        )
+    for col, guessed in enumerate(answers.values(), start=2):
+        if classes:
+            counts = np.zeros((len(classes), len(classes)), dtype=int)
+            np.add.at(counts, (labels, guessed), 1)
+            shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+            fig.add_heatmap(
+                z=shares,
+                x=classes,
+                y=classes,
+                zmin=0,
+                zmax=1,
+                colorscale=[[0, "#FFFFFF"], [1, "#6A9FC8"]],
+                showscale=False,
+                text=counts,
+                texttemplate="%{text}",
+                hovertemplate="is %{y}, answered %{x}: %{text} (%{z:.0%})<extra></extra>",
+                row=1,
+                col=col,
+            )
+            fig.update_yaxes(autorange="reversed", showgrid=False, row=1, col=col)
+            fig.update_xaxes(title="answered", showgrid=False, row=1, col=col)
+        else:
+            marker = dict(size=4, color=CLASSES[0], opacity=0.5)
+            fig.add_scattergl(
+                x=guessed, y=labels, mode="markers", marker=marker, showlegend=False, row=1, col=col
+            )
+            fig.update_xaxes(title="answered", row=1, col=col)
+    if answers:
+        fig.update_yaxes(title="is", title_standoff=4, row=1, col=2)
+    fig.update_annotations(font_size=13)
+    return finish(fig, heading, height=380, margin=dict(t=90, l=50, r=20, b=60))

@@ -1,0 +1,145 @@
+"""Controls above a picture. The picture is drawn apart from the kernel's messages: latest wins."""
+
+import html
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from predrecon.figures import bundle
+from predrecon.widgets.plot_view import PlotView, label_of
+
+_KEPT = 200  # pictures an explorer remembers
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an explorer shows for one setting of its controls: a figure, HTML above and below it."""
+
+    figure: go.Figure
+    above: str = ""
+    below: str = ""
+
+
+class Latest:
+    """Does `work(request)` on a thread; of the requests that come meanwhile only the last counts.
+
+    So a control that is moved quickly never queues pictures that nobody will see, and the kernel
+    goes on answering.
+    """
+
+    def __init__(self, work: Callable):
+        self._work, self._lock = work, threading.Lock()
+        self._waiting: list = []  # at most one
+        self._thread: threading.Thread | None = None
+
+    def ask(self, request):
+        with self._lock:
+            self._waiting = [request]
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._go_on, daemon=True)
+                self._thread.start()
+
+    def settle(self):
+        """Wait until nothing is asked for any more."""
+        while (thread := self._thread) is not None:
+            thread.join()
+
+    def _go_on(self):
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._thread = None
+                    return
+                request = self._waiting.pop()
+            self._work(request)
+
+
+class Explorer:
+    """Controls and what they choose. Displayed, it is a static figure until a front end answers.
+
+    Args:
+        draw: `draw(**values) -> Picture`, a pure function of the controls' values. A `ValueError`
+            is shown as a message above the last picture.
+        controls: `{name of an argument: widget with a value}`, in rows as they fit.
+        still: stands in the explorer's place where there is no kernel: headless runs, HTML pages,
+            code hosts. Default: the first picture.
+        keep: remember pictures by the controls' values; False where they change with time.
+        head, extra: widgets above the controls and below the picture.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[..., Picture],
+        controls: dict[str, ipywidgets.Widget],
+        still: go.Figure | None = None,
+        *,
+        keep: bool = True,
+        head: tuple[ipywidgets.Widget, ...] = (),
+        extra: tuple[ipywidgets.Widget, ...] = (),
+    ):
+        self.draw, self.controls = draw, controls
+        self.still = draw(**self.values).figure if still is None else still
+        self.view, self.message = PlotView(), ipywidgets.HTML()
+        self.above, self.below = ipywidgets.HTML(), ipywidgets.HTML()
+        self._keep, self._kept = keep, OrderedDict()
+        self._latest = Latest(self._show)
+        for control in controls.values():
+            control.observe(lambda _: self.redraw(), names="value")
+        self.view.on_view(self.redraw)
+        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        row = ipywidgets.HBox(list(controls.values()), layout=wrap)
+        shown = [*head, row, self.message, self.above, self.view, self.below, *extra]
+        self.box = ipywidgets.VBox(shown, layout=ipywidgets.Layout(overflow="hidden"))
+
+    @property
+    def values(self) -> dict:
+        return {name: control.value for name, control in self.controls.items()}
+
+    def redraw(self):
+        """Ask for the picture of the controls' present values."""
+        self._latest.ask(self.values)
+
+    def settle(self):
+        """Wait until the picture of the present values is there."""
+        self._latest.settle()
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        handle = display(bundle(self.still), raw=True, display_id=True)
+        if handle is not None:  # None outside of a notebook
+            self.view.on_ready(lambda: handle.update(self._live(), raw=True))
+
+    def _live(self) -> dict:
+        """The widget; front ends that do not know it show the static figure."""
+        return bundle(self.still) | self.box._repr_mimebundle_()
+
+    def _show(self, values: dict):
+        key = tuple(values.items())
+        try:
+            if not (self._keep and key in self._kept):
+                self.view.busy(True)
+                picture = self.draw(**values)
+                label = label_of(picture.figure)
+                self._kept[key] = picture.figure.to_json(), label, picture.above, picture.below
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            content, label, above, below = self._kept[key]
+            self.message.value, self.above.value, self.below.value = "", above, below
+            self.view.show(content, label)
+        except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
+            told = (
+                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            )
+            self.message.value = notice(told)
+            self.view.busy(False)
+
+
+def notice(text: str) -> str:
+    """A message to the reader, as HTML that screen readers announce."""
+    style = "background:#FFF3C4;color:#333;padding:4px 10px;border-radius:4px;line-height:1.4"
+    return f'<div role="alert" style="{style}">{html.escape(text)}</div>'

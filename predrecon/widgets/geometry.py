@@ -1,0 +1,100 @@
+"""Geometry explorer (notebook 05)."""
+
+import pandas as pd
+
+from predrecon import analysis, evidence, figures
+from predrecon.evidence import Geometry
+from predrecon.figures.explorers import CONVENTIONS, METRICS, geometry_view
+from predrecon.figures.style import name
+from predrecon.uncertainty import Interval, seeds_text
+from predrecon.widgets import controls
+from predrecon.widgets.explorer import Explorer, Picture
+
+_MEAN = "mean of seeds"
+
+
+def geometry_explorer(found: Geometry) -> Explorer:
+    """Task, pooling, arms, seed and convention at choice: spectra, alignment, uniformity, table.
+
+    Args:
+        found: `analysis.geometry`, of one or several seeds.
+    """
+    table, spectra = found.table, analysis.seed_spectra(found)
+    theirs = analysis.published_geometry().assign(low=float("nan"), high=float("nan"))
+    curves = analysis.published_spectra()
+    titles = dict(zip(table["task"], table["title"], strict=True))
+    poolings, models = list(table["pooling"].unique()), list(table["model"].unique())
+    seeds = sorted(table["seed"].unique().tolist())
+
+    def draw(task, pooling, arms, seed, convention, components, scale, published) -> Picture:
+        if not arms:
+            raise ValueError("No arm is chosen: choose one or several (Ctrl or Shift and click).")
+        shown = CONVENTIONS[convention]
+        mine = _of(table, task, pooling, arms)
+        lines = _of(spectra, task, pooling, arms)
+        mine = mine[mine["metric"].isin(shown)]
+        if seed == _MEAN:
+            numbers = evidence.over_seeds(mine)
+            lines = lines.groupby(["model", "rank"], sort=False, as_index=False).mean(
+                numeric_only=True
+            )
+        else:
+            numbers = mine[mine["seed"] == seed].assign(seeds=1)
+            lines = lines[lines["seed"] == seed]
+        if numbers.empty:
+            raise ValueError(f"Seed {seed}: not trained for {', '.join(map(name, arms))}.")
+        told = ""
+        if published:
+            asked = [f"published {arm}" for arm in arms]
+            extra = _of(theirs.assign(model="published " + theirs["model"]), task, pooling, asked)
+            numbers = pd.concat([numbers, extra[extra["metric"].isin(shown)]])
+            lines = pd.concat([lines, _of(curves, task, pooling, asked)])
+            told = "" if len(extra) else "<p>Nothing is published for this task.</p>"
+        heading = f"{titles[task]}, {pooling} pooling"
+        alignment = "alignment_squared" if "alignment_squared" in shown else "alignment"
+        ways = {"components": components, "log": scale == "log", "alignment": alignment}
+        figure = geometry_view(lines, numbers, heading, **ways)
+        return Picture(figure, below=told + _table(numbers, shown))
+
+    most = int(spectra["rank"].max())
+    chosen = {
+        "task": controls.choice("Task", [(v, k) for k, v in titles.items()], "data set"),
+        "pooling": controls.buttons("Pooling", poolings, "token vectors to one vector a text"),
+        "arms": controls.several("Arms", [(name(m), m) for m in models], "encoders to compare"),
+        "seed": controls.choice("Seed", [_MEAN, *seeds], "of pre-training"),
+        "convention": controls.choice("Metrics by", CONVENTIONS, "whose definitions"),
+        "components": controls.number(
+            "Components", min(5, most), most, "principal components shown", value=min(50, most)
+        ),
+        "scale": controls.buttons("Share axis", ["log", "linear"], "axis of the left panel"),
+        "published": controls.tick("published values", "the paper's numbers as an overlay"),
+    }
+    means = analysis.spectra(found.embeddings)
+
+    def still(task: str, pooling: str):
+        return figures.eigenspectra(means, task, pooling, titles[task], curves)
+
+    return Explorer(draw, chosen, still(next(iter(titles)), poolings[0]))
+
+
+def _of(table: pd.DataFrame, task: str, pooling: str, models) -> pd.DataFrame:
+    same = (table["task"] == task) & (table["pooling"] == pooling)
+    return table[same & table["model"].isin(models)]
+
+
+def _table(numbers: pd.DataFrame, shown: tuple[str, ...]) -> str:
+    """Metrics in rows, models in columns, with intervals."""
+    cells = {
+        (row.metric, row.model): Interval(row.value, row.low, row.high, 1).text()
+        for row in numbers.itertuples()
+    }
+    models = list(dict.fromkeys(numbers["model"]))
+    rows = [m for m in shown if any((m, model) in cells for model in models)]
+    wide = pd.DataFrame(
+        {name(model): [cells.get((m, model), "–") for m in rows] for model in models},
+        index=[METRICS[m] for m in rows],
+    )
+    seeds = int(numbers["seeds"].max())
+    basis = "over texts" if seeds == 1 else "over seeds"
+    note = f"95 % intervals {basis}, {seeds_text(seeds)}; ↑ higher is better, ↓ lower is better"
+    return f"{wide.to_html(border=0)}<small>{note}</small>"

@@ -1,0 +1,83 @@
+// Draws the plotly figures that the kernel sends, and tells it which points are clicked or selected.
+// plotly.js itself comes from the kernel too, once a page: nothing is fetched, and no notebook
+// carries its five megabytes.
+
+const LIBRARY = "__predreconPlotly";
+const CHOSEN = ["plotly_click", "plotly_selected"];
+
+function library(model) {
+  window[LIBRARY] ??= new Promise((resolve) => {
+    const heard = (message, buffers) => {
+      if (message.kind !== "library") return;
+      model.off("msg:custom", heard);
+      const module = { exports: {} };
+      const source = new TextDecoder().decode(buffers[0]);
+      new Function("module", "exports", "define", source)(module, module.exports, undefined);
+      resolve(module.exports);
+    };
+    model.on("msg:custom", heard);
+    model.send({ kind: "library" });
+  });
+  return window[LIBRARY];
+}
+
+function initialize({ model }) {
+  model.send({ kind: "hello" }); // says to the kernel that there is a front end
+}
+
+function render({ model, el }) {
+  el.classList.add("predrecon-plot");
+  const plot = el.appendChild(document.createElement("div"));
+  plot.setAttribute("role", "img");
+  let drawn = 0;
+
+  const draw = async (message, buffers) => {
+    if (message.kind === "busy") el.classList.add("predrecon-busy");
+    if (message.kind === "idle") el.classList.remove("predrecon-busy");
+    if (message.kind !== "draw") return;
+    const turn = ++drawn;
+    const plotly = await library(model);
+    if (turn !== drawn) return; // a newer picture has come meanwhile
+    const figure = JSON.parse(new TextDecoder().decode(buffers[0]));
+    plot.setAttribute("aria-label", message.label);
+    const config = { responsive: true, displaylogo: false };
+    await plotly.react(plot, figure.data, figure.layout, config);
+    if (!plot.dataset.heard) {
+      plot.dataset.heard = "yes";
+      for (const event of CHOSEN) plot.on(event, (what) => tell(event, what));
+      plot.on("plotly_deselect", () => tell("plotly_deselect", null));
+    }
+    el.classList.remove("predrecon-busy");
+    plot.dataset.drawn = message.number;
+  };
+
+  const tell = (event, what) => {
+    if (event === "plotly_selected" && !what) return;
+    const points = (what?.points ?? []).map((p) => p.customdata ?? p.pointNumber);
+    if (event !== "plotly_click") mark(new Set(points), event === "plotly_deselect");
+    model.send({ kind: "chosen", points });
+  };
+
+  // what is selected in one panel stands out in the others too
+  const mark = async (points, none) => {
+    const named = plot.data.map((_, i) => i).filter((i) => plot.data[i].customdata);
+    if (!named.length) return;
+    const places = (i) => [...plot.data[i].customdata.keys()].filter(
+      (k) => points.has(plot.data[i].customdata[k]));
+    const plotly = await library(model);
+    plotly.restyle(plot, { selectedpoints: named.map((i) => (none ? null : places(i))) }, named);
+  };
+
+  const resized = new ResizeObserver(() => {
+    if (plot.dataset.drawn) window[LIBRARY].then((plotly) => plotly.Plots.resize(plot));
+  });
+  resized.observe(el);
+  model.on("msg:custom", draw);
+  model.send({ kind: "view" });
+  return () => {
+    model.off("msg:custom", draw);
+    resized.disconnect();
+  };
+}
+
+export default { initialize, render };

@@ -1,0 +1,73 @@
+"""Training explorer (notebooks 02 and 03)."""
+
+import threading
+from pathlib import Path
+
+from predrecon import paths
+from predrecon.figures.training import AXES, training_view
+from predrecon.tasks import Task
+from predrecon.trajectories import along
+from predrecon.widgets import controls
+from predrecon.widgets.explorer import Explorer, Picture
+
+_EVERY = 2.0  # seconds between looks at runs that go on
+
+
+def training_explorer(
+    shown: list[Path] | None = None, *, task: Task | None = None, tokenizer=None
+) -> Explorer:
+    """Runs, smoothing and axis at choice; with "live" the curves follow runs that go on.
+
+    Args:
+        shown: folders of the runs chosen at first; default the newest two.
+        task, tokenizer: measure uniformity and effective rank of encoders on the way (snapshots)
+            on its validation split; without them those panels stay empty.
+    """
+    there = {folder.name: folder for folder in [*(shown or []), *begun(paths.runs_dir())]}
+    if not there:
+        raise ValueError(f"No run in {paths.runs_dir()}: train one first (notebook 02).")
+    first = [folder.name for folder in shown] if shown else list(there)[:2]
+
+    def draw(chosen, smooth, axis, live) -> Picture:
+        if not chosen:
+            raise ValueError("No run is chosen: choose one or several (Ctrl or Shift and click).")
+        told = {run: along(there[run], task, tokenizer) for run in chosen}
+        histories = {run: history for run, (history, _) in told.items()}
+        arms = {run: arm for run, (_, arm) in told.items()}
+        rows = ", ".join(f"{run}: step {int(h['step'].iloc[-1]):,}" for run, h in histories.items())
+        return Picture(
+            training_view(histories, arms, axis=axis, smooth=smooth), below=f"<small>{rows}</small>"
+        )
+
+    chosen = {
+        "chosen": controls.several("Runs", there, "run folders", value=first),
+        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", value=5),
+        "axis": controls.choice("Against", AXES, "horizontal axis", value="tokens"),
+        "live": controls.tick("live", f"look again every {_EVERY:g} s"),
+    }
+    explorer = Explorer(draw, chosen, keep=False)
+    _follow(explorer)
+    return explorer
+
+
+def begun(root: Path) -> list[Path]:
+    """Folders of runs that have logged a step, the newest first."""
+    files = [file for file in root.glob("*/history.csv") if file.stat().st_size]
+    return [file.parent for file in sorted(files, key=lambda f: -f.stat().st_mtime)]
+
+
+def _follow(explorer: Explorer):
+    """Redraw every few seconds while "live" is ticked."""
+    stop = threading.Event()
+
+    def look(change: dict):
+        stop.set()
+        if change["new"]:
+            stop.clear()
+            threading.Thread(target=again, daemon=True).start()
+
+    def again():
+        while not stop.wait(_EVERY):
+            explorer.redraw()
+
+    explorer.controls["live"].observe(look, names="value")

@@ -1,0 +1,205 @@
+"""The explorers in a real JupyterLab, and exported pages with the network off, in Chromium."""
+
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = "only-for-this-test"
+CHANGES = 20  # of a control, for the latency
+pytestmark = pytest.mark.browser
+
+# what the front end shows: the traces of the first explorer's plot, as one string
+DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plotly-plot').data
+    .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
+CLICK = """async name => {
+    const plot = document.querySelector('.predrecon-plot [data-drawn]');
+    const before = plot.dataset.drawn, begun = performance.now();
+    [...document.querySelectorAll('.widget-toggle-button')]
+        .find(button => button.textContent.trim() === name).click();
+    while (plot.dataset.drawn === before && performance.now() - begun < 20000)
+        await new Promise(done => setTimeout(done, 2));
+    return performance.now() - begun; }"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-quic", "--use-gl=angle", "--use-angle=swiftshader",
+                  "--enable-unsafe-swiftshader"],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab on a copy of the notebooks, at the size of the smoke preset."""
+    root = tmp_path_factory.mktemp("lab")
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = root / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)  # all cells stay on the page, in view or not
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    environment = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(root / "settings"),
+        "PREDRECON_PRESET": "smoke",
+        "PREDRECON_RUNS": str(root / "runs"),
+        "PREDRECON_FIGURES": str(root / "figures"),
+        "JUPYTER_CONFIG_DIR": str(root / "config"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(root / "workspaces"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}",
+               "--ip=127.0.0.1", f"--ServerApp.token={TOKEN}", f"--ServerApp.root_dir={root}",
+               "--allow-root"]  # fmt: skip
+    log = (root / "lab.log").open("w")
+    server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        else:
+            pytest.fail((root / "lab.log").read_text()[-2000:])
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+
+
+def opened(browser, lab, notebook, *, explorers, minutes=8, dark=False):
+    """A page on which all cells of a notebook have run and its explorers have drawn; and errors."""
+    page = browser.new_page(viewport={"width": 1400, "height": 1100})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    # 404: Lab looks for a workspace and for settings that nobody has saved yet
+    page.goto(f"{lab}/lab/tree/notebooks/{notebook}?token={TOKEN}", wait_until="domcontentloaded")
+    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
+    page.click("text=Run >> nth=0")
+    page.click("text=Run All Cells")
+    page.wait_for_function(
+        f"document.querySelectorAll('.predrecon-plot [data-drawn]').length >= {explorers}",
+        timeout=minutes * 60_000,
+    )
+    return page, errors
+
+
+def problems(errors):
+    return [e for e in errors if "404 (Not Found)" not in e]
+
+
+def latencies(page, names):
+    times = []
+    for turn in range(CHANGES):
+        times.append(page.evaluate(CLICK, names[turn % len(names)]))
+        page.wait_for_timeout(150)
+    return times
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_geometry_and_maps_in_jupyterlab(chromium, lab, record_property):
+    page, errors = opened(chromium, lab, "05_geometry.ipynb", explorers=2)
+    seen = {page.evaluate(DRAWN)}
+    poolings = ["max", "weighted", "attention", "mean"]
+    times = latencies(page, poolings)  # the first round draws, the others are remembered
+    seen.add(page.evaluate(DRAWN))
+    page.evaluate(CLICK, "max")
+    seen.add(page.evaluate(DRAWN))
+    before = page.locator(".predrecon-plot [data-drawn]").first.get_attribute("data-drawn")
+    page.locator(".widget-dropdown select").first.select_option(index=2)
+    page.wait_for_function(
+        "before => document.querySelector('.predrecon-plot [data-drawn]').dataset.drawn != before",
+        arg=before,
+    )
+    seen.add(page.evaluate(DRAWN))
+    assert len(seen) >= 3, "another pooling and another task are other numbers"
+    chosen = page.locator(".predrecon-plot").nth(1)
+    chosen.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    box = chosen.locator(".nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=8)
+    page.mouse.up()
+    page.wait_for_selector("text=/\\d+ chosen/", timeout=20_000)
+    label = page.locator(".predrecon-plot [role=img]").first.get_attribute("aria-label")
+    assert "max pooling" in label
+    assert not problems(errors)
+    median = statistics.median(times)
+    record_property("latency_ms", median)
+    print(f"a change of pooling shows after {median:.0f} ms (median of {CHANGES})")
+    page.close()
+
+
+def test_masks_in_jupyterlab(chromium, lab):
+    page, errors = opened(chromium, lab, "01_masking.ipynb", explorers=1)
+    area = page.locator(".widget-textarea textarea").first
+    area.scroll_into_view_if_needed()
+    area.fill("this function will return an array with the sum of all the values")
+    page.wait_for_selector("figure >> text=array", timeout=10_000)
+    area.fill("")
+    page.wait_for_selector("[role=alert] >> text=The text is empty", timeout=10_000)
+    area.fill("🙂 שלום " * 30)
+    page.wait_for_selector("[role=alert] >> text=Cut to the first 48", timeout=10_000)
+    assert page.locator("text=The text is empty").count() == 0
+    assert page.locator("text=Traceback").count() == 0
+    assert not problems(errors)
+    page.close()
+
+
+def test_exported_pages_switch_without_a_network(chromium, tmp_path):
+    """Opened from disk: menus choose, nothing is fetched, nothing fails."""
+    from predrecon import export
+
+    page_file = tmp_path / "05.html"
+    export.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page_file)
+    context = chromium.new_context(offline=True, viewport={"width": 800, "height": 1000})
+    page = context.new_page()
+    errors, asked = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_file.as_uri())
+    page.wait_for_selector(".js-plotly-plot .updatemenu-header-group", timeout=60_000)
+    plot = page.locator(".js-plotly-plot:has(.updatemenu-header-group)").first
+    plot.scroll_into_view_if_needed()
+
+    def shown():
+        return plot.evaluate(
+            "p => JSON.stringify(p.data.filter(t => t.visible !== false)"
+            ".map(t => Array.from(t.y?._inputArray ?? t.y ?? [])))"
+        )
+
+    seen = [shown()]
+    for menu in range(2):
+        plot.locator(".updatemenu-header").nth(menu).click()
+        plot.locator(".updatemenu-dropdown-button").nth(1).click()
+        page.wait_for_timeout(500)
+        seen.append(shown())
+    assert len(set(seen)) == 3, "each menu changes what is drawn, and they combine"
+    assert not errors
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    context.close()

@@ -1,0 +1,373 @@
+"""The explorers without a front end: what they draw, what they refuse, and who draws when."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from predrecon import analysis, maps, paths, recipes, widgets
+from predrecon.figures.explorers import CONVENTIONS, METRICS
+from predrecon.masking_audit import masked_text
+from predrecon.probes import ProbeResult
+from predrecon.widgets.explorer import Explorer, Latest, Picture
+from predrecon.widgets.maps import chosen_html
+from predrecon.widgets.probing import disagreements
+from predrecon.widgets.training import begun
+
+
+def settled(explorer, **changes):
+    """The explorer's newest figure after its controls were set."""
+    for name, value in changes.items():
+        explorer.controls[name].value = value
+    explorer.redraw()
+    explorer.settle()
+    return json.loads(explorer.view._last[1]) if explorer.view._last else None
+
+
+def arrays(figure):
+    """Every number that a figure draws, as text."""
+    return json.dumps([{k: t.get(k) for k in ("x", "y", "z")} for t in figure["data"]])
+
+
+# who draws when
+
+
+def test_the_latest_request_wins_and_none_queues():
+    done, busy, begun = [], threading.Lock(), threading.Event()
+
+    def work(request):
+        assert busy.acquire(blocking=False), "one at a time"
+        begun.set()
+        time.sleep(0.05)
+        done.append(request)
+        busy.release()
+
+    latest = Latest(work)
+    started = time.monotonic()
+    latest.ask(0)
+    begun.wait()
+    for request in range(1, 50):
+        latest.ask(request)
+    asked = time.monotonic() - started
+    latest.settle()
+    assert done == [0, 49]
+    assert asked < 0.05 * 50, "asking waits for nobody"
+
+
+def test_a_picture_is_drawn_once_and_kept():
+    import ipywidgets
+    import plotly.graph_objects as go
+
+    drawn = []
+
+    def draw(number) -> Picture:
+        drawn.append(number)
+        if number == 3:
+            raise ValueError("number=3: expected another <number>.")
+        if number == 4:
+            raise ZeroDivisionError("division by zero")
+        return Picture(go.Figure(layout_title_text=f"n{number}"), above="<i>up</i>")
+
+    explorer = Explorer(draw, {"number": ipywidgets.IntSlider(1, 0, 9)})
+    assert explorer.still.layout.title.text == "n1", "the first picture, drawn before any front end"
+    for number in (1, 2, 1):
+        assert settled(explorer, number=number)["layout"]["title"]["text"] == f"n{number}"
+    assert drawn.count(1) == 2 and drawn.count(2) == 1, "the still, and once each"
+    assert explorer.above.value == "<i>up</i>" and explorer.message.value == ""
+    assert settled(explorer, number=3)["layout"]["title"]["text"] == "n1", "the last good picture"
+    assert "number=3: expected another &lt;number&gt;." in explorer.message.value
+    assert 'role="alert"' in explorer.message.value and "Traceback" not in explorer.message.value
+    settled(explorer, number=4)
+    assert "ZeroDivisionError: division by zero" in explorer.message.value
+    settled(explorer, number=2)
+    assert explorer.message.value == ""
+
+
+def test_a_static_figure_until_a_front_end_answers(monkeypatch):
+    """Headless runs keep the figure; a front end's hello swaps the widget in."""
+    import ipywidgets
+    import plotly.graph_objects as go
+
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown.append(data)
+
+    def display(data, raw, display_id):
+        shown.append(data)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    figure = go.Figure(go.Scatter(y=[1, 2]), layout_title_text="still")
+    explorer = Explorer(lambda n: Picture(figure), {"n": ipywidgets.IntSlider()})
+    explorer._ipython_display_()
+    plotly, widget = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
+    assert len(shown) == 1 and plotly in shown[0] and widget not in shown[0]
+    explorer.view._handle_custom_msg({"kind": "hello"}, [])
+    assert len(shown) == 2 and widget in shown[1] and plotly in shown[1]
+    explorer.view._handle_custom_msg({"kind": "hello"}, [])
+    assert len(shown) == 2
+    explorer.view._handle_custom_msg({"kind": "view"}, [])
+    explorer.settle()
+    assert explorer.view.number == 1
+
+
+def test_figures_are_no_part_of_the_saved_state(geometry):
+    explorer = widgets.geometry_explorer(geometry)
+    settled(explorer)
+    state = explorer.view.get_state()
+    assert len(json.dumps({k: v for k, v in state.items() if k not in ("_esm", "_css")})) < 2000
+    assert len(state["_esm"]) < 10_000, "plotly.js is no part of the widget"
+
+
+# geometry
+
+
+def test_geometry_follows_every_control(geometry):
+    explorer = widgets.geometry_explorer(geometry)
+    before = settled(explorer)
+    assert "mean pooling" in before["layout"]["title"]["text"]
+    for control, value in [
+        ("task", "docs-overlap"), ("pooling", "max"), ("arms", ("mlm",)), ("components", 7),
+        ("convention", "the literature"),
+    ]:  # fmt: skip
+        after = settled(explorer, **{control: value})
+        assert arrays(after) != arrays(before), control
+        before = after
+    assert settled(explorer, scale="linear")["layout"]["yaxis"].get("type") != "log"
+    assert "Docs-overlap, max pooling" in before["layout"]["title"]["text"]
+    shares = analysis.seed_spectra(geometry).query(
+        "task == 'docs-overlap' and pooling == 'max' and model == 'mlm' and rank <= 7"
+    )
+    curve = explorer.draw(**explorer.values).figure.data[0]
+    assert np.allclose(curve.y, shares["share"])
+
+
+def test_geometry_shows_the_convention_that_is_asked_for(geometry):
+    explorer = widgets.geometry_explorer(geometry)
+    for convention, shown in CONVENTIONS.items():
+        settled(explorer, convention=convention)
+        for metric, title in METRICS.items():
+            here = (geometry.table["metric"] == metric) & (geometry.table["task"] == "docs-swap")
+            wanted = metric in shown and here.any()
+            assert (title in explorer.below.value) == wanted, (convention, metric)
+    value = geometry.table.query(
+        "task == 'docs-swap' and pooling == 'mean' and model == 'hybrid' and metric == 'rankme'"
+    )["value"].item()
+    assert f"{value:.3f} [" in explorer.below.value
+    assert "1 seed;" in explorer.below.value
+
+
+def test_geometry_refuses_in_words(geometry):
+    explorer = widgets.geometry_explorer(geometry)
+    settled(explorer, arms=())
+    assert "No arm is chosen" in explorer.message.value
+    settled(explorer, arms=("hybrid",), published=True)
+    assert explorer.message.value == "" and "Nothing is published" in explorer.below.value
+
+
+# maps
+
+
+def test_map_follows_every_control(geometry, labelled, corpus):
+    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+    first = settled(explorer)
+    texts = labelled[0].validation.first
+    assert sum(len(t["text"]) for t in first["data"]) == 2 * len(texts)
+    for color in ("predicted label", "sentence length", "most frequent token"):
+        figure = settled(explorer, color=color)
+        assert color in figure["layout"]["title"]["text"]
+    assert settled(explorer, task="docs-overlap")["layout"]["title"]["text"] != first
+    word = labelled[2].validation.first[0].split()[0]
+    found = settled(explorer, search=word.upper())
+    both = [f"{a} ‖ {b}" for a, b in zip(*_sides(labelled[2]), strict=True)]
+    hits = sum(word.lower() in text.lower() for text in both)
+    ringed = [t for t in found["data"] if (t.get("name") or "").startswith("search")]
+    assert [t["name"] for t in ringed] == [f"search ({hits})"] * 2 and hits > 0
+    settled(explorer, search="<b>no such text")
+    assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.below.value
+
+
+def test_map_of_a_task_without_texts_says_so(geometry, labelled, corpus):
+    explorer = widgets.map_explorer(geometry, labelled[:2], corpus.tokenizer)
+    settled(explorer, task="docs-overlap")
+    assert "docs-overlap: its texts are not here" in explorer.message.value
+
+
+def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, corpus):
+    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+    listing = explorer.box.children[-1]
+    explorer.view._handle_custom_msg({"kind": "chosen", "points": [5, 5, 7]}, [])
+    for _ in range(200):
+        if "2 chosen" in listing.value:
+            break
+        time.sleep(0.02)
+    z = geometry.embeddings["docs-swap", "mean", "mlm"].astype(float)
+    cosines = (z @ z[5]) / np.linalg.norm(z, axis=1) / np.linalg.norm(z[5])
+    cosines[5] = -2
+    best = int(cosines.argmax())
+    import html
+
+    assert html.escape(labelled[0].validation.first[best][:60]) in listing.value
+    assert f"{cosines[best]:.3f}" in listing.value
+    assert maps.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
+
+
+def test_chosen_text_is_escaped():
+    texts = ["<script>alert(1)</script>", "b", "c"]
+    told = chosen_html([0, 99, -1], texts, {"hybrid": np.eye(3)})
+    assert "<script>" not in told and "1 chosen" in told
+    assert chosen_html([], texts, {}) == "Nothing chosen."
+
+
+def test_frequent_words_are_named_and_the_rest_are_other(corpus):
+    ids = np.array([10] * 5 + [11] * 3 + [12, -1])
+    told = maps.frequent_words(ids, corpus.tokenizer, shown=2)
+    names = corpus.tokenizer.convert_ids_to_tokens([10, 11])
+    assert told == [names[0]] * 5 + [names[1]] * 3 + ["other"] * 2
+
+
+# masks
+
+
+@pytest.fixture(scope="module")
+def masks(corpus):
+    return widgets.masking_explorer(recipes.get("smoke"), corpus)
+
+
+def test_masks_follow_every_control(masks):
+    text = " ".join(["alpha beta gamma delta"] * 6)
+    before = settled(masks, text=text)
+    for control, value in [("seed", 3), ("step", 2), ("target", (0.3, 0.4)), ("targets", 1)]:
+        after = settled(masks, **{control: value})
+        assert masks.message.value == "" and arrays(after) != arrays(before), control
+        before = after
+    settled(masks, probability=0.0)
+    assert 'title="masked"' not in masks.above.value
+    settled(masks, probability=1.0)
+    assert masks.above.value.count('title="masked"') > 10
+    settled(masks, seed=0, step=0, target=(0.1, 0.25), targets=2, probability=0.15)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "The text is empty"), ("   ", "The text is empty"), ("\ud800", ""), ("a", "")],
+)
+def test_masks_refuse_in_words(masks, text, told):
+    settled(masks, text=text)
+    assert masks.message.value and told in masks.message.value
+    assert "Traceback" not in masks.message.value
+    assert settled(masks, text="one two three four five six seven eight nine ten eleven")
+    assert masks.message.value == ""
+
+
+def test_masks_take_any_script_and_cut_what_is_long(masks, corpus):
+    for text in ("🙂🚀 " * 12, "שלום עולם " * 8, "مرحبا بالعالم " * 8, "a < b & c > d " * 6):
+        settled(masks, text=text)
+        assert masks.message.value == "", text
+    settled(masks, text="word " * 2000)
+    assert "Cut to the first 48 of 2,002 tokens" in masks.above.value
+
+
+def test_masks_with_scales_crossed_over_say_which_to_change(masks):
+    text = " ".join(["alpha beta gamma delta"] * 6)
+    settled(masks, text=text, context=(0.05, 0.05), target=(0.9, 1.0), keep=30)
+    assert "min_context" in masks.message.value
+    settled(masks, context=(0.65, 0.85), target=(0.1, 0.25), keep=4)
+    assert masks.message.value == ""
+
+
+def test_masked_text_draws_what_training_draws(corpus):
+    text = " ".join(["alpha beta gamma delta"] * 8)
+    found = masked_text(text, corpus.tokenizer, 48, min_context=8, batches=60)
+    assert len(found.tokens) == len(found.jepa_roles) == len(found.mlm_roles)
+    assert found.tokens[0] == "[CLS]" and found.tokens[-1] == "[SEP]" and found.cut == 0
+    for row, blocks in zip(found.context, found.targets, strict=True):
+        assert not set(row) & set(blocks.ravel())
+    shares = found.shares.groupby("branch")["share"].mean()
+    inner = (len(found.tokens) - 2) / len(found.tokens)
+    assert shares["masked"] == pytest.approx(0.15 * inner, abs=0.02)
+    again = masked_text(text, corpus.tokenizer, 48, min_context=8, batches=2)
+    assert np.array_equal(again.context, found.context)
+
+
+# probing
+
+
+def test_probing_follows_and_lists_disagreements(compared, labelled):
+    explorer = widgets.probing_explorer(compared, labelled, max_train=80)
+    before = settled(explorer)
+    assert [t["type"] for t in before["data"]] == ["bar"] * 3 + ["heatmap"] * 2
+    counts = np.array(explorer.draw(**explorer.values).figure.data[-1].text, dtype=int)
+    assert counts.sum() == 120
+    assert "max pooling" in settled(explorer, pooling="max")["layout"]["title"]["text"]
+    assert arrays(settled(explorer, task="docs-relation")) != arrays(before)
+    settled(explorer, task="docs-overlap", arms=("hybrid", "untrained"))
+    assert "texts furthest apart" in explorer.below.value and explorer.message.value == ""
+    settled(explorer, arms=("mlm",))
+    assert "Choose two arms" in explorer.below.value
+    settled(explorer, arms=())
+    assert "No encoder is chosen" in explorer.message.value
+
+
+def test_disagreements_are_the_surest_first(labelled):
+    task = labelled[0]
+    n = len(task.validation)
+    one, other = np.zeros(n, int), np.zeros(n, int)
+    other[[3, 8]] = 1
+    sure = np.full(n, 0.5)
+    sure[8] = 0.9
+    results = {
+        "hybrid": ProbeResult(0.5, "accuracy", n, predictions=one, confidence=sure),
+        "mlm": ProbeResult(0.5, "accuracy", n, predictions=other, confidence=sure),
+    }
+    told = disagreements(task, results)
+    assert f"2 of {n} texts" in told and told.index("0.90") < told.index("0.50")
+
+
+# training
+
+
+def test_training_follows_runs_on_disk(smoke_runs, labelled, corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREDRECON_RUNS", str(smoke_runs["hybrid"].folder.parent))
+    names = {run.folder.name for run in smoke_runs.values()}
+    assert {folder.name for folder in begun(paths.runs_dir())} == names
+    folders = [run.folder for run in smoke_runs.values()]
+    explorer = widgets.training_explorer(folders)
+    steps = settled(explorer, axis="steps")
+    assert max(explorer.draw(**explorer.values).figure.data[0].x) == 30
+    assert arrays(settled(explorer, axis="seconds")) != arrays(steps)
+    drawn = explorer.draw(**explorer.values).figure
+    lam, guess = (t for t in drawn.data if t.xaxis == "x3")
+    assert guess.name.startswith("σ(Σ lr)") and np.allclose(lam.y, guess.y, atol=0.01)
+    settled(explorer, chosen=())
+    assert "No run is chosen" in explorer.message.value
+
+
+def test_training_goes_on_with_a_run_that_goes_on(smoke_runs, tmp_path, monkeypatch):
+    """A run without metrics.json, whose history grows between two looks."""
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    folder, source = tmp_path / "growing", smoke_runs["hybrid"].folder
+    folder.mkdir()
+    (folder / "recipe.json").write_bytes((source / "recipe.json").read_bytes())
+    lines = (source / "history.csv").read_text().splitlines(keepends=True)
+    (folder / "history.csv").write_text("".join(lines[:6]))
+    explorer = widgets.training_explorer()
+    settled(explorer)
+    assert "growing: step 5" in explorer.below.value
+    (folder / "history.csv").write_text("".join(lines[:11]))
+    settled(explorer)
+    assert "growing: step 10" in explorer.below.value
+    (folder / "recipe.json").unlink()
+    settled(explorer)
+    assert "growing: no run that has logged a step" in explorer.message.value
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="No run in"):
+        widgets.training_explorer()
+
+
+def _sides(task):
+    return task.validation.first, task.validation.second
