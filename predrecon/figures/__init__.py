@@ -9,6 +9,7 @@ from predrecon.figures.geometry import (
     probe_bars,
 )
 from predrecon.figures.masking import block_diagram, coverage, sentence_html, token_fates
+from predrecon.figures.menus import switchable
 from predrecon.figures.paper import (
     alignment_uniformity,
     pooling_ablation,
@@ -41,6 +42,7 @@ __all__ = [
     "radar",
     "sentence_html",
     "show",
+    "switchable",
     "token_fates",
     "training_curves",
     "trajectories",
