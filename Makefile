@@ -47,7 +47,7 @@ lint: $(READY) ## ruff over module, tests and notebooks
 	@$(BIN)/ruff check predrecon tests benchmarks notebooks conftest.py && $(BIN)/ruff format --check predrecon tests benchmarks conftest.py notebooks/*.py
 
 clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
-	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js
+	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js figures/index.html
 	@rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: runs/ (trained models) and the corpus cache (~/.cache/predrecon)."

@@ -89,6 +89,7 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
     assert shown >= 4 and html.count("Plotly.newPlot(") == shown
     assert '<script src="plotly.min.js"' in html and (tmp_path / "plotly.min.js").is_file()
     assert "plot.ly" not in re.sub(r"https://plot\.ly\"", "", html)
+    assert page.stat().st_size <= 3_000_000
 
 
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):

@@ -10,13 +10,14 @@ from predrecon.figures.geometry import (
 )
 from predrecon.figures.masking import block_diagram, coverage, sentence_html, token_fates
 from predrecon.figures.menus import switchable
+from predrecon.figures.pages import figure_div, write_gallery, write_plotly_js
 from predrecon.figures.paper import (
     alignment_uniformity,
     pooling_ablation,
     probe_comparison,
     radar,
 )
-from predrecon.figures.style import COLORS, Gallery, bundle, live, show, write_plotly_js
+from predrecon.figures.style import COLORS, Gallery, bundle, live, show
 from predrecon.figures.training import lambda_dynamics, training_curves
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "differences",
     "eigenspectra",
     "embedding_map",
+    "figure_div",
     "lambda_dynamics",
     "lambdas",
     "length_control",
@@ -46,5 +48,6 @@ __all__ = [
     "token_fates",
     "training_curves",
     "trajectories",
+    "write_gallery",
     "write_plotly_js",
 ]

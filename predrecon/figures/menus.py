@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-_BAND = 54  # pixels between title and legend that the menus take
+_BAND = 70  # pixels more above the plots, for the menus and a legend of two rows
 _TITLE = 66  # pixels from the top that title and subtitle take
 _AXIS_RANGE = re.compile(r"([xy]axis\d*|polar\d*\.radialaxis)\.range")
 
@@ -214,5 +214,6 @@ def _with_menus(fig: go.Figure, menus: dict[str, dict], steps: list) -> go.Figur
         )
         left += 8 * max(map(len, words)) + 50  # their width is only known when drawn
     height += _BAND
-    fig.update_layout(title=dict(y=1 - 12 / height, yanchor="top"))
+    legend = dict(yref="container", y=1 - (_TITLE + 38) / height, yanchor="top")  # grows downwards
+    fig.update_layout(title=dict(y=1 - 12 / height, yanchor="top"), legend=legend)
     return fig.update_layout(updatemenus=drops, height=height, margin_t=top)
