@@ -133,8 +133,10 @@ def test_menus_stand_between_title_and_legend(tables):
         plot = fig.layout.height - fig.layout.margin.t - fig.layout.margin.b
         first, second = fig.layout.updatemenus
         top = fig.layout.margin.t - (first.y - 1) * plot  # pixels from the top
-        legend = fig.layout.margin.t - (fig.layout.legend.y - 1) * plot - 20
-        assert top > 12 + 15 + 11 + 20 and top + 35 <= legend
+        legend = fig.layout.legend
+        below = (1 - legend.y) * fig.layout.height
+        assert (legend.yref, legend.yanchor) == ("container", "top")
+        assert top > 12 + 15 + 11 + 20 and top + 35 <= below <= fig.layout.margin.t - 60
         assert second.pad.l > 8 * len("Task: MNLI (stand-in)")
 
 
