@@ -32,14 +32,14 @@ demo: $(READY) ## run all notebooks on the embedded data; about ten minutes on t
 test: $(READY) ## all tests, notebooks included
 	@$(BIN)/python -m pytest --nbval
 
-lab: $(READY) ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+lab: $(READY) ## open JupyterLab on a page that says what each notebook answers
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/START.ipynb
 
 bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; a quarter of an hour
 	@$(BIN)/python benchmarks/bench.py
 
 notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py
-	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py
+	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py notebooks/START.py
 	@$(MAKE) --no-print-directory demo
 	@$(BIN)/python -m predrecon pair --out $(OUT)
 
