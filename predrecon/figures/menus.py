@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-_BAND = 70  # pixels more above the plots, for the menus and a legend of two rows
+_BAND = 78  # pixels more above the plots, for the menus and a legend of two rows
 _TITLE = 66  # pixels from the top that title and subtitle take
 _AXIS_RANGE = re.compile(r"([xy]axis\d*|polar\d*\.radialaxis)\.range")
 
@@ -189,7 +189,10 @@ def _union(ranges: list) -> list | None:
 
 
 def _with_menus(fig: go.Figure, menus: dict[str, dict], steps: list) -> go.Figure:
-    """Dropdowns in a band of their own between title and legend, side by side at any width."""
+    """Dropdowns between title and legend, side by side at any width.
+
+    Their place is a share of the plots, which long tick labels shrink: they sink by some pixels.
+    """
     height, margin = fig.layout.height or 450, fig.layout.margin
     top = (margin.t or 80) + _BAND
     plot = height + _BAND - top - (margin.b or 60)
@@ -214,6 +217,6 @@ def _with_menus(fig: go.Figure, menus: dict[str, dict], steps: list) -> go.Figur
         )
         left += 8 * max(map(len, words)) + 50  # their width is only known when drawn
     height += _BAND
-    legend = dict(yref="container", y=1 - (_TITLE + 38) / height, yanchor="top")  # grows downwards
+    legend = dict(yref="container", y=1 - (_TITLE + 48) / height, yanchor="top")  # grows downwards
     fig.update_layout(title=dict(y=1 - 12 / height, yanchor="top"), legend=legend)
     return fig.update_layout(updatemenus=drops, height=height, margin_t=top)
