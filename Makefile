@@ -32,14 +32,14 @@ demo: $(READY) ## run all notebooks on the embedded data; about ten minutes on t
 test: $(READY) ## all tests, notebooks included
 	@$(BIN)/python -m pytest --nbval
 
-lab: $(READY) ## open JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+lab: $(READY) ## open JupyterLab on a page that says what each notebook answers
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/START.ipynb
 
 bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; a quarter of an hour
 	@$(BIN)/python benchmarks/bench.py
 
 notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py
-	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py
+	@$(BIN)/jupytext --quiet --to notebook --update notebooks/0*.py notebooks/START.py
 	@$(MAKE) --no-print-directory demo
 	@$(BIN)/python -m predrecon pair --out $(OUT)
 
@@ -47,7 +47,7 @@ lint: $(READY) ## ruff over module, tests and notebooks
 	@$(BIN)/ruff check predrecon tests benchmarks notebooks conftest.py && $(BIN)/ruff format --check predrecon tests benchmarks conftest.py notebooks/*.py
 
 clean: ## remove the environment and what demo wrote; runs/ and the corpus cache stay
-	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js
+	@rm -rf figures/demo-docstrings figures/data/demo-docstrings figures/plotly.min.js figures/index.html
 	@rm -rf $(VENV) $(OUT) build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: runs/ (trained models) and the corpus cache (~/.cache/predrecon)."

@@ -127,7 +127,7 @@ class _watch_progress:  # noqa: N801
 
 def _places(out_dir: Path, sources: list[Path]) -> str:
     rows = [f"  {_here(out_dir / s.name)}, and .html" for s in sources]
-    figures = f"  {_here(paths.figures_dir())}/ (numbers in data/)"
+    figures = f"  {_here(paths.figures_dir())}/index.html shows all (numbers in data/)"
     return "\n".join(["Executed notebooks:", *rows, "Figures:", figures, "Runs:",
                       f"  {_here(paths.runs_dir())}/", ""])  # fmt: skip
 

@@ -1,43 +1,56 @@
 """Executed notebooks to HTML that shows its figures without a kernel or a network.
 
-nbconvert leaves plotly's mime type out. Here each such output becomes a plotly <div>; all pages of
-a folder share one plotly.min.js beside them.
+nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
+each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
 """
 
 from pathlib import Path
 
-from predrecon.figures import write_plotly_js
+from predrecon import files
+from predrecon.figures import figure_div, write_plotly_js
 
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
+# Formulas stay as their TeX source: a renderer would have to come from the network.
+_TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}<script src="plotly.min.js" charset="utf-8"></script>{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
 
 
 def to_html(notebook: Path, page: Path):
-    """Write an executed notebook as `page`, and plotly.min.js beside it."""
+    """Write an executed notebook as `page`, and plotly.min.js beside it.
+
+    An output that is a plotly figure is shown as one, whatever else it is; a widget, which needs a
+    kernel, leaves a note unless its cell shows a plotly figure too.
+    """
     import nbformat
     from nbconvert import HTMLExporter
 
     content = nbformat.read(notebook, as_version=4)
     for cell in content.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if PLOTLY in data:
-                data["text/html"] = _figure_html(data.pop(PLOTLY))
-            elif WIDGET in data:
-                data.pop(WIDGET)
-                data["text/html"] = _NOTE
+        if "outputs" in cell:
+            cell["outputs"] = _without_kernel(cell["outputs"])
     content.metadata.pop("widgets", None)
-    exporter = HTMLExporter(require_js_url="", mathjax_url="", embed_images=True)
-    body, _ = exporter.from_notebook_node(content)
-    script = '<script src="plotly.min.js" charset="utf-8"></script>'
-    page.write_text(body.replace("<head>", f"<head>{script}", 1), encoding="utf-8")
+    content.metadata.setdefault("title", notebook.stem)
+    body, _ = HTMLExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(content)
+    files.write_text(page, body)
     write_plotly_js(page.parent)
 
 
-def _figure_html(figure: dict) -> str:
-    import plotly.io as pio
-
-    return pio.to_html(
-        figure, include_plotlyjs=False, full_html=False, validate=False, config={"responsive": True}
-    )
+def _without_kernel(outputs: list) -> list:
+    drawn = any(PLOTLY in output.get("data", {}) for output in outputs)
+    kept = []
+    for output in outputs:
+        data = output.get("data", {})
+        if PLOTLY in data:
+            output["data"] = {"text/html": figure_div(data[PLOTLY])}
+        elif WIDGET in data:
+            if drawn:
+                continue
+            output["data"] = {"text/html": _NOTE}
+        kept.append(output)
+    return kept

@@ -25,7 +25,7 @@ def test_the_seven_are_there():
     assert [*names.split(), "06_why"] == STEMS
 
 
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", [*STEMS, "START"])
 def test_source_and_notebook_are_paired_cell_by_cell(stem):
     source, built = jupytext.read(ROOT / "notebooks" / f"{stem}.py"), read(stem)
 
@@ -33,6 +33,16 @@ def test_source_and_notebook_are_paired_cell_by_cell(stem):
         return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
 
     assert cells(source) == cells(built), "run: make notebooks"
+
+
+def test_start_page_leads_to_every_notebook_and_runs_nothing():
+    start = read("START")
+    assert {cell.cell_type for cell in start.cells} == {"markdown"}
+    links = re.findall(r"\]\(([^)#]+)", "".join(cell.source for cell in start.cells))
+    assert all((ROOT / "notebooks" / link).is_file() for link in links)
+    assert {f"{stem}.ipynb" for stem in STEMS} <= set(links)
+    opened = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "default_url=/lab/tree/notebooks/START.ipynb" in opened
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -87,8 +97,9 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
         for o in c.get("outputs", [])
     )  # fmt: skip
     assert shown >= 4 and html.count("Plotly.newPlot(") == shown
-    assert '<script src="plotly.min.js"' in html and (tmp_path / "plotly.min.js").is_file()
+    assert 'src="plotly.min.js"></script>' in html and (tmp_path / "plotly.min.js").is_file()
     assert "plot.ly" not in re.sub(r"https://plot\.ly\"", "", html)
+    assert page.stat().st_size <= 3_000_000
 
 
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):

@@ -9,13 +9,15 @@ from predrecon.figures.geometry import (
     probe_bars,
 )
 from predrecon.figures.masking import block_diagram, coverage, sentence_html, token_fates
+from predrecon.figures.menus import switchable
+from predrecon.figures.pages import figure_div, write_gallery, write_plotly_js
 from predrecon.figures.paper import (
     alignment_uniformity,
     pooling_ablation,
     probe_comparison,
     radar,
 )
-from predrecon.figures.style import COLORS, Gallery, bundle, live, show, write_plotly_js
+from predrecon.figures.style import COLORS, Gallery, bundle, live, show
 from predrecon.figures.training import lambda_dynamics, training_curves
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "differences",
     "eigenspectra",
     "embedding_map",
+    "figure_div",
     "lambda_dynamics",
     "lambdas",
     "length_control",
@@ -41,8 +44,10 @@ __all__ = [
     "radar",
     "sentence_html",
     "show",
+    "switchable",
     "token_fates",
     "training_curves",
     "trajectories",
+    "write_gallery",
     "write_plotly_js",
 ]

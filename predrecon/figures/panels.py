@@ -56,7 +56,7 @@ def forest(
         fig.add_scatter(
             x=part["value"],
             y=part[y],
-            error_x=error(part.replace([np.inf, -np.inf], np.nan)),
+            error_x=error(part.replace([np.inf, -np.inf], np.nan)) | dict(color="#000"),
             mode="markers",
             marker=dict(color=color, size=8),
             customdata=part[["seeds", "p_corrected"]],

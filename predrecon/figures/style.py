@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from predrecon import paths
+from predrecon.figures.pages import words, write_gallery, write_page, write_plotly_js
 
 # Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
 COLORS = {
@@ -71,7 +72,8 @@ class Gallery:
     """Shows figures in a notebook and exports them together at its end.
 
     `<figures>/<tag>/<name>.html` and `.png`, and `<figures>/data/<tag>/<name>.csv`. All HTML files
-    share one `<figures>/plotly.min.js`, so that they work without a network.
+    share one `<figures>/plotly.min.js`, so that they work without a network, and are listed in
+    `<figures>/index.html`.
 
     Args:
         tag: names the comparison, e.g. `runs.tag(recipe, seed)`.
@@ -102,10 +104,10 @@ class Gallery:
         (root / "data" / self.tag).mkdir(parents=True, exist_ok=True)
         write_plotly_js(root)
         for stem, (fig, data) in self.shown.items():
-            page = root / self.tag / f"{stem}.html"
-            fig.write_html(page, include_plotlyjs="../plotly.min.js")
             data.to_csv(root / "data" / self.tag / f"{stem}.csv", index=False)
+            write_page(root, self.tag, stem, fig)
         reason = self._write_images(root / self.tag)
+        write_gallery(root)
         kinds = "HTML and CSV" if reason else "HTML, PNG and CSV"
         line = f"{len(self.shown)} figures as {kinds} in {_short(root)}/{self.tag} (and data/)"
         return f"{line}; no PNG: {reason}" if reason else line
@@ -141,24 +143,11 @@ def live(fig: go.Figure, handle=None):
     return handle
 
 
-def write_plotly_js(folder: Path):
-    """One plotly.min.js beside the pages that share it."""
-    file = folder / "plotly.min.js"
-    if not file.is_file():
-        from plotly.offline import get_plotlyjs
-
-        file.write_text(get_plotlyjs(), encoding="utf-8")
-
-
 def bundle(fig: go.Figure) -> dict:
     """A figure as plotly's own mime type, and a line of text for where that is not shown."""
     content = json.loads(fig.to_json())
-    return {"application/vnd.plotly.v1+json": content, "text/plain": _summary(fig)}
-
-
-def _summary(fig: go.Figure) -> str:
-    title = (fig.layout.title.text or "figure").replace("<br>", " ")
-    return f"[figure: {title}]"
+    title = words(fig.layout.title.text) or "figure"
+    return {"application/vnd.plotly.v1+json": content, "text/plain": f"[figure: {title}]"}
 
 
 @functools.cache

@@ -1,0 +1,173 @@
+"""Pages that need neither kernel nor network: exported notebooks, figures and their gallery."""
+
+import json
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import nbformat
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from predrecon import export, figures
+from predrecon.figures import pages
+
+TITLE = "Losses <b>of both arms</b><br>R&D & a < b"
+WORDS = "Losses of both arms R&D & a < b"
+LOADS = {"src", "srcset", "data", "poster", "background", "action"}
+
+
+class Reader(HTMLParser):
+    """Keeps what a page would load, where it leads, and its pictures."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.leads, self.tags, self.labels = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        self.loads += [attrs[name] for name in LOADS & set(attrs)]
+        if "href" in attrs:
+            (self.leads if tag == "a" else self.loads).append(attrs["href"])
+        if attrs.get("role") == "img":
+            self.labels.append(attrs["aria-label"])
+
+
+def figure(y=1.0, title=TITLE):
+    fig = go.Figure(go.Bar(x=["SST-2"], y=[y], name="hybrid"))
+    return fig.update_layout(title=dict(text=title, subtitle=dict(text="one seed")))
+
+
+def needs_no_network(text):
+    scripts = "".join(re.findall(r"<script[^>]*>(.*?)</script>", text, re.DOTALL))
+    styles = "".join(re.findall(r"<style[^>]*>(.*?)</style>", text, re.DOTALL))
+    styles = re.sub(r"/\*.*?\*/", "", styles, flags=re.DOTALL)
+    loads = [load for load in Reader(text).loads if not load.startswith("data:")]
+    return (
+        not [load for load in loads if "//" in load or not load]
+        and not re.search(r"\bimport\b|fetch\(|cdn", scripts)
+        and not re.search(r"@import|url\(['\"]?(https?:)?//", styles)
+    )
+
+
+def notebook(folder, outputs, text=""):
+    made = nbformat.v4.new_notebook()
+    made.cells = [nbformat.v4.new_markdown_cell(text)]
+    for datas in outputs:
+        cell = nbformat.v4.new_code_cell("explore()", execution_count=1)
+        cell.outputs = [nbformat.v4.new_output("display_data", data=data) for data in datas]
+        made.cells.append(cell)
+    made.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
+    nbformat.write(made, folder / "some.ipynb")
+    export.to_html(folder / "some.ipynb", folder / "some.html")
+    return (folder / "some.html").read_text(encoding="utf-8")
+
+
+PLOTLY = {export.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
+VIEW = {export.WIDGET: {"model_id": "1", "version_major": 2, "version_minor": 0}}
+VIEW |= {"text/plain": "VBox(...)"}
+
+
+def test_a_figure_is_shown_whatever_widget_comes_with_it(tmp_path):
+    html = notebook(tmp_path, [[PLOTLY | VIEW], [PLOTLY], [VIEW, PLOTLY]])
+    assert html.count("Plotly.newPlot(") == 3
+    assert "widget-view" not in html and "VBox" not in html and export._NOTE not in html
+    assert Reader(html).labels == [WORDS] * 3
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_a_widget_alone_leaves_a_note(tmp_path):
+    html = notebook(tmp_path, [[VIEW], [PLOTLY]])
+    assert html.count(export._NOTE) == 1 and html.count("Plotly.newPlot(") == 1
+
+
+def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
+    html = notebook(tmp_path, [[PLOTLY | VIEW]], r"Here $\lambda_i * a_i * b$ and $$\sum_i x_i$$.")
+    assert needs_no_network(html)
+    assert Reader(html).loads == ["plotly.min.js"]
+    assert r"$\lambda_i * a_i * b$ and $$\sum_i x_i$$" in html, "formulas as their source"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
+    monkeypatch.setattr("predrecon.figures.style._browser", lambda: False)
+    return tmp_path
+
+
+def put(tag, **figs):
+    gallery = figures.Gallery(tag)
+    for stem, fig in figs.items():
+        gallery.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+    gallery.export()
+
+
+def test_the_gallery_lists_every_figure_of_every_tag(root):
+    put("demo-wikipedia-max_steps=3000", losses=figure())
+    put("b", other=figure(title="Another"))
+    put("b", third=figure(title='A "third"'))
+    (root / "b" / "05_old.png").write_bytes(b"picture")
+    (root / "b" / "third.png").write_bytes(b"picture")
+    pages.write_gallery(root)
+    text = (root / "index.html").read_text(encoding="utf-8")
+    page = Reader(text)
+    local = [link for link in page.leads if not link.startswith("#")]
+    assert all((root / unquote(link)).is_file() for link in local + page.loads)
+    assert [unquote(link) for link in local if not link.endswith(".csv")] == [
+        "b/05_old.png", "b/other.html", "b/third.html",
+        "demo-wikipedia-max_steps=3000/losses.html",
+    ]  # fmt: skip
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    assert ids == {unquote(link[1:]) for link in page.leads if link.startswith("#")}
+    images = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert [(i["alt"], i["loading"]) for i in images] == [
+        ("Preview: 05 old", "lazy"), ('Preview: A "third"', "lazy")
+    ]  # fmt: skip
+    for told in (
+        "R&amp;D &amp; a &lt; b",
+        "Another",
+        "A &quot;third&quot;",
+        "one seed",
+        "4 figures",
+    ):
+        assert told in text
+    assert needs_no_network(text) and "prefers-color-scheme" in text
+
+
+def test_what_is_gone_leaves_the_gallery(root):
+    put("a", one=figure(), two=figure())
+    (root / "a" / "one.html").unlink()
+    put("c", three=figure())
+    leads = Reader((root / "index.html").read_text(encoding="utf-8")).leads
+    assert "a/one.html" not in leads and {"a/two.html", "c/three.html"} <= set(leads)
+
+
+def test_a_gallery_that_fails_to_be_written_leaves_the_old_one(root, monkeypatch):
+    put("a", one=figure())
+    before = (root / "index.html").read_text(encoding="utf-8")
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("predrecon.files.sync", full)
+    with pytest.raises(OSError, match="disk full"):
+        pages.write_gallery(root)
+    assert (root / "index.html").read_text(encoding="utf-8") == before
+    assert not list(root.glob(".index*"))
+
+
+def test_a_figure_page_stands_alone_and_leads_back(root):
+    put("a", one=figure())
+    text = (root / "a" / "one.html").read_text(encoding="utf-8")
+    page = Reader(text)
+    assert needs_no_network(text) and page.loads == ["../plotly.min.js"]
+    assert page.leads == ["../index.html", "../data/a/one.csv"]
+    assert page.labels == [WORDS] and "<title>Losses of both arms R&amp;D" in text
+
+
+def test_titles_in_one_line_without_tags():
+    assert pages.words(TITLE) == WORDS
+    assert pages.words("p<0.05, q>1") == "p<0.05, q>1" and pages.words(None) == ""
