@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import ipywidgets
 import plotly.graph_objects as go
 
-from predrecon.figures import bundle
+from predrecon.figures import bundle, switchable
 from predrecon.widgets.plot_view import PlotView, label_of
 
 _KEPT = 200  # pictures an explorer remembers
@@ -66,7 +66,8 @@ class Explorer:
             is shown as a message above the last picture.
         controls: `{name of an argument: widget with a value}`, in rows as they fit.
         still: stands in the explorer's place where there is no kernel: headless runs, HTML pages,
-            code hosts. Default: the first picture.
+            code hosts. Default: the first picture, with menus for the controls named in `menus`.
+        menus: one or two controls; two, whose pictures differ in title, need a `title` for all.
         keep: remember pictures by the controls' values; False where they change with time.
         head, extra: widgets above the controls and below the picture.
     """
@@ -75,14 +76,16 @@ class Explorer:
         self,
         draw: Callable[..., Picture],
         controls: dict[str, ipywidgets.Widget],
-        still: go.Figure | None = None,
         *,
+        still: go.Figure | None = None,
+        menus: tuple[str, ...] = (),
+        title: str | None = None,
         keep: bool = True,
         head: tuple[ipywidgets.Widget, ...] = (),
         extra: tuple[ipywidgets.Widget, ...] = (),
     ):
         self.draw, self.controls = draw, controls
-        self.still = draw(**self.values).figure if still is None else still
+        self.still = self._still(menus, title) if still is None else still
         self.view, self.message = PlotView(), ipywidgets.HTML()
         self.above, self.below = ipywidgets.HTML(), ipywidgets.HTML()
         self._keep, self._kept = keep, OrderedDict()
@@ -114,6 +117,18 @@ class Explorer:
         if handle is not None:  # None outside of a notebook
             self.view.on_ready(lambda: handle.update(self._live(), raw=True))
 
+    def _still(self, menus: tuple[str, ...], title: str | None) -> go.Figure:
+        values = self.values
+        if not menus:
+            return self.draw(**values).figure
+        asked = [self.controls[name] for name in menus]
+        choices = {control.description: _options(control) for control in asked}
+
+        def drawn(*chosen) -> go.Figure:
+            return self.draw(**values | dict(zip(menus, chosen, strict=True))).figure
+
+        return switchable(drawn, choices, title=title)
+
     def _live(self) -> dict:
         """The widget; front ends that do not know it show the static figure."""
         return bundle(self.still) | self.box._repr_mimebundle_()
@@ -137,6 +152,12 @@ class Explorer:
             )
             self.message.value = notice(told)
             self.view.busy(False)
+
+
+def _options(control: ipywidgets.Widget) -> dict:
+    """`{shown: value}` of a control that offers some."""
+    return {str(o[0] if isinstance(o, tuple) else o): o[1] if isinstance(o, tuple) else o
+            for o in control.options}  # fmt: skip
 
 
 def notice(text: str) -> str:

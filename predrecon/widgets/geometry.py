@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from predrecon import analysis, evidence, figures
+from predrecon import analysis, evidence
 from predrecon.evidence import Geometry
 from predrecon.figures.explorers import CONVENTIONS, METRICS, geometry_view
 from predrecon.figures.style import name
@@ -69,12 +69,8 @@ def geometry_explorer(found: Geometry) -> Explorer:
         "scale": controls.buttons("Share axis", ["log", "linear"], "axis of the left panel"),
         "published": controls.tick("published values", "the paper's numbers as an overlay"),
     }
-    means = analysis.spectra(found.embeddings)
-
-    def still(task: str, pooling: str):
-        return figures.eigenspectra(means, task, pooling, titles[task], curves)
-
-    return Explorer(draw, chosen, still(next(iter(titles)), poolings[0]))
+    title = "Eigenspectra, alignment and uniformity (mean of seeds)"
+    return Explorer(draw, chosen, menus=("task", "pooling"), title=title)
 
 
 def _of(table: pd.DataFrame, task: str, pooling: str, models) -> pd.DataFrame:

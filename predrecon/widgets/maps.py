@@ -5,9 +5,11 @@ import html
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from predrecon import maps, probes
 from predrecon.evidence import Geometry
+from predrecon.figures import switchable
 from predrecon.figures.explorers import map_view
 from predrecon.figures.style import name
 from predrecon.pooling import MAX_LENGTH, token_ids
@@ -16,6 +18,7 @@ from predrecon.widgets import controls
 from predrecon.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ("label", "predicted label", "sentence length", "most frequent token")
+_STILL = 300  # points of a task in the static figure
 _LISTED = 8  # chosen sentences that are written out
 
 
@@ -75,7 +78,7 @@ def map_explorer(
         words = maps.frequent_words(probes.frequent_tokens(ids), tokenizer)
         return dict.fromkeys(vectors, words), ""
 
-    def draw(task, pooling, method, color, search) -> Picture:
+    def draw(task, pooling, method, color, search, shown=max_samples) -> Picture:
         if task not in by_name:
             raise ValueError(
                 f"{task}: its texts are not here, only {', '.join(by_name)}. Load it with "
@@ -93,6 +96,7 @@ def map_explorer(
         ringed = hits if search else None
         points = pd.concat(parts, ignore_index=True)
         told = f"<p>{len(hits):,} of {len(whole):,} texts hold “{html.escape(search)}”.</p>"
+        points = points[points["number"] < shown]
         figure = map_view(points, heading, continuous=continuous, found=ringed)
         return Picture(figure, below=told if search else "")
 
@@ -104,8 +108,18 @@ def map_explorer(
         "color": controls.choice("Colour", _COLORS, "what colour stands for"),
         "search": controls.text("Search", "ring the texts that hold this"),
     }
+
+    def still() -> go.Figure:
+        """A few points of every task: a page without a kernel has to carry them all."""
+        plain = {key: control.value for key, control in chosen.items()}
+        named = {title: task for task, title in titles.items() if task in by_name}
+
+        return switchable(
+            lambda task: draw(**plain | {"task": task}, shown=_STILL).figure, {"Task": named}
+        )
+
     listing = controls.listing("Click a point, or draw a box: sentences and neighbours show here.")
-    explorer = Explorer(draw, chosen, extra=(listing,))
+    explorer = Explorer(draw, chosen, still=still(), extra=(listing,))
 
     def tell(numbers: list):
         task, pooling = explorer.values["task"], explorer.values["pooling"]

@@ -67,7 +67,7 @@ def probing_explorer(
         ),
         "run": controls.choice("Seed", seeds, "of pre-training"),
     }  # fmt: skip
-    return Explorer(draw, chosen)
+    return Explorer(draw, chosen, menus=("task",))
 
 
 def disagreements(task: Task, results: dict) -> str:
