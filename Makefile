@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 OUT := outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lab bench notebooks lint clean
+.PHONY: help env demo test browser lab bench notebooks lint clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ demo: $(READY) ## run all notebooks on the embedded data; about ten minutes on t
 
 test: $(READY) ## all tests, notebooks included
 	@$(BIN)/python -m pytest --nbval
+
+browser: $(READY) ## the tests that drive JupyterLab; wants a Chromium (Debian: apt install chromium)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt playwright
+	@$(BIN)/python -m pytest -p no:nbval -o addopts=-q -rs -s tests/test_browser.py
 
 lab: $(READY) ## open JupyterLab on a page that says what each notebook answers
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/START.ipynb

@@ -31,5 +31,6 @@ def pytest_collectstart(collector):
             "application/vnd.plotly.v1+json",
             "application/vnd.jupyter.widget-view+json",
             "text/html",
+            "image/png",
             "stderr",
         )

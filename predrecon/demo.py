@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from predrecon import export, paths, recipes, reports, runs
+from predrecon import export, paths, recipes, reports, runs, stills
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -151,7 +151,7 @@ def adopt(out_dir: Path):
     """Put the outputs of executed notebooks into the paired ones in notebooks/.
 
     Inputs come from notebooks/*.py, so that source and notebook stay paired; cell by cell they
-    must be what was executed.
+    must be what was executed. Figures get a PNG beside them, for hosts that run no scripts.
 
     Raises:
         RuntimeError: a source has changed since its notebook was executed.
@@ -174,5 +174,6 @@ def adopt(out_dir: Path):
                 for output in cell["outputs"]:
                     if "execution_count" in output:
                         output["execution_count"] = count
+        stills.add_images(paired)
         nbformat.validate(paired)
         nbformat.write(paired, source.with_suffix(".ipynb"))

@@ -177,7 +177,7 @@ def test_every_figure_draws_its_data_and_exports(
     corpus, smoke_runs, measured, probed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.figures.style._browser", lambda: False)
+    monkeypatch.setattr("predrecon.figures.style.has_browser", lambda: False)
     gallery = figures.Gallery("tag")
     for stem, fig in all_figures(corpus, smoke_runs, measured, probed).items():
         assert len(fig.data) > 0 and fig.layout.title.text

@@ -1,6 +1,7 @@
 """Pairing, size and headless runs of the notebooks; nbval runs every cell besides."""
 
 import ast
+import base64
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import nbformat
 import papermill
 import pytest
 
-from predrecon import demo, export
+from predrecon import demo, export, stills
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
@@ -100,6 +101,29 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
     assert 'src="plotly.min.js"></script>' in html and (tmp_path / "plotly.min.js").is_file()
     assert "plot.ly" not in re.sub(r"https://plot\.ly\"", "", html)
     assert page.stat().st_size <= 3_000_000
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
+    outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
+    shown = [o["data"] for o in outputs if export.PLOTLY in o.get("data", {})]
+    assert all("image/png" in data for data in shown), "run: make notebooks (wants a Chromium)"
+
+
+def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
+    figure = {"data": [{"y": [1, 3, 2]}], "layout": {"height": 300}}
+    output = nbformat.v4.new_output("display_data", {export.PLOTLY: figure})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
+    with monkeypatch.context() as patch:
+        patch.setattr(stills, "has_browser", lambda: False)
+        assert stills.add_images(notebook) == 0
+    if not stills.has_browser():
+        pytest.skip("no Chrome or Chromium on this machine")
+    assert stills.add_images(notebook) == 1
+    data = notebook.cells[0].outputs[0]["data"]
+    png = base64.b64decode(data["image/png"])
+    assert data[export.PLOTLY] == figure and len(png) < 20_000
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 700
 
 
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):

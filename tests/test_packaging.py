@@ -95,7 +95,7 @@ def test_house_rules():
         "grid results pooling fitted_pooling probes metrics resampling uncertainty published tasks "
         "doc_tasks measuring evidence probing analysis tables poolers trajectories paper_map "
         "masking_audit "
-        "reports maps figures widgets export demo"
+        "reports maps figures widgets export stills demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):
         text = file.read_text()

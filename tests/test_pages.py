@@ -94,7 +94,7 @@ def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.figures.style._browser", lambda: False)
+    monkeypatch.setattr("predrecon.figures.style.has_browser", lambda: False)
     return tmp_path
 
 

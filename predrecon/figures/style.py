@@ -114,7 +114,7 @@ class Gallery:
 
     def _write_images(self, folder: Path) -> str:
         """PNG files, or the reason why there are none."""
-        if not _browser():
+        if not has_browser():
             return "no Chrome or Chromium found"
         figures = [fig for fig, _ in self.shown.values()]
         files = [folder / f"{stem}.png" for stem in self.shown]
@@ -151,7 +151,8 @@ def bundle(fig: go.Figure) -> dict:
 
 
 @functools.cache
-def _browser() -> bool:
+def has_browser() -> bool:
+    """Whether a Chrome or Chromium is found, which PNG files need."""
     import os
 
     from choreographer.browsers.chromium import Chromium
