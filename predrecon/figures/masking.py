@@ -62,9 +62,12 @@ def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.F
             ygap=2,
             customdata=np.array(names)[grid.astype(int)],
             hovertemplate="sample %{y}, position %{x}: %{customdata}<extra></extra>",
-            colorbar=dict(tickvals=[0, 1, 2], ticktext=names, thickness=12, outlinewidth=0),
+            showscale=False,
         )
     )
+    for shown, color in zip(names, colors, strict=True):
+        marker = dict(color=color, symbol="square", size=12)
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=shown)
     fig.update_yaxes(autorange="reversed", dtick=1, title="sample", showgrid=False)
     fig.update_xaxes(title="position (token)", showgrid=False)
     return finish(fig, "Block masks of one batch: targets are cut out of the context", height=340)
