@@ -16,6 +16,7 @@ _SIX = (
     "uniformity",
     "probe_gap",
 )
+BETTER = {metric: titled(metric, " ") for metric in _SIX}
 _SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
 _POINTS = ("circle", "diamond", "cross", "square", "triangle-up", "x", "star")  # as CLASSES
 
@@ -40,9 +41,9 @@ def probe_bars(table: pd.DataFrame) -> go.Figure:
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The six metrics of all tasks under one pooling: `tables.with_published`."""
     part = table[table["pooling"] == pooling]
-    size = stacked(len(_SIX), 2, cell=170, gap=75)
-    plot, panels = size.pop("plot"), {metric: titled(metric, " ") for metric in _SIX}
-    fig = bars(part, panels, "title", columns=2, horizontal_spacing=0.08, **size)
+    size = stacked(len(BETTER), 2, cell=170, gap=75)
+    plot = size.pop("plot")
+    fig = bars(part, BETTER, "title", columns=2, horizontal_spacing=0.08, **size)
     return finish(fig, f"Geometry under {pooling} pooling ({NO_CAP})", plot=plot)
 
 
