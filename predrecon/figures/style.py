@@ -124,10 +124,10 @@ def finish(
     heads = [a for a in fig.layout.annotations if a.yref == "paper" and a.yanchor == "bottom"]
     lines = max((a.text.count("<br>") + 1 for a in heads), default=0)
     top = _HEADER + _ENTRY * rows + 16 * lines + 14
-    height = plot + top + 60 if plot else height + _ENTRY * max(0, rows - 1)
+    height = plot + top + 50 if plot else height + _ENTRY * max(0, rows - 1)
     for head in heads:
         head.update(font_size=12, yshift=3)
-    fig.update_layout(template=TEMPLATE, height=height, margin_t=top)
+    fig.update_layout(template=TEMPLATE, height=height, margin=dict(t=top, b=50))
     fig.update_layout(title=dict(text=title, y=1 - 12 / height))
     fig.update_layout(legend=dict(yref="container", y=1 - _HEADER / height, yanchor="top"))
     return fig.update_layout(**layout)
