@@ -181,6 +181,9 @@ def test_every_figure_draws_its_data_and_exports(
     gallery = figures.Gallery("tag")
     for stem, fig in all_figures(corpus, smoke_runs, measured, probed).items():
         assert len(fig.data) > 0 and fig.layout.title.text
+        assert fig.layout.template.layout.colorway, "the shared template"
+        named = [trace.name for trace in fig.data if trace.name and trace.showlegend is not False]
+        assert len(named) == len(set(named)), "no entry of the legend twice"
         gallery.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
     line = gallery.export()
     assert "no PNG: no Chrome or Chromium found" in line and "\n" not in line

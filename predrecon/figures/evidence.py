@@ -4,46 +4,45 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import forest
-from predrecon.figures.style import COLORS, SEQUENCE, finish, name
+from predrecon.figures.panels import forest, stacked, titled
+from predrecon.figures.style import COLORS, SEQUENCE, broken, finish, name
 
-WATCHED = {
-    "uniformity": "uniformity (lower is more uniform)",
-    "effective_rank": "effective rank (higher is richer)",
-    "below_unigram": "nats below word frequencies (higher is better)",
-    "validation_mlm": "held-out MLM loss (nats, lower is better)",
-    "semantic_probe": "semantic probe (higher is better)",
-    "token_probe": "token probe (higher is more lexical)",
-}
-_CONTRASTED = {
-    "uniformity": "uniformity",
-    "equal_length": "uniformity, equal length",
-    "effective_rank": "effective rank",
-    "semantic_probe": "semantic probe",
-    "token_probe": "token probe",
-    "below_unigram": "nats below word frequencies",
-}
+_WATCHED = (
+    "uniformity",
+    "effective_rank",
+    "below_unigram",
+    "validation_mlm",
+    "semantic_probe",
+    "token_probe",
+)
+_CONTRASTED = (
+    "uniformity",
+    "equal_length",
+    "effective_rank",
+    "semantic_probe",
+    "token_probe",
+    "below_unigram",
+)
 _DASHES = ("solid", "dot", "dash", "dashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
     """A forest of `evidence.headline`: one panel a metric, one line a pooling, 95 % intervals."""
-    panels = {metric: metric.replace("_", " ") for metric in dict.fromkeys(headline["metric"])}
-    rows = -(-len(panels) // 3)
-    spacing = dict(horizontal_spacing=0.05, vertical_spacing=0.28 / rows)
-    fig = forest(headline, panels, "pooling", **spacing)
-    return finish(fig, title, height=120 + 190 * rows, margin=dict(t=100, l=90, r=20, b=50))
+    panels = {metric: titled(metric) for metric in dict.fromkeys(headline["metric"])}
+    size = stacked(len(panels), 3, cell=115, gap=75)
+    plot = size.pop("plot")
+    fig = forest(headline, panels, "pooling", horizontal_spacing=0.05, **size)
+    return finish(fig, title, plot=plot)
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
     """`why.contrasts`: one panel a metric, one line a suspect, 95 % intervals over seeds."""
-    panels = {m: title for m, title in _CONTRASTED.items() if m in set(gaps["metric"])}
-    rows = -(-len(panels) // 3)
-    spacing = dict(horizontal_spacing=0.03, vertical_spacing=0.4 / rows)
-    fig = forest(gaps, panels, "contrast", **spacing)
-    height = 130 + rows * (60 + 26 * gaps["contrast"].nunique())
+    panels = {m: titled(m) for m in _CONTRASTED if m in set(gaps["metric"])}
+    size = stacked(len(panels), 3, cell=26 * gaps["contrast"].nunique() + 14, gap=75)
+    plot = size.pop("plot")
+    fig = forest(gaps, panels, "contrast", horizontal_spacing=0.04, **size)
     heading = "What each suspect changes (grey: one seed, no interval)"
-    return finish(fig, heading, height=height, margin=dict(t=100, l=90, r=20, b=50))
+    return finish(fig, heading, plot=plot)
 
 
 def pooler_spread(table: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
@@ -56,7 +55,7 @@ def pooler_spread(table: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
     for col, title in enumerate(titles, start=1):
         for model, rows in told[told["title"] == title].groupby("model", sort=False):
             fig.add_box(
-                x=rows["pooler"].str.replace(" ", "<br>"),
+                x=broken(rows["pooler"]),
                 y=rows["value"],
                 name=name(model),
                 legendgroup=model,
@@ -71,13 +70,11 @@ def pooler_spread(table: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
                 row=1,
                 col=col,
             )
-    fig.update_yaxes(title=WATCHED.get(metric, metric), col=1)
-    fig.update_xaxes(tickfont_size=10)
-    fig.update_annotations(font_size=13)
+    fig.update_yaxes(title=titled(metric, " "), col=1)
+    fig.update_xaxes(tickfont_size=11)
     draws = int(told["draw"].max()) + 1
     heading = f"{metric.capitalize()} by pooler: mean, {draws} random queries, fitted ones"
-    fig = finish(fig, heading, height=460, margin=dict(t=110, l=60, r=20, b=80), boxmode="group")
-    return fig.update_layout(legend=dict(y=1.12))
+    return finish(fig, heading, height=460, boxmode="group")
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
@@ -86,19 +83,17 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     Args:
         x: `"tokens"`, `"step"` or `"flops"`.
     """
-    shown = [m for m in WATCHED if m in set(table["metric"])]
-    rows = -(-len(shown) // 2)
-    fig = make_subplots(
-        rows, 2, subplot_titles=[WATCHED[m] for m in shown], horizontal_spacing=0.1,
-        vertical_spacing=0.3 / rows,
-    )  # fmt: skip
+    shown = [m for m in _WATCHED if m in set(table["metric"])]
+    rows, size = -(-len(shown) // 2), stacked(len(shown), 2, cell=190, gap=65)
+    plot, titles = size.pop("plot"), [titled(m, " ") for m in shown]
+    fig = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.1, **size)
     looks = _looks(table)
     for i, metric in enumerate(shown):
         place = dict(row=i // 2 + 1, col=i % 2 + 1)
         for title, part in table[table["metric"] == metric].groupby("title", sort=False):
             color, dash = looks[title]
             for _, one in part.groupby("seed"):
-                thin = dict(color=color, width=0.7, dash=dash)
+                thin = dict(color=color, width=1, dash=dash)
                 fig.add_scatter(
                     x=one[x], y=one["value"], mode="lines", line=thin, opacity=0.5,
                     legendgroup=title, showlegend=False, hoverinfo="skip", **place,
@@ -116,10 +111,8 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
         fig.add_hline(y=0, line=dict(color="#555", width=1), row=i // 2 + 1, col=i % 2 + 1)
     words = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
     fig.update_xaxes(title=words[x], row=rows)
-    fig.update_annotations(font_size=12)
     heading = "What becomes of the encoders while they train"
-    fig = finish(fig, heading, height=180 + 260 * rows, margin=dict(t=90, l=60, r=20, b=130))
-    return fig.update_layout(legend=dict(x=0, xanchor="left", y=-0.1 - 0.05 / rows, yanchor="top"))
+    return finish(fig, heading, plot=plot)
 
 
 def lambdas(table: pd.DataFrame) -> go.Figure:
@@ -131,18 +124,18 @@ def lambdas(table: pd.DataFrame) -> go.Figure:
             first = seed == part["seed"].min()
             fig.add_scatter(
                 x=one["step"], y=one["lam"], mode="lines", name=title, legendgroup=title,
-                showlegend=bool(first), line=dict(color=color, width=2),
+                showlegend=bool(first), line=dict(color=color, width=max(2, 5 - 1.5 * i)),
             )  # fmt: skip
             if first:
                 fig.add_scatter(
-                    x=one["step"], y=one["predicted"], mode="lines", legendgroup=title,
-                    showlegend=False, line=dict(color="#333333", width=1.2, dash="dash"),
+                    x=one["step"], y=one["predicted"], mode="lines", name="predicted",
+                    legendgroup="predicted", showlegend=i == 0, legendrank=2000,
+                    line=dict(color="#333333", width=1.2, dash="dash"),
                 )  # fmt: skip
     fig.update_xaxes(title="step")
     fig.update_yaxes(title="λ", range=[0, 1])
     heading = "λ as trained, and (dashed) as the learning rates alone predict it"
-    fig = finish(fig, heading, height=440, margin=dict(t=80, l=60, r=20, b=110))
-    return fig.update_layout(legend=dict(x=0, xanchor="left", y=-0.2, yanchor="top"))
+    return finish(fig, heading, height=440)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:

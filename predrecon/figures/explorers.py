@@ -5,25 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import CLASSES, COLORS, error, finish, name
-
-METRICS = {
-    "spectral_entropy": "spectral entropy, Eq. 11 ↑",
-    "spectral_entropy_sigma2": "spectral entropy, from σ² ↑",
-    "effective_rank": "effective rank ↑",
-    "stable_rank": "stable rank ↑",
-    "rank_90": "components for 90 % ↑",
-    "rankme": "RankMe ↑",
-    "alignment": "alignment, Eq. 14 ↓",
-    "alignment_squared": "alignment, mean squared distance ↓",
-    "pair_alignment": "alignment of true pairs ↓",
-    "intra_inter_ratio": "distance within / between classes ↓",
-    "uniformity": "uniformity ↓",
-    "semantic_probe": "semantic probe ↑",
-    "token_probe": "token probe ↓",
-    "probe_gap": "probe gap ↑",
-}
-"""Names of metrics; the arrow points to what the paper calls better."""
+from predrecon.figures.style import CLASSES, POINTS, error, fill, finish, name, point, stroke
 
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
 CONVENTIONS = {
@@ -40,8 +22,6 @@ CONVENTIONS = {
     ),
 }  # fmt: skip
 """Which metrics are shown by whose convention."""
-
-_SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 
 
 def geometry_view(
@@ -66,9 +46,8 @@ def geometry_view(
     fig = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
     shown = spectra[spectra["rank"] <= components]
     for model, rows in shown.groupby("model", sort=False):
-        dash = "dot" if model.startswith("published") else "solid"
-        line = dict(color=COLORS[model], width=2, dash=dash)
-        common = dict(x=rows["rank"], name=name(model), legendgroup=model, line=line, mode="lines")
+        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
+        common["line"] = stroke(model)
         fig.add_scatter(y=rows["share"], **common, row=1, col=1)
         fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
     for model, rows in numbers.groupby("model", sort=False):
@@ -77,8 +56,6 @@ def geometry_view(
             continue
         x, y = by["uniformity"], by[alignment]
         known = model in set(shown["model"])
-        published = model.startswith("published")
-        symbol = _SYMBOLS.get(model.split()[-1], "diamond") + ("-open" if published else "")
         fig.add_scatter(
             x=x["value"],
             y=y["value"],
@@ -88,7 +65,7 @@ def geometry_view(
             legendgroup=model,
             showlegend=not known,
             mode="markers",
-            marker=dict(color=COLORS[model], symbol=symbol, size=11, line_width=1.5),
+            marker=point(model, 11),
             hovertemplate="uniformity %{x:.3f}, alignment %{y:.3f}<extra>" + name(model),
             row=1,
             col=3,
@@ -106,9 +83,7 @@ def geometry_view(
         fig.update_xaxes(title="principal component", row=1, col=col)
     fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, row=1, col=3)
     fig.update_yaxes(title="alignment (↓ tighter)", title_standoff=4, row=1, col=3)
-    fig.update_annotations(font_size=13)
-    fig = finish(fig, heading, height=430, margin=dict(t=110, l=60, r=20, b=60))
-    return fig.update_layout(legend=dict(y=1.12))
+    return finish(fig, heading, height=430)
 
 
 def map_view(
@@ -150,11 +125,8 @@ def map_view(
             )
     fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
     fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
-    fig.update_annotations(font_size=13)
-    fig = finish(fig, heading, height=500, margin=dict(t=100, l=20, r=20, b=20))
-    return fig.update_layout(
-        dragmode="select", legend=dict(y=1.06, itemsizing="constant"), uirevision=heading
-    )
+    fig = finish(fig, heading, plot=380, margin=dict(l=20, b=20))
+    return fig.update_layout(dragmode="select", legend_itemsizing="constant", uirevision=heading)
 
 
 def _layers(rows: pd.DataFrame, classes: list, continuous: str, *, first: bool):
@@ -166,7 +138,8 @@ def _layers(rows: pd.DataFrame, classes: list, continuous: str, *, first: bool):
         yield rows, dict(marker=marker, showlegend=False)
         return
     for number, label in enumerate(classes):
-        marker = dict(size=size, color=CLASSES[number % len(CLASSES)], opacity=0.75)
+        look = number % len(CLASSES)
+        marker = dict(size=size, color=CLASSES[look], symbol=POINTS[look], opacity=0.75)
         look = dict(name=str(label), legendgroup=str(label), showlegend=first, marker=marker)
         yield rows[rows["color"] == label], look
 
@@ -195,7 +168,7 @@ def probing_view(
             x=[name(row.model)],
             y=part["score"],
             error_y=error(part, "score"),
-            marker_color=COLORS[row.model],
+            marker=fill(row.model),
             showlegend=False,
             hovertemplate="%{x}: %{y:.3f}<extra></extra>",
             row=1,
@@ -230,5 +203,4 @@ def probing_view(
             fig.update_xaxes(title="answered", row=1, col=col)
     if answers:
         fig.update_yaxes(title="is", title_standoff=4, row=1, col=2)
-    fig.update_annotations(font_size=13)
-    return finish(fig, heading, height=380, margin=dict(t=90, l=50, r=20, b=60))
+    return finish(fig, heading, height=380)

@@ -5,17 +5,19 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import bars
-from predrecon.figures.style import CLASSES, COLORS, error, finish, name
+from predrecon.figures.panels import NO_CAP, bars, stacked, titled
+from predrecon.figures.style import CLASSES, POINTS, broken, error, fill, finish, name, stroke
 
-BETTER = {
-    "spectral_entropy": "spectral entropy, Eq. 11 (higher is richer)",
-    "effective_rank": "effective rank (higher is richer)",
-    "stable_rank": "stable rank (higher is richer)",
-    "alignment": "alignment, Eq. 14 (lower is tighter)",
-    "uniformity": "uniformity (lower is more uniform)",
-    "probe_gap": "probe gap (higher is less lexical)",
-}
+_SIX = (
+    "spectral_entropy",
+    "effective_rank",
+    "stable_rank",
+    "alignment",
+    "uniformity",
+    "probe_gap",
+)
+BETTER = {metric: titled(metric, " ") for metric in _SIX}
+_SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
 
 
 def probe_bars(table: pd.DataFrame) -> go.Figure:
@@ -23,25 +25,25 @@ def probe_bars(table: pd.DataFrame) -> go.Figure:
     fig = go.Figure()
     for model, part in table.groupby("model", sort=False):
         fig.add_bar(
-            x=part["title"] + "<br>(" + part["metric"] + ")",
+            x=part["title"] + "<br>(" + part["metric"].replace(_SCORES) + ")",
             y=part["score"],
             error_y=error(part, "score"),
             name=name(model),
-            marker_color=COLORS[model],
+            marker=fill(model),
             hovertemplate="%{x}: %{y:.3f}<extra>" + name(model) + "</extra>",
         )
     fig.update_yaxes(title="validation score", zeroline=True, zerolinecolor="#999")
-    layout = dict(barmode="group", bargap=0.25, margin=dict(t=120))
-    fig = finish(fig, "Linear probes on frozen encoders (higher is better)", height=460, **layout)
-    return fig.update_layout(legend=dict(y=1.03))
+    heading, layout = "Linear probes on frozen encoders (higher is better)", dict(bargap=0.25)
+    return finish(fig, heading, height=460, barmode="group", **layout)
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The six metrics of all tasks under one pooling: `tables.with_published`."""
     part = table[table["pooling"] == pooling]
-    fig = bars(part, BETTER, "title", horizontal_spacing=0.07, vertical_spacing=0.25)
-    fig = finish(fig, f"Geometry under {pooling} pooling", height=600, margin=dict(t=115, b=80))
-    return fig.update_layout(legend=dict(y=1.1))
+    size = stacked(len(BETTER), 2, cell=170, gap=75)
+    plot = size.pop("plot")
+    fig = bars(part, BETTER, "title", columns=2, horizontal_spacing=0.08, **size)
+    return finish(fig, f"Geometry under {pooling} pooling ({NO_CAP})", plot=plot)
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
@@ -51,20 +53,19 @@ def length_control(table: pd.DataFrame) -> go.Figure:
     for col, column in enumerate(("uniformity", "equal_length"), start=1):
         for model, rows in table.groupby("model", sort=False):
             fig.add_bar(
-                x=rows["title"],
+                x=broken(rows["title"]),
                 y=rows[column],
                 name=name(model),
                 legendgroup=model,
                 showlegend=col == 1,
-                marker_color=COLORS[model],
+                marker=fill(model),
                 row=1,
                 col=col,
             )
     fig.update_yaxes(title="uniformity (lower is more uniform)", col=1)
-    fig.update_annotations(font_size=13)
+    fig.update_xaxes(tickfont_size=11)
     heading = "Uniformity under mean pooling, with and without the effect of length"
-    fig = finish(fig, heading, margin=dict(t=110, l=60, r=20, b=60), barmode="group")
-    return fig.update_layout(legend=dict(y=1.14))
+    return finish(fig, heading, barmode="group")
 
 
 def eigenspectra(
@@ -85,20 +86,18 @@ def eigenspectra(
     titles = ("share of variance", "cumulative share of variance")
     fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
     for model, rows in part.groupby("model", sort=False):
-        dash = "dot" if model.startswith("published") else "solid"
-        line = dict(color=COLORS[model], width=2, dash=dash)
-        common = dict(x=rows["rank"], name=name(model), legendgroup=model, line=line, mode="lines")
+        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
+        common["line"] = stroke(model)
         fig.add_scatter(y=rows["share"], **common, row=1, col=1)
         fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
     floor = np.log10(max(1e-7, part["share"][part["share"] > 0].min()))
     fig.update_yaxes(type="log", range=[floor, 0], exponentformat="power", row=1, col=1)
+    fig.update_yaxes(tickfont_size=10, row=1, col=1)  # powers are drawn a quarter larger
     fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
     fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
     fig.update_xaxes(title="principal component")
-    fig.update_annotations(font_size=13)
     heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
-    fig = finish(fig, heading, margin=dict(t=110, l=60, r=20, b=60))
-    return fig.update_layout(legend=dict(y=1.14))
+    return finish(fig, heading)
 
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
@@ -114,7 +113,7 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
     )  # fmt: skip
     labels = sorted(points["label"].unique())
     for (method, model, label), part in points.groupby(["method", "model", "label"], sort=False):
-        color = CLASSES[labels.index(label) % len(CLASSES)]
+        look = labels.index(label) % len(CLASSES)
         row, col = list(methods).index(method) + 1, list(models).index(model) + 1
         fig.add_scattergl(
             x=part["x"],
@@ -123,7 +122,7 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
             name=str(label),
             legendgroup=str(label),
             showlegend=row == col == 1,
-            marker=dict(size=4, color=color, opacity=0.7),
+            marker=dict(size=5, color=CLASSES[look], symbol=POINTS[look], opacity=0.7),
             text=part["text"],
             hovertemplate="%{text}<extra>" + str(label) + "</extra>",
             row=row,
@@ -131,7 +130,5 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
         )
     fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
     fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
-    fig.update_annotations(font_size=13)
-    margin = dict(t=100, l=20, r=20, b=20)
-    fig = finish(fig, title, height=110 + 330 * len(methods), margin=margin)
-    return fig.update_layout(legend=dict(y=1 + 0.13 / len(methods)))
+    fig = finish(fig, title, plot=330 * len(methods), margin=dict(l=20, b=20))
+    return fig.update_layout(legend_itemsizing="constant")

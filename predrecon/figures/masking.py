@@ -63,9 +63,12 @@ def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.F
             ygap=2,
             customdata=np.array(names)[grid.astype(int)],
             hovertemplate="sample %{y}, position %{x}: %{customdata}<extra></extra>",
-            colorbar=dict(tickvals=[0, 1, 2], ticktext=names, thickness=12, outlinewidth=0),
+            showscale=False,
         )
     )
+    for shown, color in zip(names, colors, strict=True):
+        marker = dict(color=color, symbol="square", size=12)
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=shown)
     fig.update_yaxes(autorange="reversed", dtick=1, title="sample", showgrid=False)
     fig.update_xaxes(title="position (token)", showgrid=False)
     return finish(fig, "Block masks of one batch: targets are cut out of the context", height=340)
@@ -113,12 +116,11 @@ def masking_view(
         shares: of `coverage`.
     """
     fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.08)
-    (diagram,), lines = block_diagram(context, targets, length).data, coverage(shares).data
-    fig.add_trace(diagram.update(colorbar=dict(len=0.5, y=0.78)), row=1, col=1)
-    for line in lines:
+    diagram, neither, *_ = block_diagram(context, targets, length).data
+    fig.add_traces([diagram, neither], rows=1, cols=1)
+    for line in coverage(shares).data:
         fig.add_trace(line, row=2, col=1)
     fig.update_yaxes(autorange="reversed", title="sample", showgrid=False, row=1, col=1)
     fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1], row=2, col=1)
     fig.update_xaxes(title="position (token)", row=2, col=1)
-    fig = finish(fig, "Block masks, and how often a position is covered", height=520)
-    return fig.update_layout(legend=dict(y=0.44))
+    return finish(fig, "Block masks, and how often a position is covered", height=500)

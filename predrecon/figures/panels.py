@@ -5,7 +5,62 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, error, name
+from predrecon.figures.style import COLORS, broken, error, fill, name
+
+METRICS = {  # what a panel is called, and which direction means what
+    "spectral_entropy": ("spectral entropy, Eq. 11", "higher is richer"),
+    "spectral_entropy_sigma2": ("spectral entropy, σ²", "higher is richer"),
+    "effective_rank": ("effective rank", "higher is richer"),
+    "stable_rank": ("stable rank", "higher is richer"),
+    "alignment": ("alignment, Eq. 14", "lower is tighter"),
+    "uniformity": ("uniformity", "lower is more uniform"),
+    "equal_length": ("uniformity, equal length", "lower is more uniform"),
+    "rank_90": ("components for 90 %", "higher is richer"),
+    "rankme": ("RankMe", "higher is richer"),
+    "alignment_squared": ("alignment, mean squared distance", "lower is tighter"),
+    "pair_alignment": ("alignment of true pairs", "lower is tighter"),
+    "intra_inter_ratio": ("distance within classes / between", "lower is better separated"),
+    "probe_gap": ("probe gap", "higher is less lexical"),
+    "semantic_probe": ("semantic probe", "higher is better"),
+    "token_probe": ("token probe", "lower is less lexical"),
+    "below_unigram": ("nats below word frequencies", "higher is better"),
+    "validation_mlm": ("held-out MLM loss, nats", "lower is better"),
+}
+NO_CAP = "no cap: the interval goes on"
+
+
+def titled(metric: str, between: str = "<br>") -> str:
+    """A metric's name and its direction, over two lines."""
+    shown, direction = METRICS.get(metric, (metric.replace("_", " "), ""))
+    return f"{shown}{between}({direction})" if direction else shown
+
+
+def stacked(panels: int, columns: int, *, cell: int, gap: int) -> dict:
+    """Sizes in pixels: `plot`, the height of all rows, and `vertical_spacing`, its share a gap."""
+    rows = -(-panels // columns)
+    plot = rows * cell + (rows - 1) * gap
+    return dict(plot=plot, vertical_spacing=gap / plot)
+
+
+def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
+    """An axis' range that holds all values, and intervals up to once more what the values span.
+
+    The interval of two seeds is thirteen standard errors to either side: drawn whole, it would
+    press all values into a line.
+
+    Args:
+        rows: columns `value, low, high`; zero: 0 is on the axis.
+    """
+    values = [*rows["value"][np.isfinite(rows["value"])], *([0.0] if zero else [])]
+    ends = pd.concat([rows["low"], rows["high"]])
+    ends = [*ends[np.isfinite(ends)], *values]
+    if not values or min(ends) == max(ends):
+        return None
+    span = max(values) - min(values) or max(ends) - min(ends)
+    low = max(min(ends), min(values) - span)
+    high = min(max(ends), max(values) + span)
+    room = 0.06 * (high - low)
+    return [low if zero and low == 0 else low - room, high if zero and high == 0 else high + room]
 
 
 def bars(
@@ -19,20 +74,25 @@ def bars(
     """
     rows = -(-len(panels) // columns)
     fig = make_subplots(rows, columns, subplot_titles=list(panels.values()), **spacing)
+    named = set()
     for i, metric in enumerate(panels):
         place = dict(row=i // columns + 1, col=i % columns + 1)
-        for model, part in table[table["metric"] == metric].groupby("model", sort=False):
+        shown = table[table["metric"] == metric]
+        for model, part in shown.groupby("model", sort=False):
             fig.add_bar(
-                x=part[x],
+                x=broken(part[x]),
                 y=part["value"],
                 error_y=error(part),
                 name=name(model),
                 legendgroup=model,
-                showlegend=i == 0,
-                marker_color=COLORS[model],
+                showlegend=model not in named,
+                marker=fill(model),
                 **place,
             )
-    fig.update_annotations(font_size=12)
+            named.add(model)
+        fig.update_yaxes(range=view(shown, zero=True), **place)
+    fig.update_xaxes(tickfont_size=11)
+    fig.update_yaxes(zeroline=True, zerolinecolor="#999")
     return fig.update_layout(barmode="group")
 
 
@@ -66,6 +126,7 @@ def forest(
             **place,
         )
         fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
+    for col in range(2, columns + 1):
+        fig.update_yaxes(ticks="", col=col)
     fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(exponentformat="none", nticks=5)
-    return fig.update_annotations(font_size=12)
+    return fig.update_xaxes(exponentformat="none", nticks=5)

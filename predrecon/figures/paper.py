@@ -7,14 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import bars
-from predrecon.figures.style import COLORS, error, finish, name
+from predrecon.figures.panels import NO_CAP, bars, titled, view
+from predrecon.figures.style import broken, error, finish, name, point, stroke
 
-ABLATED = {
-    "spectral_entropy_sigma2": "spectral entropy, σ² (higher is richer)",
-    "semantic_probe": "semantic probe (higher is better)",
-    "uniformity": "uniformity (lower is more uniform)",
-}
+_ABLATED = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
 SPOKES = {  # True: higher is better
     "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", True),
     "effective_rank": ("effective rank", True),
@@ -23,16 +19,16 @@ SPOKES = {  # True: higher is better
     "uniformity": ("uniformity", False),
     "probe_gap": ("probe gap", True),
 }
-_SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 
 
 def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
-    part = table[(table["task"] == task) & table["metric"].isin(ABLATED)]
+    part = table[(table["task"] == task) & table["metric"].isin(_ABLATED)]
     shown = part[part["model"] != "published mlm"]
-    fig = bars(shown, ABLATED, "pooling", horizontal_spacing=0.07)
-    fig = finish(fig, f"Pooling ablation, {title}", margin=dict(t=115, l=50, r=20, b=50))
-    return fig.update_layout(legend=dict(y=1.12))
+    panels = {metric: titled(metric) for metric in _ABLATED}
+    fig = bars(shown, panels, "pooling", horizontal_spacing=0.07)
+    fig.update_xaxes(tickfont_size=10)
+    return finish(fig, f"Pooling ablation, {title} ({NO_CAP})")
 
 
 def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
@@ -47,9 +43,7 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
     for model, rows in part.groupby("model", sort=False):
         by = {metric: m.set_index("title") for metric, m in rows.groupby("metric")}
         x, y = by["uniformity"], by["alignment"].reindex(by["uniformity"].index)
-        published = model.startswith("published")
-        symbol = _SYMBOLS.get(model.split()[-1], "diamond") + ("-open" if published else "")
-        marker = dict(color=COLORS[model], symbol=symbol, size=10, line_width=1.5)
+        marker = point(model)
         fig.add_scatter(
             x=x["value"],
             y=y["value"],
@@ -68,7 +62,7 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
         if "intra_inter_ratio" in by:
             ratio = by["intra_inter_ratio"]
             fig.add_scatter(
-                x=ratio.index,
+                x=broken(ratio.index.to_series()),
                 y=ratio["value"],
                 error_y=error(ratio),
                 name=name(model),
@@ -81,17 +75,14 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
                 col=2,
             )
     fig.add_hline(y=1, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
-    ratios = part[part["metric"] == "intra_inter_ratio"]
-    ends = [*ratios["low"].dropna(), *ratios["high"].dropna(), *ratios["value"], 1.0]
-    room = 0.1 * (max(ends) - min(ends)) + 1e-3
-    fig.update_yaxes(range=[min(ends) - room, max(ends) + room], row=1, col=2)
-    fig.update_xaxes(title="uniformity (← more uniform)", row=1, col=1)
-    fig.update_yaxes(title="alignment, Eq. 14 (↓ tighter)", rangemode="tozero", row=1, col=1)
-    fig.update_yaxes(title="ratio (↓ better separated)", row=1, col=2)
-    fig.update_annotations(font_size=12)
-    heading = f"Alignment, uniformity and class separation, {pooling} pooling"
-    fig = finish(fig, heading, height=450, margin=dict(t=115, l=60, r=20, b=60))
-    return fig.update_layout(legend=dict(y=1.1), scattermode="group")
+    seen = {m: view(rows) for m, rows in part.groupby("metric")}
+    fig.update_xaxes(title=titled("uniformity", " "), range=seen["uniformity"], row=1, col=1)
+    fig.update_yaxes(title=titled("alignment", " "), range=seen["alignment"], row=1, col=1)
+    ratios = dict(range=seen.get("intra_inter_ratio"), row=1, col=2)
+    fig.update_yaxes(title="ratio (lower is better separated)", **ratios)
+    fig.update_xaxes(tickfont_size=11, row=1, col=2)
+    heading = f"Alignment, uniformity and classes, {pooling} pooling ({NO_CAP})"
+    return finish(fig, heading, height=450, scattermode="group")
 
 
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
@@ -119,27 +110,22 @@ def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure
             name=name(model),
             customdata=told,
             mode="lines+markers",
-            line=dict(
-                color=COLORS[model], width=2, dash="dot" if model.startswith("publ") else "solid"
-            ),
+            line=stroke(model),
+            marker=point(model, 7),
             hovertemplate="%{theta}: %{customdata:.3f}<extra>" + name(model) + "</extra>",
         )
-    axis = dict(range=[0, 1.05], tickvals=[0, 0.5, 1], ticktext=["worst", "", "best"])
-    fig.update_polars(radialaxis=axis | dict(tickfont_size=10, gridcolor="#EBEBEB"))
-    fig.update_polars(angularaxis=dict(gridcolor="#EBEBEB"), bgcolor="white")
-    heading = f"Who leads in what, {title}, {pooling} pooling (no scale)"
-    return finish(fig, heading, height=480, margin=dict(t=100, l=70, r=70, b=40))
+    axis = dict(range=[0, 1.05], tickvals=[0, 0.5, 1], ticktext=["", "", "best"])
+    between = dict(angle=180 / len(spokes), tickangle=180 / len(spokes))  # clear of the spokes
+    fig.update_polars(radialaxis=axis | between | dict(tickfont_size=11, gridcolor="#D9D9D9"))
+    fig.update_polars(angularaxis=dict(gridcolor="#D9D9D9"))
+    heading = f"Who leads in what, {title}, {pooling} pooling (outwards is better; no scale)"
+    return finish(fig, heading, height=480, margin=dict(l=70, r=70, b=40))
 
 
 def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The public code's chart: semantic and token probe of all tasks under one pooling."""
-    words = {
-        "semantic_probe": "semantic probe (higher is better)",
-        "token_probe": "token probe (lower is less lexical)",
-    }
+    panels = {metric: titled(metric, " ") for metric in ("semantic_probe", "token_probe")}
     part = table[table["pooling"] == pooling]
-    fig = bars(part, words, "title", columns=2, horizontal_spacing=0.08)
-    fig.update_yaxes(rangemode="tozero")
-    heading = f"What the embeddings hold, {pooling} pooling"
-    fig = finish(fig, heading, height=440, margin=dict(t=115, l=50, r=20, b=70))
-    return fig.update_layout(legend=dict(y=1.12))
+    fig = bars(part, panels, "title", columns=2, horizontal_spacing=0.08)
+    heading = f"What the embeddings hold, {pooling} pooling ({NO_CAP})"
+    return finish(fig, heading, height=440)

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -23,7 +24,9 @@ COLORS = {
 }
 BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unused": "#D9D9D9"}
 SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
-CLASSES = ["#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#332288", "#999933", "#882255"]  # no arm's
+# No arm's; neighbours differ in lightness too.
+CLASSES = ["#882255", "#56B4E9", "#D55E00", "#332288", "#CC79A7", "#009E73", "#999933"]
+POINTS = ("circle", "diamond", "cross", "square", "triangle-up", "x", "star")  # of the classes
 
 NAMES = {
     "hybrid": "hybrid",
@@ -34,6 +37,11 @@ NAMES = {
     "published mlm": "MLM-only, published",
 }
 
+_SYMBOLS = {"hybrid": "circle", "mlm": "square"}
+_HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
+_AXIS = dict(
+    gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True, tickfont=dict(size=12)
+)
 TEMPLATE = go.layout.Template(
     layout=dict(
         font=dict(family="Helvetica, Arial, sans-serif", size=13, color="#333333"),
@@ -41,10 +49,11 @@ TEMPLATE = go.layout.Template(
         colorway=SEQUENCE,
         paper_bgcolor="white",
         plot_bgcolor="white",
-        margin=dict(l=70, r=20, t=80, b=60),
+        margin=dict(l=60, r=20, t=80, b=50),
         legend=dict(orientation="h", x=1, xanchor="right", y=1.02, yanchor="bottom"),
-        xaxis=dict(gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True),
-        yaxis=dict(gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True),
+        xaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=6)),
+        yaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=4)),
+        polar=dict(bgcolor="white"),
         hoverlabel=dict(align="left"),
     )
 )
@@ -57,14 +66,85 @@ def name(model: str) -> str:
 
 def error(rows: pd.DataFrame, value: str = "value") -> dict:
     """Error bars from the columns `low` and `high`; none where they are missing."""
-    up, down = rows["high"] - rows[value], rows[value] - rows["low"]
-    bars = dict(array=up.fillna(0), arrayminus=down.fillna(0))
+    up, down = (rows["high"] - rows[value]).to_numpy(), (rows[value] - rows["low"]).to_numpy()
+    bars = dict(array=up, arrayminus=down, visible=bool(np.isfinite([up, down]).any()))
     return bars | dict(type="data", symmetric=False, thickness=1.2, width=3)
 
 
-def finish(fig: go.Figure, title: str, *, height: int = 420, **layout) -> go.Figure:
-    """Template, title and height; the width follows the page."""
-    return fig.update_layout(template=TEMPLATE, title_text=title, height=height, **layout)
+def arm(model: str) -> str:
+    """The model whose colour this one shares: its own name without `published`."""
+    return model.removeprefix("published ")
+
+
+def fill(model: str) -> dict:
+    """How the bars of a model are filled: published ones pale and hatched."""
+    if arm(model) == model:
+        return dict(color=COLORS[model])
+    hatch = dict(shape="/", fgcolor=COLORS[arm(model)], fillmode="overlay", size=6, solidity=0.3)
+    return dict(color=COLORS[model], pattern=hatch)
+
+
+def point(model: str, size: int = 10) -> dict:
+    """How the points of a model are drawn: hybrid round, others not, published ones open."""
+    symbol = _SYMBOLS.get(arm(model), "diamond")
+    color = COLORS[arm(model)]
+    if arm(model) == model:
+        return dict(color=color, symbol=symbol, size=size, line=dict(width=0))
+    return dict(color=color, symbol=f"{symbol}-open", size=size, line=dict(width=1.5))
+
+
+def stroke(model: str, width: float = 2) -> dict:
+    """How the lines of a model are drawn: published ones dotted."""
+    return dict(
+        color=COLORS[arm(model)], width=width, dash="solid" if arm(model) == model else "dot"
+    )
+
+
+def broken(labels: pd.Series) -> pd.Series:
+    """Tick labels over two lines where one would be long: at a space, else at a hyphen."""
+
+    def split(label: str) -> str:
+        if len(label) <= 8:
+            return label
+        return label.replace(" ", "<br>", 1) if " " in label else label.replace("-", "-<br>", 1)
+
+    return labels.map(split)
+
+
+def finish(
+    fig: go.Figure, title: str, *, height: int = 420, plot: int | None = None, **layout
+) -> go.Figure:
+    """Template, title and height; the width follows the page.
+
+    From the top, in pixels, whatever the height: title, caption, legend, titles of panels. A legend
+    that takes more than a row at 700 pixels makes the figure higher.
+
+    Args:
+        height: with one row of legend; plot: of the panels alone, in place of `height`.
+    """
+    rows = _legend_rows(fig)
+    heads = [a for a in fig.layout.annotations if a.yref == "paper" and a.yanchor == "bottom"]
+    lines = max((a.text.count("<br>") + 1 for a in heads), default=0)
+    top = _HEADER + _ENTRY * rows + 16 * lines + 14
+    height = plot + top + 50 if plot else height + _ENTRY * max(0, rows - 1)
+    for head in heads:
+        head.update(font_size=12, yshift=3)
+    fig.update_layout(template=TEMPLATE, height=height, margin=dict(t=top, b=50))
+    fig.update_layout(title=dict(text=title, y=1 - 12 / height))
+    fig.update_layout(legend=dict(yref="container", y=1 - _HEADER / height, yanchor="top"))
+    return fig.update_layout(**layout)
+
+
+def _legend_rows(fig: go.Figure, width: int = 620) -> int:
+    """Rows of the legend at a width, in pixels, by the length of its entries."""
+    entries = {t.name: t.showlegend for t in fig.data if t.showlegend is not False and t.name}
+    if len(fig.data) == 1 and not any(entries.values()):
+        return 0
+    rows, left = 0, 0.0
+    for entry in entries:
+        needed = 45 + 7 * len(entry)
+        rows, left = (rows, left - needed) if needed <= left else (rows + 1, width - needed)
+    return rows
 
 
 @dataclass

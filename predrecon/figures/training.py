@@ -4,16 +4,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, finish, name
+from predrecon.figures.panels import stacked
+from predrecon.figures.style import COLORS, finish, name, stroke
 
-_PANELS = (
-    ("mlm_loss", "MLM loss (nats, lower is better)"),
-    ("jepa_loss", "JEPA loss (1 − cos, lower is better)"),
-    ("lam", "λ"),
-    ("lr", "learning rate"),
-    ("ema_momentum", "EMA momentum m"),
-    ("tokens_per_s", "tokens/s (higher is better)"),
-)
+_PANELS = {
+    "mlm_loss": "MLM loss, nats<br>(lower is better)",
+    "jepa_loss": "JEPA loss, 1 − cos<br>(lower is better)",
+    "lam": "λ",
+    "lr": "learning rate",
+    "ema_momentum": "EMA momentum m",
+    "tokens_per_s": "tokens/s<br>(higher is better)",
+}
 
 
 def training_curves(
@@ -26,10 +27,11 @@ def training_curves(
         unigram: held-out loss of word frequencies alone, drawn into the MLM panel.
         smooth: centred running median over so many logged rows, for the two losses.
     """
-    titles = [title for _, title in _PANELS]
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.2)
-    for arm, history in histories.items():
-        for i, (column, _) in enumerate(_PANELS):
+    size = stacked(len(_PANELS), 3, cell=160, gap=75)
+    plot, titles = size.pop("plot"), list(_PANELS.values())
+    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, **size)
+    for k, (arm, history) in enumerate(histories.items()):
+        for i, column in enumerate(_PANELS):
             values = history[column]
             if values.isna().all() or (arm == "mlm" and column in ("lam", "ema_momentum")):
                 continue  # the MLM-only arm has neither a balance nor a target encoder
@@ -42,25 +44,24 @@ def training_curves(
                 legendgroup=arm,
                 showlegend=i == 0,
                 mode="lines",
-                line=dict(color=COLORS[arm], width=2),
+                line=stroke(arm, 2 if k else 3),  # where two coincide, both are seen
                 row=i // 3 + 1,
                 col=i % 3 + 1,
             )
     if unigram is not None:
-        label = f"word frequencies alone: {unigram:.2f}"
-        fig.add_hline(
-            y=unigram,
-            line=dict(dash="dot", color="#555", width=1),
-            annotation=dict(text=label, font_size=11, bgcolor="rgba(255,255,255,0.7)"),
-            annotation_position="top right",
+        tokens = pd.concat([history["tokens"] for history in histories.values()])
+        fig.add_scatter(
+            x=[tokens.min(), tokens.max()],
+            y=[unigram, unigram],
+            name=f"word frequencies alone: {unigram:.2f} nats",
+            mode="lines",
+            line=dict(dash="dash", color="#333333", width=1.2),
             row=1,
             col=1,
         )
     fig.update_xaxes(title="tokens seen", row=2)
-    fig.update_annotations(font_size=12)
-    margin = dict(t=110, l=60, r=20, b=60)
-    fig = finish(fig, "Pre-training, both arms", height=560, margin=margin)
-    return fig.update_layout(legend=dict(y=1.1))
+    fig.update_yaxes(exponentformat="power", row=2, col=1)
+    return finish(fig, "Pre-training, both arms", plot=plot)
 
 
 def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
@@ -69,7 +70,10 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
     Args:
         table: columns `step, lam, predicted, gradient`.
     """
-    titles = ("λ as trained and as predicted", "∂L/∂w = λ(1−λ)(L_JEPA − L_MLM), in nats")
+    titles = (
+        "λ as trained and as predicted",
+        "∂L/∂w = λ(1−λ)(L<sub>JEPA</sub> − L<sub>MLM</sub>), in nats",
+    )
     fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
     step = table["step"]
     trained = dict(color=COLORS["hybrid"], width=3)
@@ -82,9 +86,7 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
     fig.add_scatter(x=step, y=table["gradient"], name="∂L/∂w", line=drive, row=1, col=2)
     fig.add_hline(y=0, line=dict(color="#555", width=1), row=1, col=2)
     fig.update_xaxes(title="step")
-    fig.update_annotations(font_size=13)
-    fig = finish(fig, "The balance follows the learning rate", margin=dict(t=110, l=60, r=20, b=60))
-    return fig.update_layout(legend=dict(y=1.14))
+    return finish(fig, "The balance follows the learning rate")
 
 
 AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
@@ -117,8 +119,9 @@ def training_view(
         axis: a key of `AXES`.
         smooth: centred running median over so many logged rows, for losses and throughput.
     """
-    titles = [title for _, title in _WATCHED]
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, vertical_spacing=0.2)
+    titles, size = [title for _, title in _WATCHED], stacked(6, 3, cell=170, gap=60)
+    plot = size.pop("plot")
+    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, **size)
     seen: dict[str, int] = {}
     for run, history in histories.items():
         arm = arms[run]
@@ -152,6 +155,4 @@ def training_view(
                     name=f"σ(Σ lr), {run}", showlegend=False, **place,
                 )  # fmt: skip
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
-    fig.update_annotations(font_size=12)
-    fig = finish(fig, "Training", height=580, margin=dict(t=110, l=60, r=20, b=60))
-    return fig.update_layout(legend=dict(y=1.1))
+    return finish(fig, "Training", plot=plot)

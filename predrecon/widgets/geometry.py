@@ -4,7 +4,8 @@ import pandas as pd
 
 from predrecon import analysis, evidence
 from predrecon.evidence import Geometry
-from predrecon.figures.explorers import CONVENTIONS, METRICS, geometry_view
+from predrecon.figures.explorers import CONVENTIONS, geometry_view
+from predrecon.figures.panels import titled
 from predrecon.figures.style import name
 from predrecon.uncertainty import Interval, seeds_text
 from predrecon.widgets import controls
@@ -88,9 +89,9 @@ def _table(numbers: pd.DataFrame, shown: tuple[str, ...]) -> str:
     rows = [m for m in shown if any((m, model) in cells for model in models)]
     wide = pd.DataFrame(
         {name(model): [cells.get((m, model), "–") for m in rows] for model in models},
-        index=[METRICS[m] for m in rows],
+        index=[titled(m, " ") for m in rows],
     )
     seeds = int(numbers["seeds"].max())
     basis = "over texts" if seeds == 1 else "over seeds"
-    note = f"95 % intervals {basis}, {seeds_text(seeds)}; ↑ higher is better, ↓ lower is better"
+    note = f"95 % intervals {basis}, {seeds_text(seeds)}"
     return f"{wide.to_html(border=0)}<small>{note}</small>"

@@ -1,0 +1,96 @@
+"""The shared look: colours told apart without hue, one header, axes that hold what they should."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import figures
+from predrecon.figures import panels, style
+
+
+def lightness(color: str) -> float:
+    """CIE L* of a hex colour, from 0 (black) to 100 (white)."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    y = linear @ [0.2126, 0.7152, 0.0722]
+    return 116 * np.cbrt(y) - 16 if y > 0.008856 else 903.3 * y
+
+
+def test_arms_and_first_classes_are_told_apart_in_greyscale():
+    assert abs(lightness(style.COLORS["hybrid"]) - lightness(style.COLORS["mlm"])) > 20
+    for one, two in itertools.pairwise(style.CLASSES[:4]):
+        assert abs(lightness(one) - lightness(two)) > 15
+    assert not set(style.CLASSES) & {style.COLORS["hybrid"], style.COLORS["mlm"]}
+
+
+@pytest.mark.parametrize("model", ["hybrid", "mlm"])
+def test_published_models_differ_in_more_than_colour(model):
+    ours, theirs = model, f"published {model}"
+    assert style.stroke(ours)["color"] == style.stroke(theirs)["color"]
+    assert (style.stroke(ours)["dash"], style.stroke(theirs)["dash"]) == ("solid", "dot")
+    assert "pattern" in style.fill(theirs) and "pattern" not in style.fill(ours)
+    assert style.point(theirs)["symbol"] == style.point(ours)["symbol"] + "-open"
+
+
+def table() -> pd.DataFrame:
+    rows = [
+        dict(title=title, pooling="mean", metric=metric, model=model, value=0.5, low=low, high=high)
+        for title in ("SST-2", "MNLI (stand-in)")
+        for metric in ("spectral_entropy", "effective_rank", "uniformity")
+        for model, low, high in (
+            ("hybrid", 0.4, 0.6),
+            ("mlm", -20.0, 20.0),
+            ("published hybrid", np.nan, np.nan),
+        )
+        if (metric, model) != ("spectral_entropy", "published hybrid")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_bars_name_every_model_once_and_draw_no_interval_where_there_is_none():
+    fig = figures.metric_bars(table(), "mean")
+    named = [trace.name for trace in fig.data if trace.showlegend]
+    assert named == ["hybrid", "MLM-only", "hybrid, published"], "also one the first panel lacks"
+    for trace in fig.data:
+        assert trace.error_y.visible == ("published" not in trace.name)
+        assert list(trace.x) == ["SST-2", "MNLI<br>(stand-in)"]
+
+
+def test_wide_intervals_do_not_press_the_values_into_a_line():
+    fig = figures.metric_bars(table(), "mean")
+    low, high = fig.layout.yaxis.range
+    assert -0.6 < low < 0 and 0.6 < high < 1.1, "20 to either side is cut, 0.4 to 0.6 is not"
+    narrow = pd.DataFrame({"value": [1.0, 2.0], "low": [0.9, 1.8], "high": [1.1, 2.2]})
+    low, high = panels.view(narrow)
+    assert low < 0.9 and high > 2.2
+    low, _ = panels.view(narrow, zero=True)
+    assert low == 0
+    assert panels.view(narrow.assign(value=np.nan, low=np.nan, high=np.nan)) is None
+
+
+def test_header_holds_title_caption_legend_and_panel_titles():
+    """Nothing overlaps: each has its own pixels, and more legend makes the figure higher."""
+    short = figures.metric_bars(table(), "mean")
+    table_of_many = pd.DataFrame(
+        [
+            dict(condition=condition, title=f"{condition}, a long name of a condition", seed=0,
+                 step=step, tokens=step, flops=step, metric="uniformity", value=-0.1 * step)
+            for condition in ("hybrid", "hybrid-a", "mlm", "mlm-a", "mlm-b") for step in (0, 1)
+        ]
+    )  # fmt: skip
+    long = figures.trajectories(table_of_many)
+    for fig, rows in ((short, 1), (long, 3)):
+        height, top, legend = fig.layout.height, fig.layout.margin.t, fig.layout.legend
+        assert fig.layout.template.layout.font == style.TEMPLATE.layout.font
+        start = (1 - legend.y) * height
+        assert (legend.yref, legend.yanchor) == ("container", "top")
+        assert start > 12 + 15 + 11 + 10, "below title and caption"
+        assert top >= start + 24 * rows + 16, "above the panels' titles"
+
+
+def test_every_metric_says_what_its_direction_means():
+    for metric in panels.METRICS:
+        assert "(higher is " in panels.titled(metric) or "(lower is " in panels.titled(metric)
+    assert panels.titled("rank_90") == "rank 90"
