@@ -13,7 +13,19 @@ PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
 # Formulas stay as their TeX source: a renderer would have to come from the network.
+# Below 1000 pixels the prompts give their place to code and tables; what is still wider scrolls.
 _TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_css -%}{{ super() }}<style>
+.jp-OutputArea-output, .jp-InputArea .highlight pre { overflow-x: auto; }
+.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.5em; }
+@media (max-width: 1000px) {
+  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+  body.jp-Notebook { padding: 8px; }
+  .highlight pre, .jp-RenderedText pre { font-size: 12px; }
+  .jp-RenderedHTMLCommon table { font-size: 11px; }
+  .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.35em; }
+}
+</style>{%- endblock -%}
 {%- block html_head_js -%}<script src="plotly.min.js" charset="utf-8"></script>{%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
