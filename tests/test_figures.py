@@ -93,4 +93,4 @@ def test_header_holds_title_caption_legend_and_panel_titles():
 def test_every_metric_says_what_its_direction_means():
     for metric in panels.METRICS:
         assert "(higher is " in panels.titled(metric) or "(lower is " in panels.titled(metric)
-    assert panels.titled("rank_90") == "rank 90"
+    assert panels.titled("some_metric") == "some metric"
