@@ -5,7 +5,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import CLASSES, POINTS, error, fill, finish, name, point, stroke
+from predrecon.figures.style import (
+    CLASSES,
+    POINTS,
+    broken,
+    error,
+    fill,
+    finish,
+    name,
+    point,
+    stroke,
+)
 
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
 CONVENTIONS = {
@@ -161,11 +171,11 @@ def probing_view(
     """
     columns = 1 + len(answers)
     titles = [f"{metric} (higher is better)", *map(name, answers)]
-    fig = make_subplots(1, columns, subplot_titles=titles, horizontal_spacing=0.25 / columns)
+    fig = make_subplots(1, columns, subplot_titles=titles, horizontal_spacing=0.36 / columns)
     for row in scores.itertuples():
         part = scores[scores["model"] == row.model]
         fig.add_bar(
-            x=[name(row.model)],
+            x=broken(pd.Series([name(row.model)])),
             y=part["score"],
             error_y=error(part, "score"),
             marker=fill(row.model),
@@ -193,7 +203,8 @@ def probing_view(
                 row=1,
                 col=col,
             )
-            fig.update_yaxes(autorange="reversed", showgrid=False, row=1, col=col)
+            look = dict(autorange="reversed", showgrid=False, showticklabels=col == 2)
+            fig.update_yaxes(**look, row=1, col=col)
             fig.update_xaxes(title="answered", showgrid=False, row=1, col=col)
         else:
             marker = dict(size=4, color=CLASSES[0], opacity=0.5)

@@ -94,4 +94,5 @@ def _table(numbers: pd.DataFrame, shown: tuple[str, ...]) -> str:
     seeds = int(numbers["seeds"].max())
     basis = "over texts" if seeds == 1 else "over seeds"
     note = f"95 % intervals {basis}, {seeds_text(seeds)}"
-    return f"{wide.to_html(border=0)}<small>{note}</small>"
+    shown = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
+    return f'<div class="predrecon-scroll">{shown}</div><small>{note}</small>'

@@ -41,6 +41,7 @@ function render({ model, el }) {
     const figure = JSON.parse(new TextDecoder().decode(buffers[0]));
     plot.setAttribute("aria-label", message.label);
     const config = { responsive: true, displaylogo: false };
+    plot.style.height = `${figure.layout.height}px`; // or a full column would squeeze it
     await plotly.react(plot, figure.data, figure.layout, config);
     if (!plot.dataset.heard) {
       plot.dataset.heard = "yes";

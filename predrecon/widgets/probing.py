@@ -94,7 +94,11 @@ def disagreements(task: Task, results: dict) -> str:
     measure = "confidence" if task.classes else "apart by"
     columns = ["text", "label", name(one), name(other), measure]
     table = pd.DataFrame(rows, columns=columns).to_html(
-        index=False, border=0, escape=False, float_format="{:.2f}".format
+        index=False,
+        border=0,
+        escape=False,
+        float_format="{:.2f}".format,
+        classes="predrecon-table",
     )
     count = f"{len(apart):,} of {len(split):,} texts" if task.classes else "texts furthest apart"
     return f"<details open><summary>Where they disagree: {count}</summary>{table}</details>"

@@ -31,7 +31,8 @@ def training_explorer(
     def draw(chosen, smooth, axis, live) -> Picture:
         if not chosen:
             raise ValueError("No run is chosen: choose one or several (Ctrl or Shift and click).")
-        told = {run: along(there[run], task, tokenizer) for run in chosen}
+        short = _short(chosen)
+        told = {short[run]: along(there[run], task, tokenizer) for run in chosen}
         histories = {run: history for run, (history, _) in told.items()}
         arms = {run: arm for run, (_, arm) in told.items()}
         rows = ", ".join(f"{run}: step {int(h['step'].iloc[-1]):,}" for run, h in histories.items())
@@ -48,6 +49,15 @@ def training_explorer(
     explorer = Explorer(draw, chosen, keep=False)
     _follow(explorer)
     return explorer
+
+
+def _short(names) -> dict[str, str]:
+    """Names of runs without the words that all of them begin with."""
+    words = [name.split("-") for name in names]
+    same = 0
+    while len(words) > 1 and len({tuple(w[: same + 1]) for w in words}) == 1:
+        same += 1
+    return {name: "-".join(w[same:]) for name, w in zip(names, words, strict=True)}
 
 
 def begun(root: Path) -> list[Path]:
