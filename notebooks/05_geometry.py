@@ -138,7 +138,7 @@ gallery.show("05_poolers", figures.pooler_spread(pooled), pooled)
 # %% tags=["nbval-ignore-output"]
 ratios = poolers.ratios(pooled)
 ratios.groupby(["title", "pooler", "basis"], sort=False)["ratio"].describe().style.format(
-    precision=2
+    precision=2, na_rep="–"
 )
 
 # %% [markdown]

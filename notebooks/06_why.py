@@ -114,7 +114,8 @@ why.contrast_table(gaps)
 # it: what the numbers look like for an encoder that is known to work.
 
 # %% tags=["nbval-ignore-output"]
-why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
+beside = why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
+beside.style.format(precision=3)
 
 # %% [markdown]
 # ## What we saw

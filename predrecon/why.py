@@ -52,10 +52,11 @@ def inventory(asked: list[Cell], found: dict[Cell, Run]) -> pd.DataFrame:
             told = found[cell].metrics
             row["trained"] += 1
             row["nats"].append(told["validation_unigram"] - told["validation_mlm"])
-            row |= {"steps": told["steps"], "M tokens": told["tokens"] / 1e6}
+            row |= {"steps": f"{told['steps']:,}", "M tokens": f"{told['tokens'] / 1e6:.1f}"}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
     spans = table["nats"].map(lambda v: f"{min(v):.3f} to {max(v):.3f}" if v else "not trained")
-    return table.drop(columns="nats").assign(**{"nats below word frequencies": spans})
+    table = table.drop(columns="nats").assign(**{"nats below word frequencies": spans})
+    return table.fillna("–")
 
 
 def costs(found: dict[Cell, Run]) -> pd.DataFrame:
