@@ -204,8 +204,8 @@ for pooling in POOLINGS:
 # large distances, UMAP neighbourhoods; distances between UMAP's islands mean little.
 
 # %% tags=["nbval-ignore-output"]
-split = first.validation.head(min(1000, max_samples))
-chosen = {name: embeddings[first.name, "mean", name][:1000] for name in trained}
+split = first.validation.head(min(500, max_samples))
+chosen = {name: embeddings[first.name, "mean", name][:500] for name in trained}
 named = (
     [first.classes[label] for label in split.labels]
     if first.classes

@@ -18,7 +18,7 @@ from predrecon.widgets import controls
 from predrecon.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ("label", "predicted label", "sentence length", "most frequent token")
-_STILL = 200  # points of a task in the static figure
+_STILL = 150  # points of a task in the static figure
 _LISTED = 8  # chosen sentences that are written out
 
 
