@@ -42,6 +42,7 @@ import pandas as pd
 from predrecon import figures, recipes, reports, runs, widgets
 from predrecon.corpus import load_corpus
 from predrecon.schedules import predicted_lambda
+from predrecon.tasks import load_tasks
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -68,7 +69,8 @@ print(f"logged steps with a negative gradient: {(table.gradient < 0).mean():.1%}
 # those that go on.
 
 # %% tags=["nbval-ignore-output"]
-widgets.training_explorer([run.folder])
+labelled = load_tasks("auto", corpus=recipe.corpus, data_dir=data_dir)
+widgets.training_explorer([run.folder], task=labelled[0], tokenizer=text.tokenizer)
 
 # %% [markdown]
 # ## What that means for long runs

@@ -201,7 +201,8 @@ for pooling in POOLINGS:
 # ## Maps
 #
 # The same embeddings in two dimensions, coloured by label; hover for the sentence. PCA keeps
-# large distances, UMAP neighbourhoods; distances between UMAP's islands mean little.
+# large distances, UMAP neighbourhoods; distances between UMAP's islands mean little. The first 500
+# texts of the first task; the explorer below has all of them.
 
 # %% tags=["nbval-ignore-output"]
 split = first.validation.head(min(500, max_samples))
@@ -238,16 +239,16 @@ widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 #
 # - *Embedded text, 1.4 M tokens, seed 0.* The arms cannot be told apart: uniformity −0.001 each.
 #   Both sit on the unigram plateau, *less* spread out than before their first step (−0.16).
-# - *Wikipedia and GLUE, 6.1 M tokens a run.* Mean of five tasks, mean pooling: −0.245 hybrid (seed
-#   0), −0.146 and −0.086 MLM-only (seeds 0 and 1). Between texts of equal length it is the other
-#   way round: −0.069, and −0.126 and −0.046. An earlier pair of the same seed, apart in its last
-#   bits only, stood at −0.46 and −0.28. With two seeds an interval reaches twelve standard errors
-#   to either side: nothing here is a finding before there are three or more.
+# - *Wikipedia and GLUE, 6.1 M tokens a run, three seeds.* Mean of five tasks, mean pooling: −0.43
+#   [−1.03, 0.18] hybrid, −0.21 [−0.64, 0.21] MLM-only, difference −0.21 [−0.47, 0.04]; between
+#   texts of equal length −0.16 [−0.62, 0.31]. The direction of Table 4, and not more than that:
+#   notebook 06 shows that uniformity follows the loss, whichever the objective.
 # - *Poolers.* Twenty random queries on one encoder (MLM-only, seed 0, SST-2) span uniformities from
 #   −0.05 to −0.30: more than the gap between the arms.
 # - *90 articles seen twelve times, 1,600 word pieces, seed 0.* MLM-only stays on the plateau, the
 #   hybrid leaves it, and the gap is large at equal length too: SST-2 −0.41 against 0.
-# - The effective rank goes the other way: 11 hybrid, 23 MLM-only under mean pooling (seed 0).
+# - The effective rank went the other way in seed 0 (11 hybrid, 23 MLM-only under mean pooling) and
+#   the paper's way in seeds 1 and 2: 21 [0, 42] and 13 [−7, 34].
 #
 # > **Gotcha.** With power 1, spectral entropy is ln(erank)/ln(D) by definition. The paper's tables
 # > break that identity: SST-2, mean pooling, hybrid has erank 241.7, hence 0.880, and the table

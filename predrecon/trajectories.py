@@ -10,7 +10,7 @@ from predrecon.grid import Cell
 from predrecon.measuring import Model, measure
 from predrecon.progress import Progress
 from predrecon.run_folder import Run, quiet_transformers
-from predrecon.schedules import predicted_lambda
+from predrecon.schedules import lambda_before, total_steps
 from predrecon.tasks import Task
 
 WATCHED = ("uniformity", "effective_rank", "semantic_probe", "token_probe")
@@ -55,7 +55,7 @@ def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
     for cell, run in runs.items():
         if cell.recipe.arm == "hybrid":
             history = run.history
-            predicted = predicted_lambda(cell.recipe, run.metrics["steps"])[history["step"] - 1]
+            predicted = lambda_before(cell.recipe, run.metrics["steps"], history["step"])
             facts = {"condition": cell.condition, "title": cell.title, "seed": cell.seed}
             told = {"step": history["step"], "lam": history["lam"], "predicted": predicted}
             parts.append(pd.DataFrame(facts | told))
@@ -108,29 +108,47 @@ def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.Da
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder.name}: no run that has logged a step ({error}).") from None
     if recipe.arm == "hybrid":
-        history["predicted"] = _predicted(recipe, history)
+        history["predicted"] = _predicted(run, recipe, history)
     if task is not None:
-        history = history.merge(_on_the_way(run, task, tokenizer), on="step", how="outer")
-        between = ["tokens", "flops", "seconds"]
-        history[between] = history[between].interpolate()
+        history = pd.concat([history, _on_the_way(run, task, tokenizer)], ignore_index=True)
+        history = history.sort_values("step", kind="stable", ignore_index=True)
     return history, recipe.arm
 
 
-def _predicted(recipe, history: pd.DataFrame) -> np.ndarray:
-    """sigma(sum lr) at the logged steps; the schedule's length is read off the last rate."""
-    last = int(history["step"].iloc[-1])
-    total = recipe.max_steps or last
-    return predicted_lambda(recipe, max(total, last))[history["step"] - 1]
+def _predicted(run: Run, recipe, history: pd.DataFrame) -> np.ndarray | float:
+    """sigma(sum lr) at the logged steps; a schedule's length that nobody wrote is read off lr."""
+    last = history.iloc[-1]
+    total = recipe.max_steps
+    if (run.folder / "metrics.json").is_file():
+        total = run.metrics["steps"]
+    total = total or total_steps(recipe, int(last["step"]), float(last["lr"]))
+    return np.nan if total is None else lambda_before(recipe, total, history["step"])
 
 
 def _on_the_way(run: Run, task: Task, tokenizer) -> pd.DataFrame:
-    rows = []
+    """One row a snapshot: `step, tokens, flops, seconds, uniformity, effective_rank`."""
+    history, rows = run.history, []
     for folder in run.snapshots:
+        if (folder / "metrics.json").is_file():
+            told = pd.read_json(folder / "metrics.json", typ="series")
+            row = {"step": int(told["step"]), "tokens": told["tokens"], "flops": told["flops"]}
+            clock = np.r_[0, history["step"]], np.r_[0, history["seconds"]]
+            row["seconds"] = float(np.interp(row["step"], *clock))
+            rows.append(row | _shape(folder, task, tokenizer))
+    return pd.DataFrame(rows)
+
+
+_SHAPES: dict[tuple, dict] = {}  # of snapshots, which do not change
+
+
+def _shape(folder: Path, task: Task, tokenizer) -> dict[str, float]:
+    written = (folder / "metrics.json").stat().st_mtime_ns
+    key = folder, written, task.name, len(task.validation), len(tokenizer)
+    if key not in _SHAPES:
         with quiet_transformers():
             encoder = AutoModel.from_pretrained(folder).eval()
         model = Model("snapshot", encoder, tokenizer)
         found = measure(model, task, poolings=("mean",), max_samples=500, probed=False)
         values = {row["metric"]: row["value"] for row in found.rows}
-        step = int(folder.name.removeprefix("step-"))
-        rows.append({"step": step} | {m: values[m] for m in ("uniformity", "effective_rank")})
-    return pd.DataFrame(rows, columns=["step", "uniformity", "effective_rank"])
+        _SHAPES[key] = {m: values[m] for m in ("uniformity", "effective_rank")}
+    return _SHAPES[key]

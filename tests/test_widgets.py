@@ -57,6 +57,50 @@ def test_the_latest_request_wins_and_none_queues():
     assert asked < 0.05 * 50, "asking waits for nobody"
 
 
+def test_work_that_fails_does_not_end_the_thread(caplog):
+    done = []
+
+    def work(request):
+        if request == "bad":
+            raise KeyError(request)
+        done.append(request)
+
+    latest = Latest(work)
+    for request in ("bad", "good"):
+        latest.ask(request)
+        latest.settle()
+    assert done == ["good"] and "could not serve 'bad'" in caplog.text
+
+
+def test_what_cannot_be_drawn_at_first_says_so():
+    import ipywidgets
+
+    def draw(n) -> Picture:
+        raise ValueError("nothing to draw: train something first.")
+
+    explorer = Explorer(draw, {"n": ipywidgets.IntSlider()})
+    assert "train something first" in explorer.still.layout.title.text
+
+
+def test_old_pictures_make_room(monkeypatch):
+    import ipywidgets
+    import plotly.graph_objects as go
+
+    from predrecon.widgets import explorer as module
+
+    monkeypatch.setattr(module, "_KEPT", 3000)
+    drawn = []
+
+    def draw(n) -> Picture:
+        drawn.append(n)
+        return Picture(go.Figure(go.Scatter(y=list(range(400)), name=f"{n}")))
+
+    made = Explorer(draw, {"n": ipywidgets.IntSlider(0, 0, 9)})
+    for n in (1, 2, 1, 1):
+        settled(made, n=n)
+    assert drawn == [0, 1, 2, 1], "two do not fit, the newest stays"
+
+
 def test_a_picture_is_drawn_once_and_kept():
     import ipywidgets
     import plotly.graph_objects as go
@@ -159,7 +203,7 @@ def test_geometry_shows_the_convention_that_is_asked_for(geometry):
         "task == 'docs-swap' and pooling == 'mean' and model == 'hybrid' and metric == 'rankme'"
     )["value"].item()
     assert f"{value:.3f} [" in explorer.below.value
-    assert "1 seed" in explorer.below.value
+    assert "hybrid (n = 120, 1 seed)" in explorer.below.value
 
 
 def test_geometry_refuses_in_words(geometry):
@@ -181,7 +225,10 @@ def test_map_follows_every_control(geometry, labelled, corpus):
     for color in ("predicted label", "sentence length", "most frequent token"):
         figure = settled(explorer, color=color)
         assert color in figure["layout"]["title"]["text"]
-    assert settled(explorer, task="docs-overlap")["layout"]["title"]["text"] != first
+    assert (
+        settled(explorer, task="docs-overlap")["layout"]["title"]["text"]
+        != (first["layout"]["title"]["text"])
+    )
     word = labelled[2].validation.first[0].split()[0]
     found = settled(explorer, search=word.upper())
     both = [f"{a} ‖ {b}" for a, b in zip(*_sides(labelled[2]), strict=True)]
@@ -200,6 +247,7 @@ def test_map_of_a_task_without_texts_says_so(geometry, labelled, corpus):
 
 def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, corpus):
     explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+    settled(explorer)
     listing = explorer.box.children[-1]
     explorer.view._handle_custom_msg({"kind": "chosen", "points": [5, 5, 7]}, [])
     for _ in range(200):
@@ -215,6 +263,42 @@ def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, cor
     assert html.escape(labelled[0].validation.first[best][:60]) in listing.value
     assert f"{cosines[best]:.3f}" in listing.value
     assert maps.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
+
+
+def test_points_of_an_older_picture_choose_nothing(geometry, labelled, corpus):
+    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+    settled(explorer)
+    settled(explorer, task="docs-overlap")
+    listing = explorer.box.children[-1]
+    explorer.view._handle_custom_msg({"kind": "chosen", "points": [3], "number": 1}, [])
+    time.sleep(0.1)
+    assert "chosen" not in listing.value
+    number = explorer.view.number
+    explorer.view._handle_custom_msg({"kind": "chosen", "points": [3], "number": number}, [])
+    for _ in range(200):
+        if "1 chosen" in listing.value:
+            break
+        time.sleep(0.02)
+    import html
+
+    assert html.escape(labelled[2].validation.first[3][:40]) in listing.value
+
+
+def test_both_arms_share_one_scale_of_colour_and_every_class_a_legend():
+    import pandas as pd
+
+    from predrecon.figures.explorers import map_view
+
+    facts = {"x": [0.0, 1.0], "y": [0.0, 1.0], "number": [0, 1], "text": ["a", "b"]}
+    both = [
+        pd.DataFrame(facts | {"model": "hybrid", "color": [0.0, 1.0]}),
+        pd.DataFrame(facts | {"model": "mlm", "color": [5.0, 9.0]}),
+    ]
+    fig = map_view(pd.concat(both), "h", continuous="tokens")
+    assert {t.marker.coloraxis for t in fig.data} == {"coloraxis"}
+    named = [table.assign(color=c) for table, c in zip(both, (["a", "a"], ["a", "b"]), strict=True)]
+    fig = map_view(pd.concat(named), "h")
+    assert sorted(t.name for t in fig.data if t.showlegend) == ["a", "b"]
 
 
 def test_chosen_text_is_escaped():
@@ -255,7 +339,7 @@ def test_masks_follow_every_control(masks):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "The text is empty"), ("   ", "The text is empty"), ("\ud800", ""), ("a", "")],
+    [("", "The text is empty"), ("   ", "The text is empty"), ("\ud800", "")],
 )
 def test_masks_refuse_in_words(masks, text, told):
     settled(masks, text=text)
@@ -269,6 +353,8 @@ def test_masks_take_any_script_and_cut_what_is_long(masks, corpus):
     for text in ("🙂🚀 " * 12, "שלום עולם " * 8, "مرحبا بالعالم " * 8, "a < b & c > d " * 6):
         settled(masks, text=text)
         assert masks.message.value == "", text
+    settled(masks, text="one word or two")
+    assert masks.message.value == "" and "Min context 16 lowered to" in masks.above.value
     settled(masks, text="word " * 2000)
     assert "Cut to the first 48 of 2,002 tokens" in masks.above.value
 
@@ -314,6 +400,24 @@ def test_probing_follows_and_lists_disagreements(compared, labelled):
     assert "No encoder is chosen" in explorer.message.value
 
 
+def test_heads_fitted_on_threads_are_those_fitted_alone(labelled):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from predrecon.probes import linear_probe
+
+    draw = np.random.default_rng(0)
+    train, validation = (
+        (draw.normal(size=(n, 8)).astype(np.float32), draw.integers(0, 2, n)) for n in (200, 80)
+    )
+
+    def fit(_):
+        return linear_probe(train, validation, metric="accuracy", num_classes=2, epochs=4)
+
+    alone = fit(0).confidence
+    with ThreadPoolExecutor(3) as pool:
+        assert all(np.array_equal(found.confidence, alone) for found in pool.map(fit, range(6)))
+
+
 def test_disagreements_are_the_surest_first(labelled):
     task = labelled[0]
     n = len(task.validation)
@@ -343,7 +447,8 @@ def test_training_follows_runs_on_disk(smoke_runs, labelled, corpus, tmp_path, m
     assert arrays(settled(explorer, axis="seconds")) != arrays(steps)
     drawn = explorer.draw(**explorer.values).figure
     lam, guess = (t for t in drawn.data if t.xaxis == "x3")
-    assert guess.name.startswith("σ(Σ lr)") and np.allclose(lam.y, guess.y, atol=0.01)
+    assert guess.name.startswith("σ(Σ lr)") and np.ptp(lam.y) > 3e-3
+    assert np.allclose(lam.y, guess.y, atol=3e-4), "a constant 0.5 would be 4e-3 off"
     settled(explorer, chosen=())
     assert "No run is chosen" in explorer.message.value
 
@@ -372,3 +477,66 @@ def test_training_goes_on_with_a_run_that_goes_on(smoke_runs, tmp_path, monkeypa
 
 def _sides(task):
     return task.validation.first, task.validation.second
+
+
+def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
+    """No max_steps and no metrics.json: the schedule's length is read off the learning rate."""
+    import dataclasses
+    import json as js
+
+    import pandas as pd
+
+    from predrecon.schedules import lambda_before, learning_rate, total_steps
+    from predrecon.trajectories import along
+
+    recipe = dataclasses.replace(recipes.get("paper"), arm="hybrid")
+    total, steps = 20_000, np.arange(10, 5001, 10)
+    rates = [learning_rate(recipe, step - 1, total) for step in steps]
+    history = {"step": steps, "tokens": steps * 7, "lr": rates, "lam": 0.5, "flops": 1.0}
+    pd.DataFrame(history | {"seconds": 1.0}).to_csv(tmp_path / "history.csv", index=False)
+    told = {"seed": 0, "corpus": "x", "recipe": dataclasses.asdict(recipe)}
+    (tmp_path / "recipe.json").write_text(js.dumps(told))
+    found, arm = along(tmp_path)
+    assert arm == "hybrid"
+    assert np.allclose(found["predicted"], lambda_before(recipe, total, steps), atol=1e-9)
+    assert total_steps(recipe, 5000, rates[-1]) == total
+    assert total_steps(recipe, recipe.warmup_steps, 1.0) is None
+
+
+def test_snapshots_stand_at_their_own_tokens(tmp_path, corpus, labelled, monkeypatch):
+    """Measured encoders neither tear the other curves nor borrow their neighbours' tokens."""
+    from predrecon.training import pretrain
+    from predrecon.trajectories import along
+
+    run = pretrain(recipes.get("smoke", max_steps=12, snapshots=4, log_every=5), corpus, tmp_path)
+    found, _ = along(run.folder, labelled[0], corpus.tokenizer)
+    measured = found[found["uniformity"].notna()]
+    assert measured["step"].tolist() == [3, 6, 9, 12]
+    assert np.allclose(measured["tokens"], measured["step"] * 8 * 48)
+    logged = found[found["lam"].notna()]
+    assert logged["step"].tolist() == run.history["step"].tolist()
+    explorer = widgets.training_explorer([run.folder], task=labelled[0], tokenizer=corpus.tokenizer)
+    drawn = explorer.draw(**explorer.values).figure
+    assert all(np.isfinite(np.asarray(t.y, dtype=float)).all() for t in drawn.data)
+
+
+def test_the_same_run_twice_is_one_run(smoke_runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    folder = smoke_runs["hybrid"].folder
+    explorer = widgets.training_explorer([folder, folder])
+    assert explorer.controls["chosen"].value == (folder.name,)
+
+
+def test_a_run_that_begins_later_is_offered(smoke_runs, tmp_path, monkeypatch):
+    import shutil
+
+    from predrecon.widgets.training import _offer_new
+
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    shutil.copytree(smoke_runs["mlm"].folder, tmp_path / "first")
+    explorer = widgets.training_explorer()
+    there = {"first": tmp_path / "first"}
+    shutil.copytree(smoke_runs["hybrid"].folder, tmp_path / "second")
+    control = explorer.controls["chosen"]
+    _offer_new(control, there)
+    assert set(control.options) == {"first", "second"} and control.value == ("first",)

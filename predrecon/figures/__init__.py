@@ -1,6 +1,13 @@
 """Tidy tables to plotly figures. Drawing only: nothing here trains, encodes or measures."""
 
-from predrecon.figures.evidence import contrasts, differences, lambdas, pooler_spread, trajectories
+from predrecon.figures.evidence import (
+    contrasts,
+    differences,
+    lambdas,
+    plateau,
+    pooler_spread,
+    trajectories,
+)
 from predrecon.figures.geometry import (
     eigenspectra,
     embedding_map,
@@ -37,6 +44,7 @@ __all__ = [
     "length_control",
     "live",
     "metric_bars",
+    "plateau",
     "pooler_spread",
     "pooling_ablation",
     "probe_bars",

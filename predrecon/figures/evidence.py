@@ -26,6 +26,19 @@ _CONTRASTED = (
 _DASHES = ("solid", "dot", "dash", "dashdot")
 
 
+_SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "cross",
+    "triangle-up",
+    "x",
+    "star",
+    "pentagon",
+    "bowtie",
+)
+
+
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
     """A forest of `evidence.headline`: one panel a metric, one line a pooling, 95 % intervals."""
     panels = {metric: titled(metric) for metric in dict.fromkeys(headline["metric"])}
@@ -136,6 +149,26 @@ def lambdas(table: pd.DataFrame) -> go.Figure:
     fig.update_yaxes(title="λ", range=[0, 1])
     heading = "λ as trained, and (dashed) as the learning rates alone predict it"
     return finish(fig, heading, height=440)
+
+
+def plateau(runs: pd.DataFrame) -> go.Figure:
+    """`plateau.per_run`: uniformity of every run against how far it has left word frequencies."""
+    shown = [m for m in ("uniformity", "equal_length") if m in runs]
+    titles = [titled(m, " ") for m in shown]
+    fig = make_subplots(1, len(shown), subplot_titles=titles, horizontal_spacing=0.1)
+    conditions = list(dict.fromkeys(runs["condition"]))
+    for col, metric in enumerate(shown, start=1):
+        for condition, part in runs.groupby("condition", sort=False):
+            look = _SYMBOLS[conditions.index(condition) % len(_SYMBOLS)]
+            fig.add_scatter(
+                x=part["below_unigram"], y=part[metric], mode="markers", legendgroup=condition,
+                name=part["title"].iloc[0], showlegend=col == 1,
+                marker=dict(size=11, symbol=look, color=COLORS[part["arm"].iloc[0]]),
+                text=[f"seed {seed}" for seed in part["seed"]],
+                hovertemplate="%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>", row=1, col=col,
+            )  # fmt: skip
+    fig.update_xaxes(title="nats below word frequencies (→ more learned)")
+    return finish(fig, "Uniformity follows what a run has learned", height=430)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:

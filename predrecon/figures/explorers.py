@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from predrecon.figures.panels import view
 from predrecon.figures.style import (
     CLASSES,
     POINTS,
@@ -32,6 +33,8 @@ CONVENTIONS = {
     ),
 }  # fmt: skip
 """Which metrics are shown by whose convention."""
+
+_NONE = pd.DataFrame({"value": [np.nan], "low": [np.nan], "high": [np.nan]})
 
 
 def geometry_view(
@@ -62,9 +65,8 @@ def geometry_view(
         fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
     for model, rows in numbers.groupby("model", sort=False):
         by = {metric: part for metric, part in rows.groupby("metric")}
-        if not {"uniformity", alignment} <= set(by):
-            continue
-        x, y = by["uniformity"], by[alignment]
+        x, y = (by.get(metric, _NONE) for metric in ("uniformity", alignment))
+        x, y = (x, y) if len(x) == len(y) else (_NONE, _NONE)
         known = model in set(shown["model"])
         fig.add_scatter(
             x=x["value"],
@@ -76,7 +78,9 @@ def geometry_view(
             showlegend=not known,
             mode="markers",
             marker=point(model, 11),
-            hovertemplate="uniformity %{x:.3f}, alignment %{y:.3f}<extra>" + name(model),
+            hovertemplate="uniformity %{x:.3f}, alignment %{y:.3f}<extra>"
+            + name(model)
+            + "</extra>",
             row=1,
             col=3,
         )
@@ -91,8 +95,10 @@ def geometry_view(
     fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
     for col in (1, 2):
         fig.update_xaxes(title="principal component", row=1, col=col)
-    fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, row=1, col=3)
-    fig.update_yaxes(title="alignment (↓ tighter)", title_standoff=4, row=1, col=3)
+    ranges = {m: view(numbers[numbers["metric"] == m]) for m in ("uniformity", alignment)}
+    heads = ("uniformity (← more uniform)", "alignment (↓ tighter)")
+    fig.update_xaxes(title=heads[0], nticks=5, range=ranges["uniformity"], row=1, col=3)
+    fig.update_yaxes(title=heads[1], title_standoff=4, range=ranges[alignment], row=1, col=3)
     return finish(fig, heading, height=430)
 
 
@@ -112,11 +118,12 @@ def map_view(
     )
     common = dict(mode="markers", hovertemplate="%{text}<extra></extra>")
     classes = [] if continuous else sorted(points["color"].unique(), key=str)
+    named: set = set()  # classes that the legend has
     for col, model in enumerate(models, start=1):
         rows = points[points["model"] == model]
-        for part, look in _layers(rows, classes, continuous, first=col == 1):
-            named = part["number"].tolist()
-            data = dict(x=part["x"], y=part["y"], customdata=named, text=part["text"])
+        for part, look in _layers(rows, classes, continuous, named):
+            numbers = part["number"].tolist()
+            data = dict(x=part["x"], y=part["y"], customdata=numbers, text=part["text"])
             fig.add_scattergl(**data, **look, **common, row=1, col=col)
         if found is not None and len(found):
             ringed = rows[rows["number"].isin(found)]
@@ -136,22 +143,26 @@ def map_view(
     fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
     fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
     fig = finish(fig, heading, plot=380, margin=dict(l=20, b=20))
+    if continuous:
+        bar = dict(title=continuous, thickness=12, outlinewidth=0)
+        fig.update_layout(coloraxis=dict(colorscale="Cividis", colorbar=bar))
     return fig.update_layout(dragmode="select", legend_itemsizing="constant", uirevision=heading)
 
 
-def _layers(rows: pd.DataFrame, classes: list, continuous: str, *, first: bool):
+def _layers(rows: pd.DataFrame, classes: list, continuous: str, named: set):
     """A model's points as `(rows, look)`: one layer, or one a class."""
     size = 3 if len(rows) > 3000 else 5
     if continuous:
-        marker = dict(size=size, color=rows["color"], colorscale="Cividis", showscale=first)
-        marker["colorbar"] = dict(title=continuous, thickness=12, outlinewidth=0)
+        marker = dict(size=size, color=rows["color"], coloraxis="coloraxis")
         yield rows, dict(marker=marker, showlegend=False)
         return
     for number, label in enumerate(classes):
         look = number % len(CLASSES)
         marker = dict(size=size, color=CLASSES[look], symbol=POINTS[look], opacity=0.75)
-        look = dict(name=str(label), legendgroup=str(label), showlegend=first, marker=marker)
-        yield rows[rows["color"] == label], look
+        part = rows[rows["color"] == label]
+        new = len(part) > 0 and label not in named
+        named.update([label] if new else [])
+        yield part, dict(name=str(label), legendgroup=str(label), showlegend=new, marker=marker)
 
 
 def probing_view(

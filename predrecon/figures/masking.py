@@ -1,6 +1,7 @@
 """Pictures of masks (notebook 01)."""
 
 import html
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,10 @@ from predrecon.figures.style import BRANCHES, finish
 
 _STYLE = {
     "context": "background:#0072B2;color:#fff",
-    "target": "background:#D55E00;color:#fff",
-    "masked": "background:#CC79A7;color:#fff",
-    "unused": "background:#EEE;color:#777",
-    "both": "background:#D55E00;color:#fff;outline:3px solid #0072B2",
+    "target": "background:#D55E00;color:#000",
+    "masked": "background:#CC79A7;color:#000",
+    "unused": "background:#EEE;color:#666",
+    "both": "background:#D55E00;color:#000;outline:3px solid #0072B2",
 }
 
 
@@ -35,10 +36,17 @@ def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
         if role in roles
     )
     return (
-        f'<figure style="max-width:900px;margin:0"><div style="line-height:1.9">{" ".join(parts)}'
+        f'<figure style="max-width:900px;margin:0">'
+        f'<div dir="{_direction(tokens)}" style="line-height:1.9">{" ".join(parts)}'
         f'</div><figcaption style="margin-top:6px">{html.escape(caption)} {legend}</figcaption>'
         "</figure>"
     )
+
+
+def _direction(tokens: list[str]) -> str:
+    """Which way a text runs: that of most of its letters."""
+    kinds = [unicodedata.bidirectional(letter) for token in tokens[1:-1] for letter in token]
+    return "rtl" if sum(k in ("R", "AL") for k in kinds) > kinds.count("L") else "ltr"
 
 
 def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.Figure:

@@ -133,7 +133,7 @@ def training_view(
             if values is None or values.isna().all() or (arm == "mlm" and column == "lam"):
                 continue
             few = column in ("uniformity", "effective_rank")
-            rows = history[values.notna()] if few else history
+            rows = history[values.notna()]
             values = rows[column]
             if column.endswith("loss") or column == "tokens_per_s":
                 values = values.rolling(smooth, center=True, min_periods=1).median()
@@ -155,4 +155,11 @@ def training_view(
                     name=f"σ(Σ lr), {run}", showlegend=False, **place,
                 )  # fmt: skip
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
-    return finish(fig, "Training", plot=plot)
+    for i, (column, _) in enumerate(_WATCHED):
+        if not any(column in history for history in histories.values()):
+            where = f"x{i + 1} domain" if i else "x domain"
+            fig.add_annotation(
+                text="not measured here", xref=where, yref=where.replace("x", "y"), x=0.5, y=0.5,
+                showarrow=False, font_color="#777777",
+            )  # fmt: skip
+    return finish(fig, "Training", plot=plot, uirevision=axis)

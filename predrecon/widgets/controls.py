@@ -79,6 +79,7 @@ def text(label: str, tooltip: str, *, value: str = "", width: str = "260px") -> 
         description=label,
         tooltip=tooltip,
         placeholder=tooltip,
+        continuous_update=False,
         style=_STYLE,
         layout=ipywidgets.Layout(width=width, margin="2px 14px 2px 0"),
     )

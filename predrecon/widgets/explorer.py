@@ -1,6 +1,7 @@
 """Controls above a picture. The picture is drawn apart from the kernel's messages: latest wins."""
 
 import html
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,9 +11,10 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from predrecon.figures import bundle, switchable
+from predrecon.figures.style import finish
 from predrecon.widgets.plot_view import PlotView, label_of
 
-_KEPT = 200  # pictures an explorer remembers
+_KEPT = 64 << 20  # bytes of pictures that an explorer remembers
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Picture:
     figure: go.Figure
     above: str = ""
     below: str = ""
+    label: str = ""  # the text alternative; default: the figure's title
 
 
 class Latest:
@@ -55,7 +58,10 @@ class Latest:
                     self._thread = None
                     return
                 request = self._waiting.pop()
-            self._work(request)
+            try:
+                self._work(request)
+            except Exception:  # the next request is served all the same
+                logging.getLogger(__name__).exception("An explorer could not serve %r", request)
 
 
 class Explorer:
@@ -85,10 +91,11 @@ class Explorer:
         extra: tuple[ipywidgets.Widget, ...] = (),
     ):
         self.draw, self.controls = draw, controls
-        self.still = self._still(menus, title) if still is None else still
+        self.still = still or self._safe_still(menus, title)
         self.view, self.message = PlotView(), ipywidgets.HTML()
         self.above, self.below = ipywidgets.HTML(), ipywidgets.HTML()
         self._keep, self._kept = keep, OrderedDict()
+        self.shown: dict | None = None  # the values whose picture is in sight
         self._latest = Latest(self._show)
         for control in controls.values():
             control.observe(lambda _: self.redraw(), names="value")
@@ -117,6 +124,21 @@ class Explorer:
         if handle is not None:  # None outside of a notebook
             self.view.on_ready(lambda: handle.update(self._live(), raw=True))
 
+    def _remember(self, key: tuple, picture: Picture):
+        label = picture.label or label_of(picture.figure)
+        self._kept[key] = picture.figure.to_json(), label, picture.above, picture.below
+        held = sum(len(content) for content, *_ in self._kept.values())
+        while held > _KEPT and len(self._kept) > 1:
+            _, (content, *_) = self._kept.popitem(last=False)
+            held -= len(content)
+
+    def _safe_still(self, menus: tuple[str, ...], title: str | None) -> go.Figure:
+        """What cannot be drawn says so in its place: a notebook goes on."""
+        try:
+            return self._still(menus, title)
+        except Exception as error:
+            return finish(go.Figure(), _told(error), height=120)
+
     def _still(self, menus: tuple[str, ...], title: str | None) -> go.Figure:
         values = self.values
         if not menus:
@@ -136,22 +158,23 @@ class Explorer:
     def _show(self, values: dict):
         key = tuple(values.items())
         try:
-            if not (self._keep and key in self._kept):
+            if key not in self._kept:
                 self.view.busy(True)
-                picture = self.draw(**values)
-                label = label_of(picture.figure)
-                self._kept[key] = picture.figure.to_json(), label, picture.above, picture.below
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                self._remember(key, self.draw(**values))
+            self._kept.move_to_end(key)
             content, label, above, below = self._kept[key]
+            if not self._keep:
+                self._kept.clear()
             self.message.value, self.above.value, self.below.value = "", above, below
+            self.shown = values
             self.view.show(content, label)
         except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
-            told = (
-                str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            )
-            self.message.value = notice(told)
+            self.message.value = notice(_told(error))
             self.view.busy(False)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _options(control: ipywidgets.Widget) -> dict:

@@ -1,5 +1,6 @@
 """Geometry explorer (notebook 05)."""
 
+import numpy as np
 import pandas as pd
 
 from predrecon import analysis, evidence
@@ -44,18 +45,27 @@ def geometry_explorer(found: Geometry) -> Explorer:
             lines = lines[lines["seed"] == seed]
         if numbers.empty:
             raise ValueError(f"Seed {seed}: not trained for {', '.join(map(name, arms))}.")
-        told = ""
+        lost = [name(arm) for arm in arms if arm not in set(numbers["model"])]
+        told = f"<p>Not here with seed {seed}: {', '.join(lost)}.</p>" if lost else ""
         if published:
             asked = [f"published {arm}" for arm in arms]
             extra = _of(theirs.assign(model="published " + theirs["model"]), task, pooling, asked)
             numbers = pd.concat([numbers, extra[extra["metric"].isin(shown)]])
             lines = pd.concat([lines, _of(curves, task, pooling, asked)])
-            told = "" if len(extra) else "<p>Nothing is published for this task.</p>"
+            unknown = [titled(m, " ") for m in shown if m not in set(extra["metric"])]
+            if extra.empty:
+                told += "<p>Nothing is published for this task.</p>"
+            elif unknown:
+                told += f"<p>Not published: {', '.join(unknown)}.</p>"
         heading = f"{titles[task]}, {pooling} pooling"
         alignment = "alignment_squared" if "alignment_squared" in shown else "alignment"
         ways = {"components": components, "log": scale == "log", "alignment": alignment}
         figure = geometry_view(lines, numbers, heading, **ways)
-        return Picture(figure, below=told + _table(numbers, shown))
+        label = f"{heading}: " + "; ".join(
+            f"{name(row.model)} {row.metric.replace('_', ' ')} {row.value:.3f}"
+            for row in numbers.itertuples() if row.metric in ("uniformity", "effective_rank")
+        )  # fmt: skip
+        return Picture(figure, below=told + _table(numbers, shown), label=label)
 
     most = int(spectra["rank"].max())
     chosen = {
@@ -80,19 +90,28 @@ def _of(table: pd.DataFrame, task: str, pooling: str, models) -> pd.DataFrame:
 
 
 def _table(numbers: pd.DataFrame, shown: tuple[str, ...]) -> str:
-    """Metrics in rows, models in columns, with intervals."""
+    """Metrics in rows, models in columns, with intervals; each column says what they are over."""
     cells = {
-        (row.metric, row.model): Interval(row.value, row.low, row.high, 1).text()
-        for row in numbers.itertuples()
+        (row.metric, row.model): _cell(row.value, row.low, row.high) for row in numbers.itertuples()
     }
-    models = list(dict.fromkeys(numbers["model"]))
-    rows = [m for m in shown if any((m, model) in cells for model in models)]
+    heads = {m: _head(m, rows) for m, rows in numbers.groupby("model", sort=False)}
+    rows = [m for m in shown if any((m, model) in cells for model in heads)]
     wide = pd.DataFrame(
-        {name(model): [cells.get((m, model), "–") for m in rows] for model in models},
+        {head: [cells.get((m, model), "–") for m in rows] for model, head in heads.items()},
         index=[titled(m, " ") for m in rows],
     )
-    seeds = int(numbers["seeds"].max())
-    basis = "over texts" if seeds == 1 else "over seeds"
-    note = f"95 % intervals {basis}, {seeds_text(seeds)}"
-    shown = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
-    return f'<div class="predrecon-scroll">{shown}</div><small>{note}</small>'
+    table = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
+    return f'<div class="predrecon-scroll">{table}</div><small>95 % intervals</small>'
+
+
+def _cell(value: float, low: float, high: float) -> str:
+    return Interval(value, low, high, 1).text() if np.isfinite(value) else "–"
+
+
+def _head(model: str, rows: pd.DataFrame) -> str:
+    """A column's name, and what its intervals are over."""
+    if model.startswith("published"):
+        return name(model)
+    seeds = int(rows["seeds"].max())
+    texts = f"n = {int(rows['n'].max()):,}"
+    return f"{name(model)} ({texts}, {'over ' if seeds > 1 else ''}{seeds_text(seeds)})"

@@ -11,7 +11,7 @@ from predrecon import maps, probes
 from predrecon.evidence import Geometry
 from predrecon.figures import switchable
 from predrecon.figures.explorers import map_view
-from predrecon.figures.style import name
+from predrecon.figures.style import name as shown_name
 from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.tasks import Task
 from predrecon.widgets import controls
@@ -19,6 +19,7 @@ from predrecon.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ("label", "predicted label", "sentence length", "most frequent token")
 _STILL = 150  # points of a task in the static figure
+_HINT = "Click a point, or draw a box: sentences and neighbours show here."
 _LISTED = 8  # chosen sentences that are written out
 
 
@@ -96,6 +97,7 @@ def map_explorer(
         ringed = hits if search else None
         points = pd.concat(parts, ignore_index=True)
         told = f"<p>{len(hits):,} of {len(whole):,} texts hold “{html.escape(search)}”.</p>"
+        told += chosen_html(hits[:3], whole, embedded(task, pooling)) if len(hits) else ""
         points = points[points["number"] < shown]
         figure = map_view(points, heading, continuous=continuous, found=ringed)
         return Picture(figure, below=told if search else "")
@@ -106,7 +108,7 @@ def map_explorer(
         "pooling": controls.buttons("Pooling", poolings, "token vectors to one vector a text"),
         "method": controls.buttons("Map", maps.METHODS, "PCA keeps distances, UMAP neighbours"),
         "color": controls.choice("Colour", _COLORS, "what colour stands for"),
-        "search": controls.text("Search", "ring the texts that hold this"),
+        "search": controls.text("Search", "ring the texts that hold this (Enter)"),
     }
 
     def still() -> go.Figure:
@@ -118,15 +120,17 @@ def map_explorer(
             lambda task: draw(**plain | {"task": task}, shown=_STILL).figure, {"Task": named}
         )
 
-    listing = controls.listing("Click a point, or draw a box: sentences and neighbours show here.")
+    listing = controls.listing(_HINT)
     explorer = Explorer(draw, chosen, still=still(), extra=(listing,))
 
     def tell(numbers: list):
-        task, pooling = explorer.values["task"], explorer.values["pooling"]
+        task, pooling = explorer.shown["task"], explorer.shown["pooling"]
         listing.value = chosen_html(numbers, texts(task)[0], embedded(task, pooling))
 
     latest = Latest(tell)
     explorer.view.on_chosen(latest.ask)
+    for name in ("task", "pooling"):
+        chosen[name].observe(lambda _: setattr(listing, "value", _HINT), names="value")
     return explorer
 
 
@@ -138,7 +142,7 @@ def chosen_html(numbers: list, texts: list[str], vectors: dict[str, np.ndarray])
     parts = [f"<b>{len(numbers):,} chosen</b>"]
     for number in numbers[:_LISTED]:
         columns = [
-            f"<td style='vertical-align:top;text-align:left'><i>{name(model)}</i><ol>"
+            f"<td style='vertical-align:top;text-align:left'><i>{shown_name(model)}</i><ol>"
             + "".join(
                 f"<li>{cosine:.3f} {html.escape(texts[other][:160])}</li>"
                 for other, cosine in maps.nearest(z, number, 3)

@@ -19,12 +19,13 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         recipe: whose scales the controls start from; its length is where a text is cut.
         corpus: whose tokenizer is used, and whose held-out text offers the first `sentences`.
     """
-    given = _sentences(corpus, sentences)
+    given = _sentences(corpus, recipe.length, sentences)
 
     def draw(text, context, target, targets, keep, probability, seed, step) -> Picture:
         scales = {"context_scale": context, "target_scale": target, "num_targets": targets}
+        room = _room(text, corpus.tokenizer, recipe.length)
         found = masked_text(
-            text, corpus.tokenizer, recipe.length, **scales, min_context=keep,
+            text, corpus.tokenizer, recipe.length, **scales, min_context=min(keep, room),
             mlm_probability=probability, seed=seed, step=step,
         )  # fmt: skip
         jepa, mlm = (
@@ -35,10 +36,15 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         if found.cut:
             total = len(found.tokens) + found.cut
             cut = notice(f"Cut to the first {len(found.tokens):,} of {total:,} tokens.")
+        if room < keep:
+            cut += notice(f"Min context {keep} lowered to {room}, for a text of this length.")
         figure = masking_view(
             found.context[:12], found.targets[:12], len(found.tokens), found.shares
         )
-        return Picture(figure, above=f"{cut}{jepa}<br>{mlm}")
+        parts = [f"{found.jepa_roles.count(role)} {role}" for role in ("context", "target")]
+        label = f"Masks of {len(found.tokens)} tokens: {', '.join(parts)}, "
+        label += f"{found.mlm_roles.count('masked')} masked"
+        return Picture(figure, above=f"{cut}{jepa}<br>{mlm}", label=label)
 
     layout = ipywidgets.Layout(width="min(100%, 860px)", height="64px")
     text = ipywidgets.Textarea(
@@ -51,7 +57,17 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
     pick = controls.choice(
         "Pick", [(f"{s[:60]} …", s) for s in given] + [(_OWN, "")], "held-out text"
     )
-    pick.observe(lambda change: setattr(text, "value", change["new"]), names="value")
+
+    def picked(change: dict):
+        if change["new"]:
+            text.value = change["new"]
+
+    def typed(change: dict):
+        if change["new"] != pick.value:
+            pick.value = ""
+
+    pick.observe(picked, names="value")
+    text.observe(typed, names="value")
     chosen = {
         "text": text,
         "context": controls.share(
@@ -63,7 +79,10 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
             value=recipe.target_scale,
         ),
         "targets": controls.number("Targets", 1, 6, "target blocks", value=recipe.num_targets),
-        "keep": controls.number("Min context", 1, 64, "context tokens that must stay", value=4),
+        "keep": controls.number(
+            "Min context", 1, recipe.length, "context tokens that must stay",
+            value=recipe.min_context,
+        ),
         "probability": controls.share(
             "MLM probability", 0.0, 1.0, "chance of a token to be chosen",
             value=recipe.mlm_probability,
@@ -74,7 +93,14 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
     return Explorer(draw, chosen, head=(pick,))
 
 
-def _sentences(corpus: Corpus, count: int) -> list[str]:
+def _room(text: str, tokenizer, longest: int) -> int:
+    """Context tokens that a text of this length can surely keep at the paper's scales."""
+    tokens = 2 + len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return max(1, min(tokens, longest) // 4) if tokens < longest else longest
+
+
+def _sentences(corpus: Corpus, length: int, count: int) -> list[str]:
     """The beginnings of the first held-out blocks, as text."""
-    rows = corpus.blocks("validation", 40).batch(list(range(count)))
+    blocks = corpus.blocks("validation", length)
+    rows = blocks.batch(list(range(min(count, len(blocks)))))
     return [corpus.tokenizer.decode(row[1:-1].tolist()) for row in rows]

@@ -7,9 +7,11 @@ const CHOSEN = ["plotly_click", "plotly_selected"];
 
 function library(model) {
   window[LIBRARY] ??= new Promise((resolve) => {
+    const silent = setTimeout(() => { delete window[LIBRARY]; }, 20000); // a kernel that went away
     const heard = (message, buffers) => {
       if (message.kind !== "library") return;
       model.off("msg:custom", heard);
+      clearTimeout(silent);
       const module = { exports: {} };
       const source = new TextDecoder().decode(buffers[0]);
       new Function("module", "exports", "define", source)(module, module.exports, undefined);
@@ -31,9 +33,14 @@ function render({ model, el }) {
   plot.setAttribute("role", "img");
   let drawn = 0;
 
+  const busy = (yes) => {
+    el.classList.toggle("predrecon-busy", yes);
+    el.setAttribute("aria-busy", String(yes));
+  };
+
   const draw = async (message, buffers) => {
-    if (message.kind === "busy") el.classList.add("predrecon-busy");
-    if (message.kind === "idle") el.classList.remove("predrecon-busy");
+    if (message.kind === "busy") busy(true);
+    if (message.kind === "idle") busy(false);
     if (message.kind !== "draw") return;
     const turn = ++drawn;
     const plotly = await library(model);
@@ -48,7 +55,7 @@ function render({ model, el }) {
       for (const event of CHOSEN) plot.on(event, (what) => tell(event, what));
       plot.on("plotly_deselect", () => tell("plotly_deselect", null));
     }
-    el.classList.remove("predrecon-busy");
+    busy(false);
     plot.dataset.drawn = message.number;
   };
 
@@ -56,7 +63,7 @@ function render({ model, el }) {
     if (event === "plotly_selected" && !what) return;
     const points = (what?.points ?? []).map((p) => p.customdata ?? p.pointNumber);
     if (event !== "plotly_click") mark(new Set(points), event === "plotly_deselect");
-    model.send({ kind: "chosen", points });
+    model.send({ kind: "chosen", points, number: Number(plot.dataset.drawn) });
   };
 
   // what is selected in one panel stands out in the others too

@@ -75,8 +75,9 @@ class PlotView(anywidget.AnyWidget):
                 for call in self._on_view:
                     call()
         elif kind == "chosen":
-            for call in self._on_chosen:
-                call(message["points"])
+            if message.get("number", self.number) == self.number:  # else of an older picture
+                for call in self._on_chosen:
+                    call(message["points"])
 
 
 def label_of(figure: go.Figure) -> str:

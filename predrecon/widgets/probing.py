@@ -54,7 +54,8 @@ def probing_explorer(
         labels, scores = asked.validation.labels, pd.DataFrame(rows)
         figure = probing_view(scores, answers, labels, asked.classes, heading, asked.metric)
         below = _scores(scores, n_train, len(labels)) + disagreements(asked, results)
-        return Picture(figure, below=below)
+        told = ", ".join(f"{name(r['model'])} {r['score']:.3f}" for r in rows)
+        return Picture(figure, below=below, label=f"{heading}: {told}")
 
     chosen = {
         "task": controls.choice("Task", [(t.title, t.name) for t in tasks], "data set"),

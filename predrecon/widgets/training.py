@@ -1,6 +1,7 @@
 """Training explorer (notebooks 02 and 03)."""
 
 import threading
+import weakref
 from pathlib import Path
 
 from predrecon import paths
@@ -26,7 +27,7 @@ def training_explorer(
     there = {folder.name: folder for folder in [*(shown or []), *begun(paths.runs_dir())]}
     if not there:
         raise ValueError(f"No run in {paths.runs_dir()}: train one first (notebook 02).")
-    first = [folder.name for folder in shown] if shown else list(there)[:2]
+    first = list(dict.fromkeys(f.name for f in shown)) if shown else list(there)[:2]
 
     def draw(chosen, smooth, axis, live) -> Picture:
         if not chosen:
@@ -36,9 +37,8 @@ def training_explorer(
         histories = {run: history for run, (history, _) in told.items()}
         arms = {run: arm for run, (_, arm) in told.items()}
         rows = ", ".join(f"{run}: step {int(h['step'].iloc[-1]):,}" for run, h in histories.items())
-        return Picture(
-            training_view(histories, arms, axis=axis, smooth=smooth), below=f"<small>{rows}</small>"
-        )
+        figure = training_view(histories, arms, axis=axis, smooth=smooth)
+        return Picture(figure, below=f"<small>{rows}</small>", label=f"Training curves; {rows}")
 
     chosen = {
         "chosen": controls.several("Runs", there, "run folders", value=first),
@@ -47,7 +47,7 @@ def training_explorer(
         "live": controls.tick("live", f"look again every {_EVERY:g} s"),
     }
     explorer = Explorer(draw, chosen, keep=False)
-    _follow(explorer)
+    _follow(explorer, there)
     return explorer
 
 
@@ -55,7 +55,8 @@ def _short(names) -> dict[str, str]:
     """Names of runs without the words that all of them begin with."""
     words = [name.split("-") for name in names]
     same = 0
-    while len(words) > 1 and len({tuple(w[: same + 1]) for w in words}) == 1:
+    shortest = min(map(len, words))
+    while same < shortest - 1 and len({tuple(w[: same + 1]) for w in words}) == 1 < len(words):
         same += 1
     return {name: "-".join(w[same:]) for name, w in zip(names, words, strict=True)}
 
@@ -66,9 +67,9 @@ def begun(root: Path) -> list[Path]:
     return [file.parent for file in sorted(files, key=lambda f: -f.stat().st_mtime)]
 
 
-def _follow(explorer: Explorer):
-    """Redraw every few seconds while "live" is ticked."""
-    stop = threading.Event()
+def _follow(explorer: Explorer, there: dict[str, Path]):
+    """While "live" is ticked look again every few seconds, until all chosen runs are finished."""
+    stop, alive = threading.Event(), weakref.ref(explorer)
 
     def look(change: dict):
         stop.set()
@@ -77,7 +78,21 @@ def _follow(explorer: Explorer):
             threading.Thread(target=again, daemon=True).start()
 
     def again():
-        while not stop.wait(_EVERY):
+        while not stop.wait(_EVERY) and (explorer := alive()) is not None:
+            _offer_new(explorer.controls["chosen"], there)
             explorer.redraw()
+            chosen = explorer.controls["chosen"].value
+            if chosen and all((there[run] / "metrics.json").is_file() for run in chosen):
+                explorer.controls["live"].value = False
 
     explorer.controls["live"].observe(look, names="value")
+
+
+def _offer_new(control, there: dict[str, Path]):
+    """Runs that began meanwhile join the list."""
+    new = {f.name: f for f in begun(paths.runs_dir()) if f.name not in there}
+    if new:
+        there |= new
+        kept = control.value
+        control.options = list(there)  # takes the choice back
+        control.value = kept

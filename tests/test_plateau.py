@@ -1,0 +1,62 @@
+"""The objective's share at equal loss, on made-up runs whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import figures, plateau
+
+
+def ends(objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "hybrid-sqrt", "mlm-sqrt")):
+    """uniformity = -0.1 - 3 nats + objective for the hybrid; the hybrid is 0.1 nats ahead."""
+    draw, rows = np.random.default_rng(1), []
+    for seed in range(seeds):
+        for condition in conditions:
+            hybrid = condition.startswith("hybrid")
+            nats = 0.1 * hybrid + 0.2 * condition.endswith("sqrt") + 0.05 * draw.random()
+            value = -0.1 - 3 * nats + objective * hybrid + noise * draw.normal()
+            facts = {"condition": condition, "title": condition, "seed": seed}
+            rows.append(facts | {"task": "", "metric": "below_unigram", "value": nats})
+            for task in ("a", "b"):
+                rows.append(facts | {"task": task, "metric": "uniformity", "value": value})
+    return pd.DataFrame(rows)
+
+
+def test_what_the_loss_explains_is_not_given_to_the_objective():
+    row = plateau.at_equal_loss(ends(0.0, noise=0.02), ("uniformity",)).iloc[0]
+    assert row["low"] < 0 < row["high"] and row["high"] - row["low"] < 0.2
+    assert row["rho"] < -0.9 and row["runs"] == 16
+    gap = plateau.per_run(ends(0.0)).groupby("arm")["uniformity"].mean()
+    assert gap["hybrid"] - gap["mlm"] < -0.25, "which the raw difference would do"
+
+
+def test_what_the_objective_adds_is_found_with_its_interval():
+    row = plateau.at_equal_loss(ends(-0.3, noise=0.02), ("uniformity",)).iloc[0]
+    assert row["low"] < -0.3 < row["high"] < -0.2
+    exact = plateau.at_equal_loss(ends(-0.3), ("uniformity",)).iloc[0]
+    assert exact["value"] == pytest.approx(-0.3)
+
+
+def test_its_interval_covers_the_truth_as_often_as_it_says():
+    draw, hits = np.random.default_rng(0), 0
+    arms = np.arange(12) % 2
+    for _ in range(400):
+        nats = draw.random(12)
+        x = np.column_stack([np.ones(12), nats, arms]).astype(float)
+        found = plateau._coefficient(x, 1 - 2 * nats + 0.5 * arms + draw.normal(size=12))
+        hits += found.low <= 0.5 <= found.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize("conditions", [("hybrid",), ("hybrid", "mlm")])
+def test_too_few_runs_or_one_arm_have_no_interval(conditions):
+    few = ends(0.0, seeds=1 if len(conditions) > 1 else 6, conditions=conditions)
+    row = plateau.at_equal_loss(few, ("uniformity",)).iloc[0]
+    assert np.isnan(row["value"]) and np.isnan(row["low"])
+
+
+def test_the_picture_has_a_point_a_run():
+    runs = plateau.per_run(ends(0.0)).assign(equal_length=-0.1)
+    fig = figures.plateau(runs)
+    assert sum(len(t.x) for t in fig.data) == 2 * 16
+    assert len({t.marker.color for t in fig.data}) == 2
