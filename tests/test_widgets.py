@@ -160,6 +160,36 @@ def test_a_static_figure_until_a_front_end_answers(monkeypatch):
     assert explorer.view.number == 1
 
 
+def test_a_deaf_view_is_replaced_and_a_hearing_one_stays(monkeypatch):
+    """anywidget drops all messages to a model that a busy page kept waiting for two seconds."""
+    import ipywidgets
+    import plotly.graph_objects as go
+
+    from predrecon.widgets import explorer as module
+
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    explorer = Explorer(lambda n: Picture(go.Figure()), {"n": ipywidgets.IntSlider()})
+    chosen = []
+    explorer.on_chosen(chosen.append)
+    deaf = explorer.view
+    deaf._handle_custom_msg({"kind": "view"}, [])
+    for _ in range(100):
+        if explorer.view is not deaf:
+            break
+        time.sleep(0.02)
+    fresh = explorer.view
+    assert (
+        fresh is not deaf and fresh in explorer.box.children and deaf not in explorer.box.children
+    )
+    fresh._handle_custom_msg({"kind": "view"}, [])
+    fresh._handle_custom_msg({"kind": "heard"}, [])
+    explorer.settle()
+    time.sleep(0.3)
+    assert explorer.view is fresh and fresh.number >= 1
+    fresh._handle_custom_msg({"kind": "chosen", "points": [1], "number": fresh.number}, [])
+    assert chosen == [[1]]
+
+
 def test_figures_are_no_part_of_the_saved_state(geometry):
     explorer = widgets.geometry_explorer(geometry)
     settled(explorer)

@@ -14,6 +14,7 @@ from predrecon.figures import bundle, switchable
 from predrecon.figures.style import finish
 from predrecon.widgets.plot_view import PlotView, label_of
 
+_PATIENCE, _TRIES = 3.0, 6  # seconds until a view must have heard, doubled at every try
 _KEPT = 64 << 20  # bytes of pictures that an explorer remembers
 
 
@@ -93,13 +94,14 @@ class Explorer:
         self.draw, self.controls = draw, controls
         self.still = still or self._safe_still(menus, title)
         self.view, self.message = PlotView(), ipywidgets.HTML()
+        self._on_chosen: list[Callable[[list], None]] = []
         self.above, self.below = ipywidgets.HTML(), ipywidgets.HTML()
         self._keep, self._kept = keep, OrderedDict()
         self.shown: dict | None = None  # the values whose picture is in sight
         self._latest = Latest(self._show)
         for control in controls.values():
             control.observe(lambda _: self.redraw(), names="value")
-        self.view.on_view(self.redraw)
+        self._wire(self.view, 0)
         wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         row = ipywidgets.HBox(list(controls.values()), layout=wrap)
         shown = [*head, row, self.message, self.above, self.view, self.below, *extra]
@@ -109,6 +111,10 @@ class Explorer:
     def values(self) -> dict:
         return {name: control.value for name, control in self.controls.items()}
 
+    def on_chosen(self, call: Callable[[list], None]):
+        """`call(points)` after points of the picture were clicked or selected."""
+        self._on_chosen.append(call)
+
     def redraw(self):
         """Ask for the picture of the controls' present values."""
         self._latest.ask(self.values)
@@ -116,6 +122,32 @@ class Explorer:
     def settle(self):
         """Wait until the picture of the present values is there."""
         self._latest.settle()
+
+    def _wire(self, view: PlotView, tries: int):
+        view.on_view(lambda: self._viewed(view, tries))
+        view.on_chosen(lambda points: [call(points) for call in self._on_chosen])
+
+    def _viewed(self, view: PlotView, tries: int):
+        if view._last is None:
+            self.redraw()
+        if tries < _TRIES and not view.heard:
+            watch = threading.Timer(_PATIENCE * 2**tries, self._replace_deaf, [view, tries])
+            watch.daemon = True
+            watch.start()
+
+    def _replace_deaf(self, view: PlotView, tries: int):
+        """A new view for one that speaks and does not hear.
+
+        anywidget gives a model two seconds to begin; one that a busy page keeps waiting for longer
+        never gets a message afterwards.
+        """
+        if view.heard or view is not self.view:
+            return
+        self.view = PlotView()
+        self._wire(self.view, tries + 1)
+        shown = [self.view if child is view else child for child in self.box.children]
+        self.box.children = shown
+        view.close()
 
     def _ipython_display_(self):
         from IPython.display import display

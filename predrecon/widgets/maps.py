@@ -128,7 +128,7 @@ def map_explorer(
         listing.value = chosen_html(numbers, texts(task)[0], embedded(task, pooling))
 
     latest = Latest(tell)
-    explorer.view.on_chosen(latest.ask)
+    explorer.on_chosen(latest.ask)
     for name in ("task", "pooling"):
         chosen[name].observe(lambda _: setattr(listing, "value", _HINT), names="value")
     return explorer

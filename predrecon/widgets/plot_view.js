@@ -38,7 +38,10 @@ function render({ model, el }) {
     el.setAttribute("aria-busy", String(yes));
   };
 
+  let heard = false;
   const draw = async (message, buffers) => {
+    if (!heard) model.send({ kind: "heard" }); // the kernel gives up on a deaf view
+    heard = true;
     if (message.kind === "busy") busy(true);
     if (message.kind === "idle") busy(false);
     if (message.kind !== "draw") return;

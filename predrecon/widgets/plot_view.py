@@ -22,6 +22,7 @@ class PlotView(anywidget.AnyWidget):
     def __init__(self):
         super().__init__()
         self.ready = False  # whether a front end has answered
+        self.heard = False  # whether it hears: see `Explorer._watch`
         self.number = 0  # of figures shown
         self._last: tuple[str, bytes] | None = None
         self._on_ready: list[Callable[[], None]] = []
@@ -47,7 +48,7 @@ class PlotView(anywidget.AnyWidget):
             self._on_ready.append(call)
 
     def on_view(self, call: Callable[[], None]):
-        """`call()` whenever the widget is put on a page and has no figure yet."""
+        """`call()` whenever the widget is put on a page."""
         self._on_view.append(call)
 
     def on_chosen(self, call: Callable[[list], None]):
@@ -68,12 +69,14 @@ class PlotView(anywidget.AnyWidget):
             from plotly.offline import get_plotlyjs
 
             self.send({"kind": "library"}, [get_plotlyjs().encode()])
+        elif kind == "heard":
+            self.heard = True
         elif kind == "view":
+            self.send({"kind": "ping"})
             if self._last:
                 self._send_last()
-            else:
-                for call in self._on_view:
-                    call()
+            for call in self._on_view:
+                call()
         elif kind == "chosen":
             if message.get("number", self.number) == self.number:  # else of an older picture
                 for call in self._on_chosen:
