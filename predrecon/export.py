@@ -8,8 +8,8 @@ from pathlib import Path
 
 from predrecon import files
 from predrecon.figures import figure_div, write_plotly_js
+from predrecon.figures.style import PLOTLY
 
-PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
 # Formulas stay as their TeX source: a renderer would have to come from the network.

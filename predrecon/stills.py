@@ -8,9 +8,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from predrecon.figures.style import has_browser
+from predrecon.figures.style import PLOTLY, has_browser
 
-PLOTLY = "application/vnd.plotly.v1+json"
 _WIDTH = 700  # pixels
 _COLORS = 32  # of a palette: a tenth of the bytes
 

@@ -1,5 +1,6 @@
 """What becomes of an encoder while it trains: its snapshots measured, one tidy table."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,8 @@ def _row(run: Run, folder, task: Task, tokenizer, pooling: str, seed: int) -> li
     if folder is None:
         encoder = run.untrained_encoder()
     else:
-        with quiet_transformers():
-            encoder = AutoModel.from_pretrained(folder).eval()
-        told = pd.read_json(folder / "metrics.json", typ="series")
-        facts = {"step": int(told["step"]), "tokens": int(told["tokens"]), "flops": told["flops"]}
+        encoder, told = _encoder(folder), _told(folder)
+        facts = {name: told[name] for name in facts}
         values["validation_mlm"] = told["validation_mlm"]
         values["below_unigram"] = told["validation_unigram"] - told["validation_mlm"]
     model = Model("snapshot", encoder, tokenizer)
@@ -130,12 +129,22 @@ def _on_the_way(run: Run, task: Task, tokenizer) -> pd.DataFrame:
     history, rows = run.history, []
     for folder in run.snapshots:
         if (folder / "metrics.json").is_file():
-            told = pd.read_json(folder / "metrics.json", typ="series")
-            row = {"step": int(told["step"]), "tokens": told["tokens"], "flops": told["flops"]}
+            told = _told(folder)
+            row = {name: told[name] for name in ("step", "tokens", "flops")}
             clock = np.r_[0, history["step"]], np.r_[0, history["seconds"]]
             row["seconds"] = float(np.interp(row["step"], *clock))
             rows.append(row | _shape(folder, task, tokenizer))
     return pd.DataFrame(rows)
+
+
+def _encoder(snapshot: Path):
+    with quiet_transformers():
+        return AutoModel.from_pretrained(snapshot).eval()
+
+
+def _told(snapshot: Path) -> dict:
+    """Step, tokens, operations and held-out losses of a snapshot."""
+    return json.loads((snapshot / "metrics.json").read_text(encoding="utf-8"))
 
 
 _SHAPES: dict[tuple, dict] = {}  # of snapshots, which do not change
@@ -145,9 +154,7 @@ def _shape(folder: Path, task: Task, tokenizer) -> dict[str, float]:
     written = (folder / "metrics.json").stat().st_mtime_ns
     key = folder, written, task.name, len(task.validation), len(tokenizer)
     if key not in _SHAPES:
-        with quiet_transformers():
-            encoder = AutoModel.from_pretrained(folder).eval()
-        model = Model("snapshot", encoder, tokenizer)
+        model = Model("snapshot", _encoder(folder), tokenizer)
         found = measure(model, task, poolings=("mean",), max_samples=500, probed=False)
         values = {row["metric"]: row["value"] for row in found.rows}
         _SHAPES[key] = {m: values[m] for m in ("uniformity", "effective_rank")}

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 
 from predrecon import export, figures
-from predrecon.figures import pages
+from predrecon.figures import pages, style
 
 TITLE = "Losses <b>of both arms</b><br>R&D & a < b"
 WORDS = "Losses of both arms R&D & a < b"
@@ -66,7 +66,7 @@ def notebook(folder, outputs, text=""):
     return (folder / "some.html").read_text(encoding="utf-8")
 
 
-PLOTLY = {export.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
+PLOTLY = {style.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
 VIEW = {export.WIDGET: {"model_id": "1", "version_major": 2, "version_minor": 0}}
 VIEW |= {"text/plain": "VBox(...)"}
 

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from predrecon.figures.panels import forest, stacked, titled
-from predrecon.figures.style import COLORS, SEQUENCE, broken, finish, name
+from predrecon.figures.style import COLORS, POINTS, SEQUENCE, broken, finish, name
 
 _WATCHED = (
     "uniformity",
@@ -24,19 +24,6 @@ _CONTRASTED = (
     "below_unigram",
 )
 _DASHES = ("solid", "dot", "dash", "dashdot")
-
-
-_SYMBOLS = (
-    "circle",
-    "square",
-    "diamond",
-    "cross",
-    "triangle-up",
-    "x",
-    "star",
-    "pentagon",
-    "bowtie",
-)
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
@@ -159,7 +146,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     conditions = list(dict.fromkeys(runs["condition"]))
     for col, metric in enumerate(shown, start=1):
         for condition, part in runs.groupby("condition", sort=False):
-            look = _SYMBOLS[conditions.index(condition) % len(_SYMBOLS)]
+            look = POINTS[conditions.index(condition) % len(POINTS)]
             fig.add_scatter(
                 x=part["below_unigram"], y=part[metric], mode="markers", legendgroup=condition,
                 name=part["title"].iloc[0], showlegend=col == 1,

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import view
+from predrecon.figures.panels import spectrum_panels, view
 from predrecon.figures.style import (
     CLASSES,
     POINTS,
@@ -15,7 +15,6 @@ from predrecon.figures.style import (
     finish,
     name,
     point,
-    stroke,
 )
 
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
@@ -58,11 +57,7 @@ def geometry_view(
     titles = ("share of variance", "cumulative share", "alignment against uniformity")
     fig = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
     shown = spectra[spectra["rank"] <= components]
-    for model, rows in shown.groupby("model", sort=False):
-        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
-        common["line"] = stroke(model)
-        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
-        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
+    spectrum_panels(fig, shown, log=log)
     for model, rows in numbers.groupby("model", sort=False):
         by = {metric: part for metric, part in rows.groupby("metric")}
         x, y = (by.get(metric, _NONE) for metric in ("uniformity", alignment))
@@ -84,17 +79,6 @@ def geometry_view(
             row=1,
             col=3,
         )
-    positive = shown["share"][shown["share"] > 0]
-    if log:
-        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
-        ticks = dict(exponentformat="power", dtick=1)
-        fig.update_yaxes(type="log", range=[floor, 0], **ticks, row=1, col=1)
-    else:
-        fig.update_yaxes(tickformat=".0%", rangemode="tozero", row=1, col=1)
-    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
-    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
-    for col in (1, 2):
-        fig.update_xaxes(title="principal component", row=1, col=col)
     ranges = {m: view(numbers[numbers["metric"] == m]) for m in ("uniformity", alignment)}
     heads = ("uniformity (← more uniform)", "alignment (↓ tighter)")
     fig.update_xaxes(title=heads[0], nticks=5, range=ranges["uniformity"], row=1, col=3)

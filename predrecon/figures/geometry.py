@@ -1,12 +1,11 @@
 """Pictures of representations (notebooks 04 and 05)."""
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import NO_CAP, bars, stacked, titled
-from predrecon.figures.style import CLASSES, POINTS, broken, error, fill, finish, name, stroke
+from predrecon.figures.panels import NO_CAP, bars, spectrum_panels, stacked, titled
+from predrecon.figures.style import CLASSES, POINTS, broken, error, fill, finish, name
 
 _SIX = (
     "spectral_entropy",
@@ -85,17 +84,7 @@ def eigenspectra(
     part = both[(both["task"] == task) & (both["pooling"] == pooling)]
     titles = ("share of variance", "cumulative share of variance")
     fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
-    for model, rows in part.groupby("model", sort=False):
-        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
-        common["line"] = stroke(model)
-        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
-        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
-    floor = np.log10(max(1e-7, part["share"][part["share"] > 0].min()))
-    fig.update_yaxes(type="log", range=[floor, 0], exponentformat="power", row=1, col=1)
-    fig.update_yaxes(tickfont_size=10, row=1, col=1)  # powers are drawn a quarter larger
-    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
-    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
-    fig.update_xaxes(title="principal component")
+    spectrum_panels(fig, part)
     heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
     return finish(fig, heading)
 

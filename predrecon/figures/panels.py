@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.style import COLORS, broken, error, fill, name
+from predrecon.figures.style import COLORS, broken, error, fill, name, stroke
 
 METRICS = {  # what a panel is called, and which direction means what
     "spectral_entropy": ("spectral entropy, Eq. 11", "higher is richer"),
@@ -130,3 +130,27 @@ def forest(
         fig.update_yaxes(ticks="", col=col)
     fig.update_yaxes(autorange="reversed")
     return fig.update_xaxes(exponentformat="none", nticks=5)
+
+
+def spectrum_panels(fig: go.Figure, spectra: pd.DataFrame, *, log: bool = True):
+    """Share of variance by component into column 1, its running sum into column 2, with axes.
+
+    Args:
+        spectra: columns `model, rank, share, cumulative`; log: a logarithmic axis of shares.
+    """
+    for model, rows in spectra.groupby("model", sort=False):
+        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
+        common["line"] = stroke(model)
+        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
+        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
+    positive = spectra["share"][spectra["share"] > 0]
+    look = dict(tickformat=".0%", rangemode="tozero")
+    if log:
+        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
+        # powers are drawn a quarter larger
+        look = dict(type="log", range=[floor, 0], exponentformat="power", dtick=1, tickfont_size=10)
+    fig.update_yaxes(**look, row=1, col=1)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
+    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
+    for col in (1, 2):
+        fig.update_xaxes(title="principal component", row=1, col=col)

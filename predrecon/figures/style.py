@@ -13,6 +13,8 @@ import plotly.io as pio
 from predrecon import paths
 from predrecon.figures.pages import words, write_gallery, write_page, write_plotly_js
 
+PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
+
 # Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
 COLORS = {
     "hybrid": "#0072B2",
@@ -26,7 +28,9 @@ BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unu
 SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
 # No arm's; neighbours differ in lightness too.
 CLASSES = ["#882255", "#56B4E9", "#D55E00", "#332288", "#CC79A7", "#009E73", "#999933"]
-POINTS = ("circle", "diamond", "cross", "square", "triangle-up", "x", "star")  # of the classes
+POINTS = (  # of classes and conditions
+    "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "pentagon", "bowtie"
+)  # fmt: skip
 
 NAMES = {
     "hybrid": "hybrid",
@@ -227,7 +231,7 @@ def bundle(fig: go.Figure) -> dict:
     """A figure as plotly's own mime type, and a line of text for where that is not shown."""
     content = json.loads(fig.to_json())
     title = words(fig.layout.title.text) or "figure"
-    return {"application/vnd.plotly.v1+json": content, "text/plain": f"[figure: {title}]"}
+    return {PLOTLY: content, "text/plain": f"[figure: {title}]"}
 
 
 @functools.cache
