@@ -1,12 +1,13 @@
 """Linear probes of encoders on labelled tasks (paper, Section 4.2, Table 3), remembered."""
 
 import dataclasses
+import functools
 
 import pandas as pd
 
 from predrecon import probes
 from predrecon.measuring import DRAWS, Model
-from predrecon.pooling import embed
+from predrecon.pooling import POOLINGS, embed
 from predrecon.progress import each_pair
 from predrecon.resampling import score_replicates
 from predrecon.results import remembered, split_digest, tokenizer_digest, weights_digest
@@ -56,27 +57,47 @@ def probe(
     """One head on one frozen encoder: the result, its 95 % interval over validation samples, and
     the number of training samples. Fitted once: remembered by weights, texts and protocol.
     """
-    train = _train(task, max_train)
+    return each_pooling(model, task, (pooling,), max_train=max_train, seed=seed)[pooling]
+
+
+def each_pooling(
+    model: Model,
+    task: Task,
+    poolings: tuple[str, ...] = POOLINGS,
+    *,
+    max_train: int | None = None,
+    seed: int = 0,
+) -> dict[str, tuple[probes.ProbeResult, Interval, int]]:
+    """`{pooling: probe(model, task, pooling=pooling)}`, from one pass over the texts."""
+    train, labels = _train(task, max_train), task.validation.labels
     digests = [split_digest(split) for split in (train, task.validation)]
-    protocol = (task.metric, len(task.classes), task.epochs, seed, pooling, "confidence")
-    parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests, *protocol)
+    digests = weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests
 
-    def compute():
-        result = probes.linear_probe(
-            *(_vectors(model, split, pooling) for split in (train, task.validation)),
-            metric=task.metric,
-            num_classes=len(task.classes),
-            epochs=task.epochs,
-            seed=seed,
-        )
-        told = dataclasses.asdict(result)
-        return [told], {name: told.pop(name) for name in ("predictions", "confidence")}
+    @functools.cache
+    def vectors():
+        return [_vectors(model, split, poolings) for split in (train, task.validation)]
 
-    (told,), arrays = remembered("linear-probe", parts, compute)
-    result = probes.ProbeResult(**told, **arrays)
-    counts, labels = bootstrap_counts(result.n, DRAWS, seed), task.validation.labels
-    spread = score_replicates(labels, result.predictions, task.metric, counts)
-    return result, around(result.score, spread, result.n), len(train)
+    found = {}
+    for pooling in poolings:
+
+        def compute(pooling=pooling):
+            result = probes.linear_probe(
+                *(by_pooling[pooling] for by_pooling in vectors()),
+                metric=task.metric,
+                num_classes=len(task.classes),
+                epochs=task.epochs,
+                seed=seed,
+            )
+            told = dataclasses.asdict(result)
+            return [told], {name: told.pop(name) for name in ("predictions", "confidence")}
+
+        protocol = (task.metric, len(task.classes), task.epochs, seed, pooling, "confidence")
+        (told,), arrays = remembered("linear-probe", (*digests, *protocol), compute)
+        result = probes.ProbeResult(**told, **arrays)
+        counts = bootstrap_counts(result.n, DRAWS, seed)
+        spread = score_replicates(labels, result.predictions, task.metric, counts)
+        found[pooling] = result, around(result.score, spread, result.n), len(train)
+    return found
 
 
 def majority(task: Task, max_train: int | None = None) -> float:
@@ -88,8 +109,8 @@ def _train(task: Task, max_train: int | None):
     return task.train.head(max_train) if max_train else task.train
 
 
-def _vectors(model: Model, split, pooling: str) -> tuple:
-    """`(s, labels)` or `(s1, s2, labels)`: the sentences of a pair are encoded apart."""
+def _vectors(model: Model, split, poolings: tuple[str, ...]) -> dict[str, tuple]:
+    """`{pooling: (s, labels) or (s1, s2, labels)}`: the sentences of a pair are encoded apart."""
     sides = [split.first] if split.second is None else [split.first, split.second]
-    pooled = (embed(model.encoder, model.tokenizer, s, poolings=(pooling,)) for s in sides)
-    return (*(vectors[pooling] for vectors in pooled), split.labels)
+    pooled = [embed(model.encoder, model.tokenizer, side, poolings=poolings) for side in sides]
+    return {way: (*(vectors[way] for vectors in pooled), split.labels) for way in poolings}

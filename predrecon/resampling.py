@@ -83,8 +83,27 @@ def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if metric == "accuracy":
         return counts @ (labels == predictions) / counts.sum(axis=1)
+    if metric in ("f1", "mcc"):
+        return _from_confusion(labels, predictions, metric, counts)
     rows = (np.repeat(np.arange(len(labels)), w) for w in counts)
     return np.array([score(labels[r], predictions[r], metric) for r in rows])
+
+
+def _from_confusion(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
+    """F1 of class 1 or Matthews' correlation `[draws]`, from one confusion matrix a sample."""
+    classes, found = np.unique(np.stack([labels, predictions]), return_inverse=True)
+    k = len(classes)
+    cells = np.ravel_multi_index(tuple(found.reshape(2, -1)), (k, k))
+    confusion = (counts @ np.eye(k * k)[cells]).reshape(-1, k, k)
+    real, guessed = confusion.sum(axis=2), confusion.sum(axis=1)  # (draws, K)
+    right = confusion.diagonal(axis1=1, axis2=2)
+    if metric == "f1":
+        of_one = classes == 1
+        return 2 * (right @ of_one) / np.maximum((real + guessed) @ of_one, 1)
+    n = counts.sum(axis=1)
+    above_chance = right.sum(axis=1) * n - (real * guessed).sum(axis=1)
+    spread = (n**2 - (real**2).sum(axis=1)) * (n**2 - (guessed**2).sum(axis=1))
+    return above_chance / np.sqrt(np.where(spread > 0, spread, np.inf))
 
 
 def _form(w: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from predrecon import (
 )
 from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
+from predrecon.pooling import POOLINGS
 from predrecon.tasks import Split
 from predrecon.training import pretrain
 
@@ -106,6 +107,19 @@ def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
     first = probing.linear_probing(compared[:1], labelled[:1])
     monkeypatch.setattr(probing.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
     pd.testing.assert_frame_equal(probing.linear_probing(compared[:1], labelled[:1]), first)
+
+
+def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatch, tmp_path):
+    model, task = compared[0], labelled[0]
+    alone = {p: probing.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    passes, embed = [], probing.embed
+    monkeypatch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+    found = probing.each_pooling(model, task, max_train=60)
+    assert list(found) == list(POOLINGS) and len(passes) == 2
+    for pooling, (result, interval, n_train) in alone.items():
+        assert found[pooling][1:] == (interval, n_train)
+        assert np.array_equal(found[pooling][0].predictions, result.predictions)
 
 
 def test_published_spectra_are_shares_of_all_components():

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 from predrecon import figures
+from predrecon.figures.explorers import probing_view
 from predrecon.figures.geometry import BETTER
 
 TASKS = {"SST-2": "sst2", "MNLI (stand-in)": "mnli", "STS-B": "stsb"}
@@ -114,6 +115,31 @@ def test_ranges_hold_every_choice_or_follow(tables):
         for button in menu.buttons:
             assert button.args[1]["xaxis.autorange"] is True
             assert button.args[1]["yaxis.range"][1] == 0
+
+
+def test_axes_follow_from_classes_to_numbers_and_back():
+    rng = np.random.default_rng(0)
+
+    def draw(task, pooling):
+        classes = {"sst2": ("bad", "good"), "stsb": ()}[task]
+        answers = rng.integers(0, 2, 30) if classes else rng.random(30)
+        scores = pd.DataFrame(dict(model=["hybrid"], score=[0.5], low=[0.4], high=[0.6]))
+        labels = rng.integers(0, 2, 30)
+        return probing_view(scores, {"hybrid": answers}, labels, classes, task, "accuracy")
+
+    choices = {"Task": ["sst2", "stsb"], "Pooling": ["mean", "max"]}
+    fig = figures.switchable(draw, choices, title="Probes")
+    shown = json.loads(fig.to_json())
+    for menu, number in ((1, 1), (0, 1), (1, 0), (0, 0), (0, 1), (0, 0)):
+        press(shown, menu, number)
+        if menu == 0:
+            graded = number == 1
+            for axis in ("xaxis2", "yaxis2"):
+                kind = "linear" if graded else "category"
+                assert shown["layout"][axis]["type"] == kind, axis
+            assert shown["layout"]["yaxis2"]["autorange"] == (True if graded else "reversed")
+            kinds = [t["type"] for t in shown["data"] if t["visible"] is True]
+            assert kinds == ["bar", "scattergl" if graded else "heatmap"]
 
 
 def test_one_menu(tables):

@@ -105,6 +105,28 @@ def test_scores_of_resampled_predictions(metric):
         assert again.std() == pytest.approx(np.sqrt(p * (1 - p) / 200), rel=0.15)
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@pytest.mark.parametrize("n", [6, 60])
+@pytest.mark.parametrize(
+    "metric, classes", [("f1", 2), ("mcc", 2), ("mcc", 3), ("accuracy", 2), ("accuracy", 3)]
+)
+def test_scores_of_resampled_predictions_are_scikit_learns(metric, classes, n):
+    from predrecon.probes import score
+
+    draw, counts = np.random.default_rng(n), bootstrap_counts(n, draws=40)
+    labels = draw.integers(0, classes, n)  # of 6 texts some draws lack a class
+    for predictions in (draw.integers(0, classes, n), np.zeros(n, int), np.ones(n, int), labels):
+        again = score_replicates(labels, predictions, metric, counts)
+        rows = [np.repeat(np.arange(n), w) for w in counts]
+        expected = [score(labels[r], predictions[r], metric) for r in rows]
+        assert again == pytest.approx(expected, abs=1e-12)
+
+
+def test_scores_of_an_unknown_metric():
+    with pytest.raises(ValueError, match="'auc': expected one of"):
+        score_replicates([0, 1], [0, 1], "auc", bootstrap_counts(2, draws=3))
+
+
 def test_interval_over_seeds_is_students():
     values = [0.1, 0.4, 0.25]
     found = over_units(values)

@@ -11,6 +11,7 @@ from predrecon import analysis, maps, paths, recipes, widgets
 from predrecon.figures.explorers import CONVENTIONS
 from predrecon.figures.panels import METRICS, titled
 from predrecon.masking_audit import masked_text
+from predrecon.pooling import POOLINGS
 from predrecon.probes import ProbeResult
 from predrecon.widgets.explorer import Explorer, Latest, Picture
 from predrecon.widgets.maps import chosen_html
@@ -416,6 +417,8 @@ def test_masked_text_draws_what_training_draws(corpus):
 
 def test_probing_follows_and_lists_disagreements(compared, labelled):
     explorer = widgets.probing_explorer(compared, labelled, max_train=80)
+    menus = [[b.label for b in menu.buttons] for menu in explorer.still.layout.updatemenus]
+    assert len(menus[0]) == len(labelled) and menus[1] == [f"Pooling: {p}" for p in POOLINGS]
     before = settled(explorer)
     assert [t["type"] for t in before["data"]] == ["bar"] * 3 + ["heatmap"] * 2
     counts = np.array(explorer.draw(**explorer.values).figure.data[-1].text, dtype=int)

@@ -157,7 +157,7 @@ def probing_view(
     heading: str,
     metric: str,
 ) -> go.Figure:
-    """Scores with intervals, and every encoder's confusion matrix (graded tasks: its answers).
+    """Scores with intervals, and each encoder's confusion matrix (graded tasks: ranks of answers).
 
     Args:
         scores: columns `model, score, low, high`.
@@ -198,15 +198,18 @@ def probing_view(
                 row=1,
                 col=col,
             )
-            look = dict(autorange="reversed", showgrid=False, showticklabels=col == 2)
-            fig.update_yaxes(**look, row=1, col=col)
-            fig.update_xaxes(title="answered", showgrid=False, row=1, col=col)
+            look = dict(type="category", showgrid=False)
+            fig.update_yaxes(**look, autorange="reversed", showticklabels=col == 2, row=1, col=col)
+            fig.update_xaxes(**look, row=1, col=col)
         else:
             marker = dict(size=4, color=CLASSES[0], opacity=0.5)
+            place = pd.Series(guessed).rank(pct=True)  # rho sees ranks alone
             fig.add_scattergl(
-                x=guessed, y=labels, mode="markers", marker=marker, showlegend=False, row=1, col=col
+                x=place, y=labels, mode="markers", marker=marker, showlegend=False, row=1, col=col
             )
-            fig.update_xaxes(title="answered", row=1, col=col)
+            fig.update_xaxes(type="linear", tickformat=".0%", row=1, col=col)
+            fig.update_yaxes(type="linear", row=1, col=col)
+        fig.update_xaxes(title="answered" if classes else "rank of answer", row=1, col=col)
     if answers:
         fig.update_yaxes(title="is", title_standoff=4, row=1, col=2)
     return finish(fig, heading, height=380)

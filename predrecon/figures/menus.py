@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 _BAND = 78  # pixels more above the plots, for the menus and a legend of two rows
 _TITLE = 66  # pixels from the top that title and subtitle take
+_AXIS = re.compile(r"[xy]axis\d*\.")
 _AXIS_RANGE = re.compile(r"([xy]axis\d*|polar\d*\.radialaxis)\.range")
 
 
@@ -153,6 +154,10 @@ def _layouts(drawn: list[list[dict]]) -> tuple[dict, list[dict], list[dict]]:
     """What every button sets in the layout, and what those of either menu set besides."""
     grid = [[_flat(figure["layout"]) for figure in row] for row in drawn]
     every = [layout for row in grid for layout in row]
+    axes = {path.split(".")[0] for layout in every for path in layout if _AXIS.match(path)}
+    for layout in every:  # a zoom of before the switch must not stay
+        for axis in axes:
+            layout.setdefault(f"{axis}.autorange", True)
     common, by_first, by_second = {}, [{} for _ in grid], [{} for _ in grid[0]]
     for path in {path: None for layout in every for path in layout}:
         values = [layout.get(path) for layout in every]
@@ -170,12 +175,14 @@ def _layouts(drawn: list[list[dict]]) -> tuple[dict, list[dict], list[dict]]:
         else:
             hint = " Give one that holds for all: title=." if path == "title.text" else ""
             raise ValueError(f"layout.{path} depends on both menus: {values[:3]}...{hint}")
-    axes = {key for layout in every for key in (path.split(".")[0] for path in layout)
-            if re.fullmatch(r"[xy]axis\d*", key)}  # fmt: skip
-    for axis in sorted(axes):  # a zoom of before the switch must not stay
-        if common.get(f"{axis}.range") is None:
+    for axis in sorted(axes):
+        if common.get(f"{axis}.range") is not None:
+            for part in (common, *by_first, *by_second):
+                part.pop(f"{axis}.autorange", None)
+        else:
             common.pop(f"{axis}.range", None)
-            common[f"{axis}.autorange"] = every[0].get(f"{axis}.autorange", True)
+            if not any(f"{axis}.autorange" in part for part in (*by_first, *by_second)):
+                common[f"{axis}.autorange"] = every[0][f"{axis}.autorange"]
     return common, by_first, by_second
 
 

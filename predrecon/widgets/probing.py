@@ -1,5 +1,6 @@
 """Probing explorer (notebook 04)."""
 
+import functools
 import html
 
 import numpy as np
@@ -23,7 +24,8 @@ def probing_explorer(
 ) -> Explorer:
     """Task, pooling and arms at choice: scores, confusion matrices, and where two arms disagree.
 
-    Heads are fitted when they are first asked for, and remembered.
+    A task's heads for all poolings are fitted when one is first asked for, and remembered; those of
+    the first two arms at once, for the static figure.
 
     Args:
         compared: encoders of one or several seeds.
@@ -36,6 +38,11 @@ def probing_explorer(
     arms = list(dict.fromkeys(model.name for model in compared))
     seeds = sorted({model.seed for model in compared})
 
+    @functools.cache
+    def probed(arm: str, run: int, task: str) -> dict:
+        ways = {"max_train": max_train, "seed": seed}
+        return probing.each_pooling(models[arm, run], by_name[task], **ways)
+
     def draw(task, pooling, arms, run) -> Picture:
         asked = by_name[task]
         chosen = [models[arm, run] for arm in arms if (arm, run) in models]
@@ -43,8 +50,7 @@ def probing_explorer(
             raise ValueError(f"No encoder is chosen that was trained with seed {run}.")
         results, rows = {}, []
         for model in chosen:
-            ways = {"pooling": pooling, "max_train": max_train, "seed": seed}
-            results[model.name], interval, n_train = probing.probe(model, asked, **ways)
+            results[model.name], interval, n_train = probed(model.name, run, task)[pooling]
             told = {"model": model.name, "score": interval.value}
             rows.append(told | {"low": interval.low, "high": interval.high})
         constant = probing.majority(asked, max_train)
@@ -68,7 +74,7 @@ def probing_explorer(
         ),
         "run": controls.choice("Seed", seeds, "of pre-training"),
     }  # fmt: skip
-    return Explorer(draw, chosen, menus=("task",))
+    return Explorer(draw, chosen, menus=("task", "pooling"), title="Linear probes")
 
 
 def disagreements(task: Task, results: dict) -> str:
