@@ -23,23 +23,24 @@ _HEAD = """<!DOCTYPE html>
 <title>{title}</title>
 <meta name="description" content="{caption}">
 """
-_PAGE_STYLE = """<style>
-body { margin: 0 auto; max-width: 1500px; background: white; color: #333;
-  font: 14px/1.4 Helvetica, Arial, sans-serif; }
-nav { padding: 8px 16px 24px; } a { color: #005A8C; margin-right: 1em; }
-</style>
-"""
-_GALLERY_STYLE = """<style>
+_STYLE = """<style>
 :root { color-scheme: light dark; --ground: #fff; --text: #222; --quiet: #595959; --edge: #ccc;
   --link: #005A8C; }
 @media (prefers-color-scheme: dark) {
   :root { --ground: #161616; --text: #eee; --quiet: #b0b0b0; --edge: #444; --link: #8CC8F0; } }
-body { margin: 0 auto; max-width: 1560px; padding: 16px 24px 48px; background: var(--ground);
-  color: var(--text); font: 15px/1.45 Helvetica, Arial, sans-serif; }
-h1 { font-size: 24px; margin: 8px 0; }
-h2 { font-size: 18px; margin: 36px 0 12px; overflow-wrap: anywhere; }
+body { margin: 0 auto; background: var(--ground); color: var(--text);
+  font: 15px/1.45 Helvetica, Arial, sans-serif; }
 a { color: var(--link); }
 a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+"""
+_PAGE_STYLE = """body { max-width: 1500px; }
+main { background: white; border-radius: 6px; padding: 4px; }
+nav { padding: 12px 16px 24px; } nav a { margin-right: 1em; }
+</style>
+"""
+_GALLERY_STYLE = """body { max-width: 1560px; padding: 16px 24px 48px; }
+h1 { font-size: 24px; margin: 8px 0; }
+h2 { font-size: 18px; margin: 36px 0 12px; overflow-wrap: anywhere; }
 nav ul { padding-left: 1.2em; }
 .grid { list-style: none; margin: 0; padding: 0; display: grid; gap: 20px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
@@ -89,7 +90,7 @@ def write_page(root: Path, tag: str, name: str, fig: go.Figure):
     script = '<script src="../plotly.min.js" charset="utf-8"></script>\n</head>\n<body>\n<main>\n'
     links = f'<nav><a href="../index.html">All figures</a>{_numbers(root, tag, name, "../")}</nav>'
     body = f"{figure_div(fig)}\n</main>\n{links}\n</body>\n</html>\n"
-    files.write_text(root / tag / f"{name}.html", head + _PAGE_STYLE + script + body)
+    files.write_text(root / tag / f"{name}.html", head + _STYLE + _PAGE_STYLE + script + body)
 
 
 def write_gallery(root: Path):
@@ -110,8 +111,9 @@ def write_gallery(root: Path):
     )
     sections = "".join(_section(root, tag, names) for tag, names in groups.items())
     text = (
-        _HEAD.format(title="Figures", caption="All exported figures.") + _GALLERY_STYLE + "</head>"
-        f"\n<body>\n<header>\n<h1>Figures</h1>\n<p>{count} figures, grouped by the runs that they "
+        _HEAD.format(title="Figures", caption="All exported figures.")
+        + f"{_STYLE}{_GALLERY_STYLE}</head>\n<body>\n<header>\n<h1>Figures</h1>\n"
+        f"<p>{count} figures, grouped by the runs that they "
         "show. A picture opens its interactive page: hover, legend, menus.</p>\n"
         f'<nav aria-label="Groups"><ul>\n{contents}</ul></nav>\n</header>\n'
         f"<main>\n{sections}</main>\n</body>\n</html>\n"
