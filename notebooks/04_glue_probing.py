@@ -90,9 +90,9 @@ picked.pivot_table(index="task", columns="model", values="gain", sort=False).rou
 # %% [markdown]
 # ## Explore: where do the arms disagree?
 #
-# With a running kernel: task, pooling and arms at choice. Heads are fitted on the first 2,000
-# training texts when they are first asked for (at most `max_train`), so scores differ a little from
-# Table 3.
+# Task and pooling at choice, with a running kernel arms and seed too. Heads are fitted on the first
+# 2,000 training texts (at most `max_train`), so scores differ a little from Table 3. `weighted` is
+# `mean`: the paper's weights were never trained.
 
 # %% tags=["nbval-ignore-output"]
 few = min(2000, max_train or 2000)
