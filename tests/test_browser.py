@@ -209,6 +209,14 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
         page.wait_for_timeout(500)
         seen.append(shown())
     assert len(set(seen)) == 3, "each menu changes what is drawn, and they combine"
+    lists = page.locator(".menus").first.locator("select")
+    for n in (0, 1):
+        assert lists.nth(n).evaluate("list => list.selectedIndex") == 1, "lists follow the menus"
+    for n in (0, 1):
+        lists.nth(n).focus()
+        page.keyboard.press("ArrowUp")
+        page.wait_for_timeout(500)
+    assert shown() == seen[0], "keys go back to the first choices"
     assert not errors
     assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
     context.close()

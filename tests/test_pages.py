@@ -168,6 +168,16 @@ def test_a_figure_page_stands_alone_and_leads_back(root):
     assert page.labels == [WORDS] and "<title>Losses of both arms R&amp;D" in text
 
 
+def test_menus_are_lists_for_the_keyboard_too():
+    fig = figures.switchable(lambda task: figure(), {"Task": {"SST-2": 0, "<b> & c": 1}})
+    for content in (fig, json.loads(fig.to_json())):
+        html = pages.figure_div(content)
+        choices = "<option>SST-2</option><option>&lt;b&gt; &amp; c</option>"
+        assert f"<label>Task <select>{choices}</select></label>" in html
+        assert html.index("<select>") < html.index('role="img"'), "not a part of the picture"
+    assert "<select>" not in pages.figure_div(figure())
+
+
 def test_titles_in_one_line_without_tags():
     assert pages.words(TITLE) == WORDS
     assert pages.words("p<0.05, q>1") == "p<0.05, q>1" and pages.words(None) == ""

@@ -38,6 +38,20 @@ main { background: white; border-radius: 6px; padding: 4px; }
 nav { padding: 12px 16px 24px; } nav a { margin-right: 1em; }
 </style>
 """
+_KEYS = """<style>.menus { padding: 4px 12px; }
+.menus:not(:focus-within) { position: absolute; width: 1px; height: 1px; padding: 0;
+  overflow: hidden; clip-path: inset(50%); }</style>
+<script>(() => {
+  const box = document.currentScript.parentElement;
+  const plot = box.querySelector(".plotly-graph-div");
+  const lists = [...box.querySelectorAll(".menus select")];
+  lists.forEach((list, n) => list.addEventListener("change", () => {
+    const active = list.selectedIndex;
+    const [traces, layout] = plot.layout.updatemenus[n].buttons[active].args;
+    Plotly.update(plot, traces, {...layout, [`updatemenus[${n}].active`]: active});
+  }));
+  plot.on("plotly_buttonclicked", ({menu, active}) => lists[menu._index].selectedIndex = active);
+})();</script>"""
 _GALLERY_STYLE = """body { max-width: 1560px; padding: 16px 24px 48px; }
 h1 { font-size: 24px; margin: 8px 0; }
 h2 { font-size: 18px; margin: 36px 0 12px; overflow-wrap: anywhere; }
@@ -70,6 +84,8 @@ def words(text: str | None) -> str:
 def figure_div(figure: go.Figure | dict) -> str:
     """A figure as HTML that finds plotly.js loaded; screen readers get its title.
 
+    plotly's menus take no keys: beside them stand lists of the same choices, seen when focused.
+
     Args:
         figure: or its content under plotly's mime type.
     """
@@ -80,7 +96,17 @@ def figure_div(figure: go.Figure | dict) -> str:
     div = pio.to_html(
         figure, include_plotlyjs=False, full_html=False, validate=False, config=config
     )
-    return f'<div role="img" aria-label="{escape(label)}">{div}</div>'
+    lists = "".join(_list(menu["buttons"]) for menu in layout.get("updatemenus") or ())
+    drawn = f'<div role="img" aria-label="{escape(label)}">{div}</div>'
+    return f'<div><div class="menus">{lists}</div>{drawn}{_KEYS}</div>' if lists else drawn
+
+
+def _list(buttons: list[dict]) -> str:
+    """The choices of a plotly menu, whose buttons are named `Task: SST-2`, as a named list."""
+    name = escape(buttons[0]["label"].partition(": ")[0])
+    options = (escape(button["label"].partition(": ")[2]) for button in buttons)
+    options = "".join(f"<option>{option}</option>" for option in options)
+    return f"<label>{name} <select>{options}</select></label> "
 
 
 def write_page(root: Path, tag: str, name: str, fig: go.Figure):
