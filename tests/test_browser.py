@@ -20,6 +20,11 @@ pytestmark = pytest.mark.browser
 # what the front end shows: the traces of the first explorer's plot, as one string
 DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plotly-plot').data
     .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
+RUN_ALL = """async () => {
+    const {sessionContext, context} = window.jupyterapp.shell.currentWidget;
+    await Promise.all([context.ready, sessionContext.ready]);
+    await sessionContext.session.kernel.info;
+    await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"""
 CLICK = """async name => {
     const plot = document.querySelector('.predrecon-plot [data-drawn]');
     const before = plot.dataset.drawn, begun = performance.now();
@@ -68,7 +73,7 @@ def lab(tmp_path_factory):
     }
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}",
                "--ip=127.0.0.1", f"--ServerApp.token={TOKEN}", f"--ServerApp.root_dir={root}",
-               "--allow-root"]  # fmt: skip
+               "--allow-root", "--expose-app-in-browser"]  # fmt: skip
     log = (root / "lab.log").open("w")
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
@@ -94,16 +99,18 @@ def opened(browser, lab, notebook, *, explorers, minutes=8, dark=False):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.goto(f"{lab}/lab/tree/notebooks/{notebook}?token={TOKEN}", wait_until="domcontentloaded")
+    own = (
+        f"workspaces/{Path(notebook).stem}"  # a shared one would open the last page's notebook too
+    )
+    address = f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}"
+    page.goto(address, wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
-    waiting = "[...document.querySelectorAll('.jp-InputPrompt')].some(p => p.innerText[1] === '*')"
-    for _ in range(6):  # a kernel that has only just started may not take it
-        page.click("text=Run >> nth=0")
-        page.click("text=Run All Cells")
-        page.wait_for_timeout(5000)
-        if page.evaluate(waiting):
-            break
+    idle, asks = ".jp-Notebook-ExecutionIndicator[data-status=idle]", "dialog.jp-Dialog"
+    page.wait_for_selector(f"{idle}, {asks}", timeout=180_000)
+    if page.locator(asks).count():  # which kernel: asked where the first was too slow to start
+        page.click(f"{asks} .jp-mod-accept")
+        page.wait_for_selector(idle, timeout=180_000)
+    page.evaluate(RUN_ALL)
     page.wait_for_function(
         f"document.querySelectorAll('.predrecon-plot [data-drawn]').length >= {explorers}",
         timeout=minutes * 60_000,
