@@ -4,7 +4,8 @@
     python benchmarks/screenshots.py http://127.0.0.1:8888/lab/tree/<notebook>?token=<token> OUT
 
 The first opens every page of a folder from the disk. The second runs a notebook in a JupyterLab
-that is open already, and takes its explorers in their order. Needs Chromium and the extra
+that is open already, started with `--expose-app-in-browser` and `windowingMode` `none` in its
+notebook settings, and takes the notebook's explorers in their order. Needs Chromium and the extra
 `browser`. Written as lossless WebP of 64 colours: line art keeps its edges at a tenth of the bytes.
 """
 
@@ -17,6 +18,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTHS, THEMES = (800, 1600), ("light", "dark")
+COMMAND = "([name, args]) => window.jupyterapp.commands.execute(name, args)"
+IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+ASKS = "dialog.jp-Dialog"
 SOFTWARE_GL = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
                "--enable-unsafe-swiftshader"]  # fmt: skip
 
@@ -45,20 +49,18 @@ def of_explorers(page: Page, address: str, out: Path):
     """Every explorer of a notebook with its controls."""
     page.set_viewport_size({"width": 1600, "height": 1500})
     page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=90_000)
-    command = "name => window.jupyterapp.commands.execute(...name)"
-    page.evaluate(command, ["application:toggle-left-area", {}])
-    page.click("text=Run >> nth=0")
-    page.click("text=Run All Cells")
-    page.wait_for_timeout(5000)
-    waiting = "[...document.querySelectorAll('.jp-InputPrompt')].some(p => p.innerText[1] === '*')"
-    page.wait_for_function(f"!{waiting}", timeout=600_000)
+    page.wait_for_function(f"document.querySelector('{ASKS}') || {IDLE}", timeout=180_000)
+    if page.locator(ASKS).count():  # which kernel
+        page.click(f"{ASKS} .jp-mod-accept")
+        page.wait_for_function(IDLE, timeout=180_000)
+    page.evaluate(COMMAND, ["application:toggle-left-area", {}])
+    page.evaluate(COMMAND, ["notebook:run-all-cells", {}])  # done when they have run
     page.wait_for_timeout(10_000)
     cards = page.locator(".jp-OutputArea-child:has(.predrecon-plot)")
     for theme in THEMES:
-        page.evaluate(command, ["apputils:change-theme", {"theme": f"JupyterLab {theme.title()}"}])
+        page.evaluate(COMMAND, ["apputils:change-theme", {"theme": f"JupyterLab {theme.title()}"}])
         for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 1500})
+            page.set_viewport_size({"width": width, "height": 3000})
             page.wait_for_timeout(3000)
             for number in range(cards.count()):
                 card = cards.nth(number)

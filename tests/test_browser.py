@@ -20,11 +20,8 @@ pytestmark = pytest.mark.browser
 # what the front end shows: the traces of the first explorer's plot, as one string
 DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plotly-plot').data
     .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
-RUN_ALL = """async () => {
-    const {sessionContext, context} = window.jupyterapp.shell.currentWidget;
-    await Promise.all([context.ready, sessionContext.ready]);
-    await sessionContext.session.kernel.info;
-    await window.jupyterapp.commands.execute('notebook:run-all-cells'); }"""
+IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 CLICK = """async name => {
     const plot = document.querySelector('.predrecon-plot [data-drawn]');
     const before = plot.dataset.drawn, begun = performance.now();
@@ -105,11 +102,11 @@ def opened(browser, lab, notebook, *, explorers, minutes=8, dark=False):
     address = f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}"
     page.goto(address, wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
-    idle, asks = ".jp-Notebook-ExecutionIndicator[data-status=idle]", "dialog.jp-Dialog"
-    page.wait_for_selector(f"{idle}, {asks}", timeout=180_000)
+    asks = "dialog.jp-Dialog"
+    page.wait_for_function(f"document.querySelector('{asks}') || {IDLE}", timeout=180_000)
     if page.locator(asks).count():  # which kernel: asked where the first was too slow to start
         page.click(f"{asks} .jp-mod-accept")
-        page.wait_for_selector(idle, timeout=180_000)
+        page.wait_for_function(IDLE, timeout=180_000)
     page.evaluate(RUN_ALL)
     page.wait_for_function(
         f"document.querySelectorAll('.predrecon-plot [data-drawn]').length >= {explorers}",

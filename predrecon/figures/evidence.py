@@ -23,7 +23,7 @@ _CONTRASTED = (
     "token_probe",
     "below_unigram",
 )
-_DASHES = ("solid", "dot", "dash", "dashdot")
+_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:

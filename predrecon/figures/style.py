@@ -29,7 +29,7 @@ SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#
 # No arm's; neighbours differ in lightness too.
 CLASSES = ["#882255", "#56B4E9", "#D55E00", "#332288", "#CC79A7", "#009E73", "#999933"]
 POINTS = (  # of classes and conditions
-    "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "pentagon", "bowtie"
+    "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "triangle-down", "bowtie"
 )  # fmt: skip
 
 NAMES = {
