@@ -139,7 +139,7 @@ beside.style.format(precision=3)
 # ## What we saw
 #
 # Wikipedia, GLUE validation, 6.1 M tokens a run, two CPU cores, mean pooling, mean of five tasks;
-# three seeds of each condition, 95 % intervals over seeds (later conditions: one seed, no interval):
+# three seeds of each condition, 95 % intervals over seeds:
 #
 # | | nats below word frequencies | uniformity | between texts of equal length |
 # |---|---|---|---|
@@ -156,16 +156,16 @@ beside.style.format(precision=3)
 # with scaled tokens. At an equal loss nothing is left for the objective: 0.01 [−0.24, 0.26], at
 # equal length 0.03 [−0.18, 0.24].
 #
-# **What the objective may do.** The hybrid ends further below word frequencies than its twin in two
-# of three seeds, with scaled tokens in all three (by 0.05 [−0.11, 0.20] and 0.12 [−0.06, 0.30]
-# nats), at 1.6 times the operations of a step. Given the same operations (4,828 steps, seed 0 only)
-# MLM-only is the one that is ahead: 0.16 nats and −0.38 against the hybrid's 0.08 and −0.24. λ fixed
-# at 0.25, 0.5 or 0.75 (seed 0 only) ends at 0.10 nats and −0.45, −0.27 and −0.31: no order in λ, and
-# all on the same curve (rank correlation over the sixteen runs −0.88, at equal length −0.96; at an
-# equal loss the objective adds −0.01 [−0.18, 0.17]). One seed has no interval: these four say that
-# compute is a better suspect than λ, not that it is convicted. Not trained yet: λ with a tenth of
-# the learning rate. All runs saw about a fiftieth of the tokens of three epochs: for the paper's own
-# scale this is a hypothesis.
+# **What the objective may do.** The hybrid ends further below word frequencies than its twin in
+# two of three seeds, with scaled tokens in all three (by 0.05 [−0.11, 0.20] and 0.12 [−0.06,
+# 0.30] nats), at 1.6 times the operations of a step. Given the same operations (4,828 steps,
+# seed 0 only) MLM-only is the one that is ahead: 0.16 nats and −0.38 against the hybrid's 0.08
+# and −0.24. λ fixed at 0.25, 0.5 or 0.75 (seed 0 only) ends at 0.10 nats and −0.45, −0.27 and
+# −0.31: no order in λ, and all on the same curve (rank correlation over the sixteen runs −0.88,
+# at equal length −0.96; at an equal loss the objective adds −0.01 [−0.18, 0.17]). One seed has
+# no interval: these four say that compute is a better suspect than λ, not that it is convicted.
+# Not trained yet: λ with a tenth of the learning rate. All runs saw about a fiftieth of the
+# tokens of three epochs: for the paper's own scale this is a hypothesis.
 
 # %% tags=["nbval-ignore-output"]
 print(gallery.export())

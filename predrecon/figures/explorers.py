@@ -165,7 +165,7 @@ def probing_view(
         metric: names the axis of the scores.
     """
     columns = 1 + len(answers)
-    titles = [f"{metric} (higher is better)", *map(name, answers)]
+    titles = [f"{metric} (higher is better)", *(f"{name(model)}, by label" for model in answers)]
     fig = make_subplots(1, columns, subplot_titles=titles, horizontal_spacing=0.36 / columns)
     for row in scores.itertuples():
         part = scores[scores["model"] == row.model]
@@ -210,6 +210,4 @@ def probing_view(
             fig.update_xaxes(type="linear", tickformat=".0%", row=1, col=col)
             fig.update_yaxes(type="linear", row=1, col=col)
         fig.update_xaxes(title="answered" if classes else "rank of answer", row=1, col=col)
-    if answers:
-        fig.update_yaxes(title="is", title_standoff=4, row=1, col=2)
     return finish(fig, heading, height=380)
