@@ -11,18 +11,13 @@ notebook settings, and takes the notebook's explorers in their order. Needs Chro
 
 import argparse
 import io
-import shutil
 from pathlib import Path
 
+from lab_page import chromium, execute, launched, open_notebook
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTHS, THEMES = (800, 1600), ("light", "dark")
-COMMAND = "([name, args]) => window.jupyterapp.commands.execute(name, args)"
-IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-ASKS = "dialog.jp-Dialog"
-SOFTWARE_GL = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader",
-               "--enable-unsafe-swiftshader"]  # fmt: skip
 
 
 def write(png: bytes, file: Path):
@@ -48,17 +43,13 @@ def of_pages(page: Page, folder: Path, out: Path):
 def of_explorers(page: Page, address: str, out: Path):
     """Every explorer of a notebook with its controls."""
     page.set_viewport_size({"width": 1600, "height": 1500})
-    page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_function(f"document.querySelector('{ASKS}') || {IDLE}", timeout=180_000)
-    if page.locator(ASKS).count():  # which kernel
-        page.click(f"{ASKS} .jp-mod-accept")
-        page.wait_for_function(IDLE, timeout=180_000)
-    page.evaluate(COMMAND, ["application:toggle-left-area", {}])
-    page.evaluate(COMMAND, ["notebook:run-all-cells", {}])  # done when they have run
+    open_notebook(page, address)
+    execute(page, "application:toggle-left-area")
+    execute(page, "notebook:run-all-cells")
     page.wait_for_timeout(10_000)
     cards = page.locator(".jp-OutputArea-child:has(.predrecon-plot)")
     for theme in THEMES:
-        page.evaluate(COMMAND, ["apputils:change-theme", {"theme": f"JupyterLab {theme.title()}"}])
+        execute(page, "apputils:change-theme", theme=f"JupyterLab {theme.title()}")
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 3000})
             page.wait_for_timeout(3000)
@@ -75,10 +66,8 @@ def main():
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    browser_at = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_at, args=SOFTWARE_GL)
-        page = browser.new_page()
+        page = launched(playwright, chromium()).new_page()
         if args.source.startswith("http"):
             of_explorers(page, args.source, args.out)
         else:

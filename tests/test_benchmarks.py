@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import textbook
+import textbook_geometry
 import torch
 
 from predrecon import measuring, recipes
@@ -16,17 +18,8 @@ from predrecon.batches import draw_batch
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    sys.path.insert(0, str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
-
-
 @torch.no_grad()
 def test_the_textbook_encodes_and_predicts_the_same(corpus):
-    import textbook
-
     recipe = recipes.get("smoke")
     model = build_model(recipe, corpus, 0)
     batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
@@ -39,8 +32,6 @@ def test_the_textbook_encodes_and_predicts_the_same(corpus):
 
 
 def test_the_textbook_measures_the_same():
-    import textbook_geometry
-
     draw = np.random.default_rng(0)
     z, labels = draw.normal(size=(60, 12)), draw.integers(0, 3, 60)
     ours = measuring.shape_metrics(z, labels)

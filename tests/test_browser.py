@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from lab_page import chromium as find_chromium
+from lab_page import execute, launched, open_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "only-for-this-test"
@@ -20,8 +22,6 @@ pytestmark = pytest.mark.browser
 # what the front end shows: the traces of the first explorer's plot, as one string
 DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plotly-plot').data
     .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
-IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
 CLICK = """async name => {
     const plot = document.querySelector('.predrecon-plot [data-drawn]');
     const before = plot.dataset.drawn, begun = performance.now();
@@ -35,15 +35,11 @@ CLICK = """async name => {
 @pytest.fixture(scope="module")
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    found = find_chromium()
     if found is None:
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=["--no-sandbox", "--disable-quic", "--use-gl=angle", "--use-angle=swiftshader",
-                  "--enable-unsafe-swiftshader"],
-        )  # fmt: skip
+        browser = launched(playwright, found)
         yield browser
         browser.close()
 
@@ -90,24 +86,15 @@ def lab(tmp_path_factory):
         log.close()
 
 
-def opened(browser, lab, notebook, *, explorers, minutes=8, dark=False):
+def opened(browser, lab, notebook, *, explorers, minutes=8):
     """A page on which all cells of a notebook have run and its explorers have drawn; and errors."""
     page = browser.new_page(viewport={"width": 1400, "height": 1100})
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    own = (
-        f"workspaces/{Path(notebook).stem}"  # a shared one would open the last page's notebook too
-    )
-    address = f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}"
-    page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
-    asks = "dialog.jp-Dialog"
-    page.wait_for_function(f"document.querySelector('{asks}') || {IDLE}", timeout=180_000)
-    if page.locator(asks).count():  # which kernel: asked where the first was too slow to start
-        page.click(f"{asks} .jp-mod-accept")
-        page.wait_for_function(IDLE, timeout=180_000)
-    page.evaluate(RUN_ALL)
+    own = f"workspaces/{Path(notebook).stem}"  # a shared one opens the last page's notebook too
+    open_notebook(page, f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}")
+    execute(page, "notebook:run-all-cells")
     page.wait_for_function(
         f"document.querySelectorAll('.predrecon-plot [data-drawn]').length >= {explorers}",
         timeout=minutes * 60_000,
