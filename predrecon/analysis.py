@@ -90,7 +90,8 @@ def geometry(
         seed: shuffles the folds of the probes, draws the bootstrap samples.
 
     Returns:
-        `Geometry`; `low` and `high` of its table are a 95 % interval over samples.
+        `Geometry`; `low` and `high` of its table are a 95 % interval over samples, which
+        `uncertainty.around` says how far to trust.
     """
     rows, embeddings, replicates, singular = [], {}, {}, {}
     for task, model in each_pair("geometry", tasks, compared):
