@@ -6,22 +6,18 @@ initial weights, batches and masks.
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from predrecon import analysis, metrics, references
+from predrecon import analysis, length, references
 from predrecon.evidence import mean_of_tasks
 from predrecon.grid import CONDITIONS, Cell
 from predrecon.measuring import Model, measure
-from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.progress import Progress
-from predrecon.resampling import uniformity_replicates
 from predrecon.run_folder import Run
 from predrecon.tasks import Task
 from predrecon.uncertainty import (
     Interval,
     around,
-    bootstrap_counts,
     holm,
     over_units,
     seeds_text,
@@ -224,18 +220,10 @@ def _values(model: Model, task: Task, max_samples: int, seed: int) -> dict[str, 
         for row in measured.rows
         if row["metric"] in SHOWN
     }
-    split = task.validation.head(max_samples)
-    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
-    ids = token_ids(model.tokenizer, split.first, split.second, longest)
-    lengths = np.array([len(text) for text in ids])
-    return told | {"equal_length": equal_length(measured.embeddings["mean"], lengths, seed)}
-
-
-def equal_length(z, lengths, seed: int = 0) -> Interval:
-    """Uniformity between texts of equal length, with its interval over samples."""
-    counts = bootstrap_counts(len(z), seed=seed)
-    spread = uniformity_replicates(z, counts, groups=lengths)
-    return around(metrics.uniformity(z, groups=lengths), spread, len(z))
+    counts = length.token_counts(model, task.validation.head(max_samples))
+    return told | {
+        "equal_length": length.uniformity(measured.embeddings["mean"], counts, seed=seed)
+    }
 
 
 def _text(interval: Interval, digits: int) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import figures, grid, plateau, references, why
+from predrecon import figures, grid, length, plateau, references, why
 from predrecon.resampling import pairwise_replicates, uniformity_replicates
 from predrecon.tasks import Task, load_task
 from predrecon.uncertainty import bootstrap_counts
@@ -64,7 +64,7 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
     assert uniformity_replicates(z, counts, groups=lengths) == pytest.approx(told, rel=1e-10)
     every = pairwise_replicates(z, lengths, counts)["uniformity"]
     assert uniformity_replicates(z, counts) == pytest.approx(every, rel=1e-12)
-    interval = why.equal_length(z, lengths)
+    interval = length.uniformity(z, lengths)
     assert interval.low < interval.value < interval.high
 
 
