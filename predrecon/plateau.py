@@ -2,12 +2,15 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from scipy.stats import t as student
 
 from predrecon.grid import CONDITIONS
+from predrecon.seeding import numpy_generator
 from predrecon.uncertainty import Interval
 
+WITHIN = "within conditions"
+COLUMNS = ["among", "metric", "rho", "rho_low", "rho_high", "value", "low", "high", "runs"]
 FOLLOWED = ("uniformity", "equal_length", "effective_rank", "token_probe")
 
 
@@ -21,32 +24,73 @@ def per_run(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd.DataFrame:
-    """What the objective adds where both arms have learned as much.
+    """How closely a metric follows the loss, and what the objective adds where the loss is equal.
 
     Over runs, metric = a + b nats + c hybrid by least squares; nats below word frequencies say how
-    much a run has learned of its text. A line is an assumption, and the runs of one condition are
-    alike: read c with the picture beside it.
+    much a run has learned of its text. Three reservations. The loss is itself an outcome of the
+    objective: c is what is left of its effect, not its effect. The runs of one seed share masks and
+    initial weights, so that runs are not quite independent. And most of the spread is between token
+    scales: the rows of one scale, and `within conditions`, where every condition's mean has been
+    taken off, say what is left without it.
 
     Returns:
-        Columns `metric, rho, value, low, high, runs`: Spearman's rank correlation of the metric
-        with the nats over all runs, and c with Student's 95 % interval (NaN below five runs, or
-        with one arm alone).
+        Columns `among, metric, rho, rho_low, rho_high, value, low, high, runs`: Spearman's rank
+        correlation of the metric with the nats, with a 95 % interval from runs drawn with
+        replacement, and c with Student's (NaN below five runs, or with one arm alone).
     """
-    runs, rows = per_run(ends), []
-    for metric in metrics:
-        told = runs[["below_unigram", metric, "arm"]].dropna()
-        x = np.column_stack(
-            [np.ones(len(told)), told["below_unigram"], told["arm"] == "hybrid"]
-        ).astype(float)
-        rho = _rank_correlation(told["below_unigram"], told[metric])
-        interval = _coefficient(x, told[metric].to_numpy(float))
-        rows.append({"metric": metric, "rho": rho, **interval.bounds, "runs": len(told)})
-    return pd.DataFrame(rows)
+    each, rows = per_run(ends), []
+    for among, runs in _parts(each).items():
+        for metric in (m for m in metrics if m in runs):
+            told = runs[["below_unigram", metric, "arm"]].dropna()
+            nats, y = told["below_unigram"].to_numpy(float), told[metric].to_numpy(float)
+            rho = _rank_correlation(nats, y)
+            x = np.column_stack([np.ones(len(told)), nats, told["arm"] == "hybrid"]).astype(float)
+            objective = among != WITHIN  # which is what was taken off
+            interval = _coefficient(x, y) if objective else Interval(*[np.nan] * 3, len(told))
+            facts = {"among": among, "metric": metric, "rho": rho.value}
+            facts |= {"rho_low": rho.low, "rho_high": rho.high}
+            rows.append(facts | interval.bounds | {"runs": len(told)})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rank_correlation(a, b) -> float:
-    constant = len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0
-    return float("nan") if constant else float(spearmanr(a, b).statistic)
+def readable(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """`at_equal_loss` with one cell a number and its interval."""
+
+    def cell(value, low, high) -> str:
+        return "–" if np.isnan(value) else Interval(value, low, high, 0).text(digits)
+
+    rho = [cell(*row) for row in table[["rho", "rho_low", "rho_high"]].to_numpy()]
+    added = [cell(*row) for row in table[["value", "low", "high"]].to_numpy()]
+    columns = {"rank correlation with nats": rho, "the objective adds": added}
+    return table[["among", "metric", "runs"]].assign(**columns)
+
+
+def _parts(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All runs, those of each token scale, and all without the means of their conditions."""
+    scaled = runs["condition"].str.endswith("-sqrt")
+    numbers = runs.select_dtypes("number").columns.drop("seed", errors="ignore")
+    several = runs[runs.groupby("condition")["seed"].transform("nunique") > 1]
+    means = several.groupby("condition")[list(numbers)].transform("mean")
+    return {
+        "all runs": runs,
+        "tokens as they are": runs[~scaled],
+        "tokens × √D": runs[scaled],
+        WITHIN: several.assign(**(several[list(numbers)] - means)),
+    }
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Interval:
+    """Spearman's, with the quantiles of what runs drawn with replacement give."""
+    n = len(a)
+    if n < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Interval(np.nan, np.nan, np.nan, n)
+    drawn = numpy_generator(0, "rank correlation").integers(n, size=(draws, n))
+    drawn = drawn[[len(np.unique(rows)) > 2 for rows in drawn]]
+    ranks = [rankdata(values[drawn], axis=1) for values in (a, b)]
+    x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    spread = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    low, high = np.quantile(spread, [0.025, 0.975])
+    return Interval(float(spearmanr(a, b).statistic), float(low), float(high), n)
 
 
 def _coefficient(x: np.ndarray, y: np.ndarray) -> Interval:

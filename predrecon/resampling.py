@@ -47,6 +47,22 @@ def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Rep
         }
 
 
+def uniformity_replicates(z, counts: np.ndarray, *, groups=None, t: float = 2.0) -> np.ndarray:
+    """`metrics.uniformity` `[draws]` on bootstrap samples, with `groups` over pairs within them.
+
+    Args:
+        z: `[N, D]`; counts: `[draws, N]`; groups: `[N]`.
+    """
+    u, w = unit(z), counts.astype(np.float64)
+    pairs = 1.0 - np.eye(len(u))
+    if groups is not None:
+        groups = group_labels(groups, len(u))
+        pairs *= groups[:, None] == groups[None, :]
+    near = np.exp(-t * np.maximum(2 - 2 * u @ u.T, 0))
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
+        return np.log(_form(w, pairs * near) / _form(w, pairs))
+
+
 def spectral_replicates(z, counts: np.ndarray) -> Replicates:
     """Spectral entropy (both powers) and the four ranks on every bootstrap sample.
 

@@ -4,18 +4,25 @@ All numbers are under mean pooling. A contrast is paired by seed, since the runs
 initial weights, batches and masks.
 """
 
-import numpy as np
+from dataclasses import replace
+
 import pandas as pd
 
-from predrecon import analysis, metrics, references
-from predrecon.evidence import over_seeds
+from predrecon import analysis, length, references
+from predrecon.evidence import mean_of_tasks
 from predrecon.grid import CONDITIONS, Cell
 from predrecon.measuring import Model, measure
-from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.progress import Progress
 from predrecon.run_folder import Run
 from predrecon.tasks import Task
-from predrecon.uncertainty import Interval, holm, over_units, seeds_text, sign_flip_p
+from predrecon.uncertainty import (
+    Interval,
+    around,
+    holm,
+    over_units,
+    seeds_text,
+    sign_flip_p,
+)
 
 SHOWN = {
     "uniformity": "uniformity (lower is more uniform)",
@@ -40,6 +47,8 @@ CONTRASTS = {
 """`{suspect: (with it, without it)}`, conditions of the grid."""
 
 ARMS = ("hybrid", "mlm")
+SCALES = {"": "untrained", "-sqrt": "untrained, tokens × √D"}
+"""`{suffix of a condition: what its encoder before the first step is called}`."""
 
 
 def inventory(asked: list[Cell], found: dict[Cell, Run]) -> pd.DataFrame:
@@ -88,8 +97,8 @@ def endpoints(
     """Every trained run on every task.
 
     Returns:
-        Columns `condition, title, seed, task, metric, value` for the metrics of `SHOWN`;
-        `below_unigram` has no task.
+        Columns `condition, title, seed, task, metric, value, low, high` for the metrics of `SHOWN`,
+        with an interval over samples; `below_unigram` has no task and no interval.
     """
     rows = []
     with Progress("grid", len(found), "runs") as progress:
@@ -103,9 +112,10 @@ def endpoints(
             for task in tasks:
                 values = _values(model, task, max_samples, seed)
                 where = facts | {"task": task.name}
-                rows += [where | {"metric": m, "value": v} for m, v in values.items()]
+                rows += [where | {"metric": m, **told.bounds} for m, told in values.items()]
         progress.update(len(found))
-    return pd.DataFrame(rows, columns=["condition", "title", "seed", "task", "metric", "value"])
+    columns = ["condition", "title", "seed", "task", "metric", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def contrasts(ends: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +124,7 @@ def contrasts(ends: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, p_corrected`: Student's
         interval over seeds (none for one seed), the share of tasks x seeds of one sign, p of sign
-        flips over them, and Holm's correction for all rows.
+        flips of the seeds' means, and Holm's correction for all rows.
     """
     rows = []
     for name, (one, other) in CONTRASTS.items():
@@ -130,23 +140,26 @@ def contrasts(ends: pd.DataFrame) -> pd.DataFrame:
             interval = over_units(by_seed)
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
             row["same_sign"] = float(max((gaps > 0).mean(), (gaps < 0).mean()))
-            rows.append(row | {"p": sign_flip_p(gaps)})
+            rows.append(row | {"p": sign_flip_p(by_seed)})
     table = pd.DataFrame(rows)
     return table.assign(p_corrected=holm(table["p"])) if len(table) else table
 
 
 def endpoint_table(ends: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """One line a condition: each metric with its interval over seeds, mean of tasks."""
+    """One line a condition: each metric, mean of tasks, with its interval (`mean_of_tasks`)."""
     rows = {}
     for (title, metric), part in ends.groupby(["title", "metric"], sort=False):
-        interval = over_units(part.groupby("seed")["value"].mean())
-        rows.setdefault(title, {"seeds": interval.n})[metric] = _text(interval, digits)
+        interval, seeds = mean_of_tasks(part)
+        rows.setdefault(title, {"seeds": seeds})[metric] = interval.text(digits)
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
     return table.reindex(columns=["seeds", *(m for m in SHOWN if m in table)])
 
 
 def contrast_table(gaps: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """One line a contrast, one column a metric; a star where the corrected p is below 0.05."""
+    """One line a contrast, one column a metric; a star where the corrected p is below 0.05.
+
+    Sign flips of three seeds are at 0.25 or above: no star without more seeds.
+    """
     rows = {}
     for row in gaps.itertuples():
         interval = Interval(row.value, row.low, row.high, row.seeds)
@@ -158,23 +171,37 @@ def contrast_table(gaps: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
 
 
 def beside_references(
-    found: dict[Cell, Run], tasks: list[Task], tokenizer, *, max_samples: int = 2000, seed: int = 0
+    found: dict[Cell, Run],
+    tasks: list[Task],
+    tokenizer,
+    *,
+    max_samples: int = 2000,
+    seed: int = 0,
+    digits: int = 3,
 ) -> pd.DataFrame:
     """The six metrics of both arms, of the untrained encoder, and of MiniLM if it is installed.
 
+    Arms with scaled tokens have an untrained encoder of their own: the scale alone changes it.
+
     Returns:
-        One line a model, mean of tasks and seeds, with D, since ranks grow with it.
+        One line a model, mean of tasks with its interval (`mean_of_tasks`), with D, since ranks
+        grow with it.
     """
-    arms = {name: [run for cell, run in found.items() if cell.condition == name] for name in ARMS}
-    compared = analysis.models({k: v for k, v in arms.items() if v}, tokenizer, untrained=True)
+    compared = []
+    for scale, title in SCALES.items():
+        arms = {name + scale: _of(found, name + scale) for name in ARMS}
+        several = analysis.models({k: v for k, v in arms.items() if v}, tokenizer, untrained=True)
+        compared += [replace(m, name=title) if m.name == "untrained" else m for m in several]
     compared += references.installed()
     if not compared or not tasks:
         return pd.DataFrame()
     geometry = analysis.geometry(
         compared, tasks, poolings=("mean",), max_samples=max_samples, seed=seed
     )
-    means = over_seeds(geometry.table).groupby(["model", "metric"], sort=False)["value"].mean()
-    wide = means.unstack("metric")[[*analysis.SIX, "semantic_probe", "token_probe"]]
+    shown, cells = [*analysis.SIX, "semantic_probe", "token_probe"], {}
+    for (name, metric), part in geometry.table.groupby(["model", "metric"], sort=False):
+        cells.setdefault(name, {})[metric] = mean_of_tasks(part)[0].text(digits)
+    wide = pd.DataFrame.from_dict(cells, orient="index")[shown].rename_axis("model")
     dims = geometry.table.groupby("model")["dim"].first()
     seeds = geometry.table.groupby("model")["seed"].nunique()
     wide.insert(0, "D", dims.reindex(wide.index))
@@ -182,15 +209,21 @@ def beside_references(
     return wide.rename(index={k: title for k, (title, _) in CONDITIONS.items()})
 
 
-def _values(model: Model, task: Task, max_samples: int, seed: int) -> dict[str, float]:
+def _of(found: dict[Cell, Run], condition: str) -> list[Run]:
+    return [run for cell, run in found.items() if cell.condition == condition]
+
+
+def _values(model: Model, task: Task, max_samples: int, seed: int) -> dict[str, Interval]:
     measured = measure(model, task, poolings=("mean",), max_samples=max_samples, seed=seed)
-    values = {row["metric"]: row["value"] for row in measured.rows if row["metric"] in SHOWN}
-    split = task.validation.head(max_samples)
-    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
-    ids = token_ids(model.tokenizer, split.first, split.second, longest)
-    lengths = np.array([len(text) for text in ids])
-    equal = metrics.uniformity(measured.embeddings["mean"], groups=lengths)
-    return values | {"equal_length": equal}
+    told = {
+        row["metric"]: around(row["value"], measured.replicates["mean", row["metric"]], row["n"])
+        for row in measured.rows
+        if row["metric"] in SHOWN
+    }
+    counts = length.token_counts(model, task.validation.head(max_samples))
+    return told | {
+        "equal_length": length.uniformity(measured.embeddings["mean"], counts, seed=seed)
+    }
 
 
 def _text(interval: Interval, digits: int) -> str:

@@ -7,6 +7,7 @@ import pytest
 from predrecon import (
     analysis,
     figures,
+    length,
     maps,
     metrics,
     probing,
@@ -135,10 +136,11 @@ def test_published_spectra_are_shares_of_all_components():
 
 def test_length_control_finds_length_and_nothing_else(compared, labelled):
     """An untrained encoder tells texts apart by their length alone."""
-    table = analysis.length_control(compared, labelled[:1]).set_index("model")
-    row = table.loc["untrained"]
-    assert row["explained"] > 0.9 > row["by_chance"]
-    assert abs(row["equal_length"]) < 0.2 * abs(row["uniformity"])
+    table = length.length_control(compared, labelled[:1]).query("model == 'untrained'")
+    every, equal = table.set_index("metric").loc[["uniformity", "equal_length"]].itertuples()
+    assert every.explained > 0.9 > every.by_chance
+    assert abs(equal.value) < 0.2 * abs(every.value) and every.low < every.value < every.high
+    assert length.readable(table).shape == (1, 5)
 
 
 def test_spectra_are_shares_of_variance(measured):
@@ -174,12 +176,8 @@ def all_figures(corpus, smoke_runs, measured, probed):
         "spectrum": figures.eigenspectra(spectra, "docs-swap", "mean", "Docs-swap"),
         "length": figures.length_control(
             pd.DataFrame(
-                {
-                    "title": ["a"],
-                    "model": ["mlm"],
-                    "uniformity": [-1.0],
-                    "equal_length": [-0.1],
-                }
+                {"title": ["a"] * 2, "model": ["mlm"] * 2, "metric": ["uniformity", "equal_length"]}
+                | {"value": [-1.0, -0.1], "low": [-1.2, -0.2], "high": [-0.8, 0.0]}
             )
         ),
         "plane": figures.alignment_uniformity(tables.with_published(table), "max"),

@@ -10,6 +10,7 @@ from predrecon.evidence import (
     contrast,
     differences,
     headline,
+    mean_of_tasks,
     over_seeds,
     with_probes,
 )
@@ -61,17 +62,50 @@ def test_a_paired_difference_is_surer_than_its_parts():
 
 
 def test_the_headline_finds_the_gap_and_only_the_gap():
-    table = headline(made_up(4)).set_index("metric")
+    table = headline(made_up(8)).set_index("metric")
     gap, none = table.loc["uniformity"], table.loc["effective_rank"]
-    assert gap["high"] < 0 and gap["p_corrected"] < 0.01 and gap["same_sign"] == 1
+    assert gap["high"] < 0 and gap["p"] == 2 / 2**8 and gap["same_sign"] == 1
     assert none["low"] < 0 < none["high"] and none["p_corrected"] > 0.05
-    assert gap["units"] == 12 and (table["p_corrected"] >= table["p"]).all()
+    assert gap["p_corrected"] == 2 * gap["p"] and (table["p_corrected"] >= table["p"]).all()
+
+
+def test_seeds_are_the_units_not_tasks():
+    """Two encoders without an effect that differ on all five tasks alike, as a seed makes them."""
+    draw, cries, calls = np.random.default_rng(3), 0, 150
+    for _ in range(calls):
+        rows, bias = [], {(s, m): draw.normal() for s in range(6) for m in ("hybrid", "mlm")}
+        for (seed, model), shared in bias.items():
+            for task in range(5):
+                value = shared + 0.3 * draw.normal()
+                facts = {"task": f"t{task}", "title": f"T{task}", "pooling": "mean"}
+                rows.append(facts | {"model": model, "seed": seed, "metric": "m", "value": value})
+        cries += headline(Geometry(pd.DataFrame(rows), {}, {}))["p"].iloc[0] < 0.05
+    assert cries / calls <= 0.08, "2 of 64 sign patterns are that rare; tasks x seeds: 0.4"
 
 
 def test_one_seed_in_the_headline_averages_tasks():
     one = headline(made_up(1, noise=0.0)).set_index("metric").loc["uniformity"]
     assert one["value"] == pytest.approx(-0.3) and one["basis"] == "samples"
-    assert one["p"] == 0.25, "three tasks of one sign cannot say more"
+    assert one["p"] == 1, "of training seeds one pair of encoders says nothing"
+
+
+def test_the_mean_of_tasks_has_the_interval_of_its_seeds_or_of_its_texts():
+    told = made_up(1).table.query("model == 'mlm' and metric == 'uniformity'")
+    alone, seeds = mean_of_tasks(told)
+    assert seeds == 1 and alone.high - alone.value == pytest.approx(0.4 / np.sqrt(3))
+    told = made_up(3).table.query("model == 'mlm' and metric == 'uniformity'")
+    several, seeds = mean_of_tasks(told)
+    means = told.groupby("seed")["value"].mean()
+    low, _ = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    assert seeds == 3 and several.low == pytest.approx(low)
+
+
+def test_arms_without_a_common_seed_are_named():
+    table = made_up(2).table
+    apart = table[(table["model"] == "hybrid") == (table["seed"] == 0)]
+    for function in (headline, differences):
+        with pytest.raises(ValueError, match="no seed has both"):
+            function(Geometry(apart, {}, {}))
 
 
 def test_a_run_without_its_partner_is_named():

@@ -94,8 +94,8 @@ def test_house_rules():
         "heldout sharding checkpoints run_folder assembly interrupts outcome loop training runs "
         "grid results pooling fitted_pooling heads probes vectors metrics resampling uncertainty "
         "published tasks "
-        "doc_tasks measuring evidence probing analysis tables poolers trajectories paper_map "
-        "plateau masking_audit "
+        "doc_tasks measuring length evidence probing analysis tables poolers trajectories "
+        "paper_map plateau masking_audit "
         "reports maps figures widgets export stills demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):

@@ -8,7 +8,7 @@ import pytest
 from predrecon import recipes
 from predrecon.evidence import Geometry
 from predrecon.paper_map import CLAIMS, STATUSES, _published, decide, paper_map
-from predrecon.schedules import predicted_lambda
+from predrecon.schedules import lambda_before
 from predrecon.uncertainty import Interval
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
@@ -51,8 +51,8 @@ def test_on_the_plateau_nothing_can_be_told():
 
 def test_without_runs_every_claim_is_open():
     table = paper_map(None, {})
-    assert len(table) == len(CLAIMS) + 2 and (table["status"] == STATUSES[3]).all()
-    assert table["published"].notna().sum() == len(CLAIMS) + 1, "of lambda no number is published"
+    assert len(table) == len(CLAIMS) + 3 and (table["status"] == STATUSES[3]).all()
+    assert table["published"].notna().sum() == len(CLAIMS) + 2, "of lambda no number is published"
 
 
 def test_every_table_and_figure_with_numbers_has_a_claim():
@@ -84,34 +84,66 @@ def ours(published_times=1.0, seeds=3):
 class Trained:
     """As much of a run as the map reads."""
 
-    def __init__(self, arm, lam=0.7):
+    def __init__(self, arm, lam=0.7, seed=0):
+        self.facts = {"seed": seed}
         self.metrics = {"flops": 290.0 if arm == "hybrid" else 100.0, "steps": 1000}
         self.metrics |= {"validation_unigram": 7.0, "validation_mlm": 6.0}
         self.recipe = recipes.get("demo", arm=arm, max_steps=1000)
-        self.history = pd.DataFrame({"lam": [0.5, lam]})
+        self.history = pd.DataFrame({"step": [1, 1000], "lam": [0.5, lam]})
+
+
+def _stuck():
+    run = Trained("mlm")
+    run.metrics |= {"validation_mlm": 6.99}
+    return run
 
 
 def test_with_the_published_numbers_as_ours_every_claim_reproduces_itself():
-    arms = {arm: [Trained(arm)] * 3 for arm in ("hybrid", "mlm")}
+    arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
     found = paper_map(ours(), arms).set_index("claim")
     claimed = found.iloc[: len(CLAIMS)]
     assert (claimed["status"] == "reproduced").all() and (claimed["seeds"] == 3).all()
+    cells = found.loc["More uniform on every task under every pooling (cells)"]
+    assert cells["status"] == "reproduced" and cells["value"] == cells["published"] == 20
     cost = found.loc["Identical compute budgets (hybrid's operations over MLM-only's, less 1)"]
     assert cost["value"] == pytest.approx(1.9) and cost["status"] == "not reproduced"
 
 
-@pytest.mark.parametrize(("lam", "status"), [("predicted", STATUSES[2]), (0.9999, STATUSES[3])])
-def test_a_balance_that_the_schedule_predicts_is_not_learned(lam, status):
-    run = Trained("hybrid")
-    end = predicted_lambda(run.recipe, 1000)[-1] if lam == "predicted" else lam
-    row = paper_map(None, {"hybrid": [Trained("hybrid", end)]}).iloc[-1]
-    assert row["status"] == status
+def test_one_cell_the_other_way_round_refutes_all_cells():
+    arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
+    told = ours()
+    cell = told.table.eval("task == 'mrpc' and pooling == 'max' and metric == 'uniformity'")
+    told.table.loc[cell, "value"] *= -1
+    row = paper_map(told, arms).set_index("claim").filter(like="every pooling", axis=0).iloc[0]
+    assert row["status"] == STATUSES[2] and row["value"] == 19
+    (stuck,) = paper_map(told, arms | {"mlm": [_stuck()]}).iloc[[-3]]["status"]
+    assert stuck == STATUSES[3]
+
+
+def test_operations_are_compared_seed_by_seed():
+    arms = {"hybrid": [Trained("hybrid", seed=1)], "mlm": [Trained("mlm", seed=2)]}
+    assert paper_map(None, arms).iloc[-2]["why"] == "no runs on disk"
+    one = paper_map(None, {arm: [Trained(arm)] for arm in ("hybrid", "mlm")}).iloc[-2]
+    assert one["status"] == STATUSES[2] and pd.isna(one["low"]), "one seed has no interval"
+
+
+@pytest.mark.parametrize(
+    ("lams", "status"),
+    [
+        (["predicted"], STATUSES[2]),
+        ([0.9999], STATUSES[0]),
+        ([0.9999, 0.9998, 0.9999], STATUSES[0]),
+        (["predicted", 0.9999], STATUSES[3]),
+    ],
+)
+def test_a_balance_that_the_schedule_predicts_is_not_learned(lams, status):
+    (end,) = lambda_before(Trained("hybrid").recipe, 1000, [1000])
+    runs = [Trained("hybrid", end if lam == "predicted" else lam) for lam in lams]
+    assert paper_map(None, {"hybrid": runs}).iloc[-1]["status"] == status
 
 
 def test_an_arm_on_the_plateau_decides_nothing():
-    stuck = Trained("mlm")
-    stuck.metrics = stuck.metrics | {"validation_mlm": 6.99}
-    found = paper_map(ours(), {"hybrid": [Trained("hybrid")], "mlm": [stuck]})
+    found = paper_map(ours(), {"hybrid": [Trained("hybrid")], "mlm": [_stuck()]})
     between = [not c.against for c in CLAIMS]
     assert (found.iloc[: len(CLAIMS)][between]["status"] == STATUSES[3]).all()
     within = found.iloc[: len(CLAIMS)][[bool(c.against) for c in CLAIMS]]

@@ -25,7 +25,7 @@ def ends(objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "hybrid-sqr
 def test_what_the_loss_explains_is_not_given_to_the_objective():
     row = plateau.at_equal_loss(ends(0.0, noise=0.02), ("uniformity",)).iloc[0]
     assert row["low"] < 0 < row["high"] and row["high"] - row["low"] < 0.2
-    assert row["rho"] < -0.9 and row["runs"] == 16
+    assert row["rho_low"] < row["rho"] < row["rho_high"] < -0.8 and row["runs"] == 16
     gap = plateau.per_run(ends(0.0)).groupby("arm")["uniformity"].mean()
     assert gap["hybrid"] - gap["mlm"] < -0.25, "which the raw difference would do"
 
@@ -35,6 +35,22 @@ def test_what_the_objective_adds_is_found_with_its_interval():
     assert row["low"] < -0.3 < row["high"] < -0.2
     exact = plateau.at_equal_loss(ends(-0.3), ("uniformity",)).iloc[0]
     assert exact["value"] == pytest.approx(-0.3)
+
+
+def test_what_lies_between_conditions_is_told_apart_from_what_lies_within():
+    """Conditions on a line, runs of one condition at random around it."""
+    table, draw = ends(0.0, seeds=6), np.random.default_rng(5)
+    task = table["metric"] == "uniformity"
+    level = table["condition"].map({"hybrid": 0.1, "mlm": 0, "hybrid-sqrt": 0.3, "mlm-sqrt": 0.2})
+    noise = pd.Series(draw.normal(size=len(table)), index=table.index)
+    run = table["condition"] + table["seed"].astype(str)
+    noise = noise.groupby(run).transform("first")
+    table.loc[task, "value"] = (-10 * level + 0.1 * noise)[task]
+    told = plateau.at_equal_loss(table, ("uniformity",)).set_index("among")
+    assert told.loc["all runs", "rho"] < -0.85
+    assert told.loc[plateau.WITHIN, "rho_low"] < 0 < told.loc[plateau.WITHIN, "rho_high"]
+    assert np.isnan(told.loc[plateau.WITHIN, "value"])
+    assert told.loc["tokens as they are", "runs"] == told.loc["tokens × √D", "runs"] == 12
 
 
 def test_its_interval_covers_the_truth_as_often_as_it_says():

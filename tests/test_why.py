@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import figures, grid, references, why
+from predrecon import figures, grid, length, plateau, references, why
+from predrecon.resampling import pairwise_replicates, uniformity_replicates
 from predrecon.tasks import Task, load_task
+from predrecon.uncertainty import bootstrap_counts
 
 
 def ends(seeds=3, effect=0.3):
@@ -37,8 +39,10 @@ def test_contrasts_find_what_was_put_in():
     for name, value in (("objective", -0.3), ("token scale, hybrid", -1.0)):
         row = gaps.loc[name]
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
-        assert row["seeds"] == 3 and row["p_corrected"] < 0.05 and row["same_sign"] == 1
+        assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
     text = why.contrast_table(why.contrasts(ends()))
+    assert text.loc["objective", "uniformity"].endswith("]"), "three seeds earn no star"
+    text = why.contrast_table(why.contrasts(ends(10)))
     assert text.loc["objective", "uniformity"].endswith("] *")
 
 
@@ -47,6 +51,21 @@ def test_one_seed_has_no_interval():
     assert np.isinf(gaps["low"]).all()
     assert why.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
     assert len(figures.contrasts(gaps).data) == 1
+
+
+def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
+    draw = np.random.default_rng(0)
+    z, lengths = draw.normal(size=(30, 5)), draw.integers(0, 4, 30)
+    counts = bootstrap_counts(30, draws=6)
+    u, told = z / np.linalg.norm(z, axis=1, keepdims=True), []
+    for rows in (np.repeat(np.arange(30), w) for w in counts):
+        pairs = [(i, j) for i in rows for j in rows if i != j and lengths[i] == lengths[j]]
+        told.append(np.log(np.mean([np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs])))
+    assert uniformity_replicates(z, counts, groups=lengths) == pytest.approx(told, rel=1e-10)
+    every = pairwise_replicates(z, lengths, counts)["uniformity"]
+    assert uniformity_replicates(z, counts) == pytest.approx(every, rel=1e-12)
+    interval = length.uniformity(z, lengths)
+    assert interval.low < interval.value < interval.high
 
 
 def test_seeds_that_lack_a_side_do_not_count():
@@ -63,6 +82,7 @@ def test_without_runs_everything_is_empty_and_nothing_fails(corpus):
     assert why.costs({}).empty and why.beside_references({}, [], corpus.tokenizer).empty
     nothing = why.endpoints({}, [], corpus.tokenizer)
     assert why.endpoint_table(nothing).empty
+    assert plateau.at_equal_loss(nothing).empty and plateau.per_run(nothing).empty
     assert why.contrasts(nothing).empty and why.contrast_table(why.contrasts(nothing)).empty
 
 
@@ -80,11 +100,17 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
     told = why.endpoints(found, [short], corpus.tokenizer)
     assert set(told["metric"]) == set(why.SHOWN)
-    assert why.endpoint_table(told).shape == (2, 1 + len(why.SHOWN))
+    table = why.endpoint_table(told)
+    assert table.shape == (2, 1 + len(why.SHOWN))
+    assert (
+        table.drop(columns=["seeds", "below_unigram"]).map(lambda cell: "[" in cell).all(axis=None)
+    )
     assert why.costs(found)["times MLM-only"].iloc[0] > 1.3
     beside = why.beside_references(found, [short], corpus.tokenizer)
     assert {"hybrid", "MLM-only", "untrained"} <= set(beside.index)
     assert (beside.loc[["hybrid", "untrained"], "D"] == 32).all()
+    numbers = beside.drop(columns=["D", "seeds"])
+    assert numbers.map(lambda cell: "[" in cell).all(axis=None), "no number without its interval"
     assert ("MiniLM" in beside.index) == bool(references.installed())
 
 

@@ -46,14 +46,15 @@ def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
-    """`analysis.length_control`: uniformity over all pairs, and over pairs of equal length."""
+    """`length.length_control`: uniformity over all pairs, and over pairs of equal length."""
     titles = ("all pairs", "pairs with the same number of tokens")
     fig = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
-    for col, column in enumerate(("uniformity", "equal_length"), start=1):
-        for model, rows in table.groupby("model", sort=False):
+    for col, metric in enumerate(("uniformity", "equal_length"), start=1):
+        for model, rows in table[table["metric"] == metric].groupby("model", sort=False):
             fig.add_bar(
                 x=broken(rows["title"]),
-                y=rows[column],
+                y=rows["value"],
+                error_y=error(rows),
                 name=name(model),
                 legendgroup=model,
                 showlegend=col == 1,

@@ -1,0 +1,73 @@
+"""A confounder: how much of a geometry is the number of tokens?
+
+Positions of amplitude 1 make the mean of a short text differ from the mean of a long one, whatever
+their words. So uniformity is also taken between texts of equal length.
+"""
+
+import numpy as np
+import pandas as pd
+
+from predrecon import metrics
+from predrecon.measuring import Model
+from predrecon.pooling import MAX_LENGTH, embed, token_ids
+from predrecon.progress import each_pair
+from predrecon.resampling import uniformity_replicates
+from predrecon.tasks import Split, Task
+from predrecon.uncertainty import Interval, around, bootstrap_counts
+
+
+def token_counts(model: Model, split: Split) -> np.ndarray:
+    """Tokens `[N]` of every text, special ones included, as the encoder sees it: cut."""
+    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+    ids = token_ids(model.tokenizer, split.first, split.second, longest)
+    return np.array([len(text) for text in ids])
+
+
+def uniformity(z, counts=None, *, seed: int = 0) -> Interval:
+    """`metrics.uniformity` of `z [N, D]` with its 95 % interval over samples.
+
+    Args:
+        counts: `token_counts`; pairs of equal length alone count.
+        seed: draws the bootstrap samples.
+    """
+    drawn = bootstrap_counts(len(z), seed=seed)
+    spread = uniformity_replicates(z, drawn, groups=counts)
+    return around(metrics.uniformity(z, groups=counts), spread, len(z))
+
+
+def length_control(
+    compared: list[Model], tasks: list[Task], *, max_samples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """How much of mean-pooled uniformity is text length?
+
+    Returns:
+        Columns `title, model, seed, metric, value, low, high, n, explained, by_chance`: a row for
+        the metric `uniformity` (all pairs) and one for `equal_length`, with 95 % intervals over
+        samples; the share of the variance of directions that length explains, beside what as many
+        random groups would.
+    """
+    rows = []
+    for task, model in each_pair("length control", tasks, compared):
+        split = task.validation.head(max_samples)
+        counts = token_counts(model, split)
+        texts = split.first, split.second
+        z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",))["mean"]
+        facts = {"title": task.title, "model": model.name, "seed": model.seed}
+        shares = {
+            "n": len(z),
+            "explained": metrics.explained_share(z, counts),
+            "by_chance": (len(np.unique(counts)) - 1) / (len(z) - 1),
+        }
+        for metric, groups in (("uniformity", None), ("equal_length", counts)):
+            told = uniformity(z, groups, seed=seed).bounds
+            rows.append(facts | {"metric": metric} | told | shares)
+    return pd.DataFrame(rows)
+
+
+def readable(table: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """`length_control` with one line a task and model."""
+    keys = ["title", "model", "seed"]
+    cells = [Interval(r.value, r.low, r.high, r.n).text(digits) for r in table.itertuples()]
+    wide = table.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
+    once = table.drop_duplicates(keys).set_index(keys)[["explained", "by_chance", "n"]]
+    return wide[["uniformity", "equal_length"]].join(once).reindex(once.index)
