@@ -90,7 +90,8 @@ def geometry(
         seed: shuffles the folds of the probes, draws the bootstrap samples.
 
     Returns:
-        `Geometry`; `low` and `high` of its table are a 95 % interval over samples.
+        `Geometry`; `low` and `high` of its table are a 95 % interval over samples, which
+        `uncertainty.around` says how far to trust.
     """
     rows, embeddings, replicates, singular = [], {}, {}, {}
     for task, model in each_pair("geometry", tasks, compared):
@@ -114,11 +115,12 @@ def geometry_table(
     """`geometry`'s table with one line a task and pooling, columns metric x model, value ± margin.
 
     The margin is half of the 95 % interval: over seeds, or over samples where there is one seed.
+    Without bounds (a handful of samples, `uncertainty.around`) the value stands alone.
     """
     means = over_seeds(table[table["metric"].isin(metrics_shown)])
     margin = (means["high"] - means["low"]) / 2
     pairs = zip(means["value"], margin, strict=True)
-    cells = [f"{v:.{digits}f} ± {m:.{digits}f}" for v, m in pairs]
+    cells = [f"{v:.{digits}f}" + f" ± {m:.{digits}f}" * bool(np.isfinite(m)) for v, m in pairs]
     wide = means.assign(cell=cells).pivot(
         index=["title", "pooling"], columns=["metric", "model"], values="cell"
     )

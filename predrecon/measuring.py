@@ -81,14 +81,17 @@ def measure(
     longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
     extra = {name: v.tolist() for name, v in (directions or {}).items()}
     protocol = (task.kind, poolings, extra, longest, seed, draws, probed)
+    if len(split) < model.encoder.config.hidden_size:  # older results had log D there
+        protocol += ("sigma^2 entropy over log min(N, D)",)
     parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split))
 
     def compute():
         ways = {"poolings": poolings, "directions": directions}
         pooled = embed(model.encoder, model.tokenizer, split.first, split.second, **ways)
         ids = token_ids(model.tokenizer, split.first, split.second, longest)
-        tokens, counts = probes.frequent_tokens(ids), bootstrap_counts(len(split), draws, seed)
+        tokens = probes.frequent_tokens(ids)
         try:
+            counts = bootstrap_counts(len(split), draws, seed)
             found = of_each(
                 pooled, lambda z: _one(z, split.labels, task, tokens, counts, seed, probed)
             )
@@ -128,11 +131,12 @@ def of_each(pooled: dict[str, np.ndarray], take) -> dict:
 def shape_metrics(z, groups) -> dict[str, float]:
     """Five of the six metrics of `z [N, D]`, their other conventions and neighbours: no probes.
 
-    With one class alone there are no distances between classes.
+    `spectral_entropy_sigma2` is as in the paper's tables, over log min(N, D). With one class alone
+    there are no distances between classes.
     """
     found = {
         "spectral_entropy": metrics.spectral_entropy(z),
-        "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
+        "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2, normalize="min"),
         "effective_rank": metrics.effective_rank(z),
         "stable_rank": metrics.stable_rank(z),
         "rank_90": metrics.rank_90(z),

@@ -7,11 +7,20 @@ another convention it is an argument, and the docstring says so.
 
 import hashlib
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
 from predrecon.probes import semantic_probe, token_probe
+from predrecon.vectors import (
+    group_labels,
+    matrix,
+    scaled,
+    split,
+    spread_of_directions,
+    squared_distances,
+    unit,
+    within_groups,
+)
 
 _last_spectrum: dict[tuple, np.ndarray] = {}
 
@@ -26,26 +35,31 @@ def singular_values(z, *, center: bool = True) -> np.ndarray:
     Raises:
         ValueError: not a matrix, fewer than two rows, NaN or infinity.
     """
-    z = _matrix(z)
-    return np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
+    z, exponent = scaled(matrix(z))
+    sigma = np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
+    return np.ldexp(sigma, exponent)
 
 
 def spectral_entropy(z, *, center: bool = True, power: int = 1, normalize: str = "dim") -> float:
     """H(p) / log D with p = sigma^power / sum(sigma^power) (Eq. 11), in [0, 1]; higher is richer.
 
+    The paper's *tables* are `power=2, normalize="min"`: the published spectra and stable ranks
+    leave each of the 40 values a narrow bracket. All are inside it by that convention, 33 with
+    log D instead (MRPC has 408 samples, fewer than 512 dimensions), one or two with power 1.
+
     Args:
         z: `[N, D]` embeddings.
         center: subtract the column means first.
-        power: 1 as in Eq. 11. The paper's *tables* were computed with 2 (shares of explained
-            variance): with power 1, spectral entropy must equal ln(erank) / ln(D), and does not.
-        normalize: `"dim"` divides by log D (Eq. 11), `"rank"` by the log of the largest rank that
+        power: 1 as in Eq. 11; 2 weighs by explained variance, as the paper's tables.
+        normalize: `"dim"` divides by log D (Eq. 11), `"min"` by log min(N, D), the number of
+            singular values, as the paper's tables, `"rank"` by the log of the largest rank that
             N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
 
     Raises:
         ValueError: as `singular_values`; all embeddings equal; an unknown `normalize`.
     """
-    n, dim = _matrix(z).shape
-    largest = {"dim": dim, "rank": min(n - center, dim), "none": math.e}
+    n, dim = matrix(z).shape
+    largest = {"dim": dim, "min": min(n, dim), "rank": min(n - center, dim), "none": math.e}
     if normalize not in largest:
         raise ValueError(f"normalize={normalize!r}: expected one of {', '.join(largest)}.")
     if largest[normalize] < 2:
@@ -82,7 +96,9 @@ def rank_90(z, *, share: float = 0.9) -> int:
 def rankme(z) -> float:
     """exp H(sigma / sum(sigma)) of the *uncentred* embeddings (RankMe, Garrido et al. 2023).
 
-    Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share.
+    Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share, which
+    leaves a little more than the rank: equal embeddings are one direction and give 1 plus about
+    1.6e-6 min(N, D).
     """
     sigma = _spectrum(z, False)
     p = sigma / sigma.sum() + 1e-7
@@ -102,16 +118,15 @@ def class_distances(z, labels) -> dict[str, float]:
     Raises:
         ValueError: as `alignment`, one class only, or all directions equal.
     """
-    u = _unit(z)
-    labels = _labels(labels, len(u))
-    within = np.sqrt(_within(u, labels))
+    u = unit(z)
+    spread_of_directions(u)
+    labels = group_labels(labels, len(u))
+    within = np.sqrt(within_groups(u, labels))
     if len(np.unique(labels)) < 2:
         raise ValueError("One class only: there is no distance between classes.")
-    total = sum(np.sqrt(squared).sum() for squared in _squared_distances(u))
+    total = sum(np.sqrt(squared).sum() for squared in squared_distances(u))
     between = len(u) * (len(u) - 1) / 2 - len(within)
     intra, inter = float(within.mean()), float((total - within.sum()) / between)
-    if inter == 0:
-        raise ValueError("All embeddings point the same way: no distance between classes.")
     ratio = intra / inter
     names = ("intra_class_distance", "inter_class_distance", "intra_inter_ratio")
     return dict(zip(names, (intra, inter, ratio), strict=True))
@@ -127,9 +142,10 @@ def alignment(z, labels, *, power: float = 4) -> float:
             2 is Wang & Isola (2020); 1 is the mean distance.
 
     Raises:
-        ValueError: as `uniformity`; labels of another length; no class with two samples.
+        ValueError: as `uniformity`; labels of another length, or missing ones; no class with two
+            samples.
     """
-    squared = _within(_unit(z), labels)
+    squared = within_groups(unit(z), labels)
     return float((squared ** (power / 2)).mean())
 
 
@@ -145,7 +161,7 @@ def pair_alignment(first, second, *, power: float = 2) -> float:
     Raises:
         ValueError: as `singular_values`, or different shapes.
     """
-    u, v = _unit(first), _unit(second)
+    u, v = unit(first), unit(second)
     if u.shape != v.shape:
         raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
     return float((((u - v) ** 2).sum(axis=1) ** (power / 2)).mean())
@@ -166,10 +182,10 @@ def uniformity(z, *, t: float = 2.0, groups=None) -> float:
     Raises:
         ValueError: as `singular_values`, or an embedding that is zero and has no direction.
     """
-    u = _unit(z)
+    u = unit(z)
     if groups is not None:
-        return float(np.log(np.exp(-t * _within(u, groups)).mean()))
-    total = sum(np.exp(-t * squared).sum() for squared in _squared_distances(u))
+        return float(np.log(np.exp(-t * within_groups(u, groups)).mean()))
+    total = sum(np.exp(-t * squared).sum() for squared in squared_distances(u))
     return float(math.log(total / (len(u) * (len(u) - 1) / 2)))
 
 
@@ -180,10 +196,13 @@ def explained_share(z, groups) -> float:
 
     Args:
         z: `[N, D]` embeddings, l2-normalised here. groups: `[N]`.
+
+    Raises:
+        ValueError: as `alignment`, or all directions equal: there is no variance to share.
     """
-    u, groups = _unit(z), _labels(groups, len(z))
-    within = sum(((g - g.mean(0)) ** 2).sum() for g in _split(u, groups))
-    return float(1 - within / ((u - u.mean(0)) ** 2).sum())
+    u, groups = unit(z), group_labels(groups, len(z))
+    spread = spread_of_directions(u)
+    return 1 - float(sum(((g - g.mean(0)) ** 2).sum() for g in split(u, groups)) / spread)
 
 
 def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
@@ -197,7 +216,7 @@ def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0)
             accuracy is subtracted from Spearman's rho, as the paper does for STS-B.
         seed: shuffles the folds.
     """
-    z = _matrix(z)
+    z = matrix(z)
     semantic = semantic_probe(z, labels, kind=kind, seed=seed).score
     return semantic - token_probe(z, tokens, seed=seed).score
 
@@ -210,60 +229,12 @@ def _entropy(z, center: bool, power: float) -> float:
     return float(-(p * np.log(p)).sum())
 
 
-def _squared_distances(u: np.ndarray, rows: int = 512) -> Iterator[np.ndarray]:
-    """||u_i - u_j||^2 for all i < j of unit vectors, a flat chunk at a time."""
-    for start in range(0, len(u), rows):
-        block = u[start : start + rows]
-        squared = np.maximum(2 - 2 * block @ u[start:].T, 0)  # (rows, N - start)
-        yield squared[np.triu_indices(len(block), k=1, m=squared.shape[1])]
-
-
-def _within(u: np.ndarray, groups) -> np.ndarray:
-    """Squared distances of all pairs of one group, flat."""
-    parts = [d for g in _split(u, _labels(groups, len(u))) for d in _squared_distances(g)]
-    pairs = np.concatenate(parts)
-    if pairs.size == 0:
-        raise ValueError("No class has two samples: pairs of one class are needed.")
-    return pairs
-
-
-def _split(u: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-    return [u[groups == group] for group in np.unique(groups)]
-
-
-def _labels(labels, n: int) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (n,):
-        raise ValueError(f"labels have shape {labels.shape}, expected ({n},).")
-    return labels
-
-
-def _unit(z) -> np.ndarray:
-    z = _matrix(z)
-    norms = np.linalg.norm(z, axis=1, keepdims=True)
-    if (norms == 0).any():
-        raise ValueError(f"Embedding {int((norms == 0).argmax())} is zero: it has no direction.")
-    return z / norms
-
-
-def _matrix(z) -> np.ndarray:
-    if hasattr(z, "detach"):
-        z = z.detach().cpu().double().numpy()
-    z = np.asarray(z, dtype=np.float64)
-    if z.ndim != 2 or len(z) < 2:
-        raise ValueError(f"Embeddings of shape {z.shape}: expected [N, D] with N at least 2.")
-    if not np.isfinite(z).all():
-        bad = int((~np.isfinite(z).all(axis=1)).argmax())
-        raise ValueError(f"Embedding {bad} holds NaN or infinity.")
-    return z
-
-
 def _spectrum(z, center: bool) -> np.ndarray:
     """Singular values, refused where they are rounding noise around equal embeddings.
 
     Those of the last matrix are kept: four metrics of one matrix take one decomposition.
     """
-    z = _matrix(z)
+    z, _ = scaled(matrix(z))
     key = (hashlib.blake2b(np.ascontiguousarray(z)).digest(), z.shape, center)
     if key not in _last_spectrum:
         _last_spectrum.clear()

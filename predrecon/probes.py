@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from predrecon.heads import Head, check_labels, features
 from predrecon.seeding import torch_generator
 
 SELECT = ("last", "inner", "reported")
@@ -91,12 +92,12 @@ def linear_probe(
     if select not in SELECT:
         raise ValueError(f"select={select!r}: expected one of {', '.join(SELECT)}.")
     (x, y), (x_val, y_val) = (
-        _features(*part, similarity=num_classes == 0) for part in (train, validation)
+        features(*part, similarity=num_classes == 0) for part in (train, validation)
     )
-    _check_labels(y, y_val, num_classes)
+    check_labels(y, y_val, num_classes)
     generator = torch_generator(seed, "probe")
     with _SEEDING:
-        head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
+        head = Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
     if select == "inner":
         held, kept = torch.randperm(len(x), generator=generator).tensor_split(
@@ -128,11 +129,15 @@ def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) ->
     """The task's label from frozen vectors `[N, D]`, cross-validated (5 folds).
 
     Args:
-        z: `[N, D]` embeddings; standardised inside each fold.
+        z: `[N, D]` embeddings; standardised inside each fold. Equal ones score what always giving
+            the commonest label does (rho: 0).
         labels: `[N]`.
         kind: `"classification"` (logistic regression, accuracy) or `"regression"` (ridge,
             Spearman's rho). For CoLA's MCC, score the out-of-fold `predictions`.
         seed: shuffles the folds.
+
+    Raises:
+        ValueError: NaN, one label only, or too few samples for the folds.
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}.")
@@ -150,8 +155,16 @@ def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
         z: `[N, D]` embeddings.
         tokens: `[N]` from `frequent_tokens`.
         seed: shuffles the folds.
+
+    Raises:
+        ValueError: as `semantic_probe`; no two tokens with five texts each.
     """
     tokens, kept = np.asarray(tokens), common(tokens)
+    if len(np.unique(tokens[kept])) < 2:
+        raise ValueError(
+            f"{len(np.unique(tokens[kept]))} of {len(np.unique(tokens))} tokens have "
+            f"{_CLASS_MINIMUM} texts or more: the token probe needs two, so take more texts."
+        )
     return _cross_validate(np.asarray(z)[kept], tokens[kept], "accuracy", folds=3, seed=seed)
 
 
@@ -174,7 +187,11 @@ def frequent_tokens(ids: list[list[int]]) -> np.ndarray:
 
 
 def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
-    """Accuracy, F1 of class 1, Matthews' correlation, or Spearman's rho (0 if constant)."""
+    """Accuracy, F1 of class 1, Matthews' correlation, or Spearman's rho.
+
+    Where labels or predictions are all of one class (constant), the two correlations have no value
+    (0 / 0): they are 0 here, as scikit-learn's MCC is, and F1 is 0 if class 1 appears in neither.
+    """
     from scipy.stats import spearmanr
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
@@ -224,51 +241,6 @@ def _one_thread():
         torch.set_num_threads(before)
 
 
-class _Head(nn.Module):
-    def __init__(self, dim: int, num_classes: int, *, single: bool, dropout: float, seed: int):
-        super().__init__()
-        self.similarity = num_classes == 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.similarity:
-                self.scale, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
-            elif single:
-                linear = nn.Linear(dim, num_classes)
-                self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), linear)
-            else:
-                self.layers = nn.Linear(dim, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.scale * x[:, 0] + self.bias if self.similarity else self.layers(x)
-
-
-def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the head reads, `[N, F]`, and the labels `[N]`."""
-    *vectors, labels = (torch.as_tensor(np.asarray(part)) for part in parts)
-    if any(len(v) != len(labels) for v in vectors) or len(labels) == 0:
-        sizes = ", ".join(str(len(v)) for v in vectors)
-        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: expected as many.")
-    if not all(v.isfinite().all() for v in vectors):
-        raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
-    vectors = [v.float() for v in vectors]
-    if similarity:
-        return F.cosine_similarity(*vectors)[:, None], labels.float()
-    if len(vectors) == 1:
-        return vectors[0], labels.long()
-    a, b = vectors
-    return torch.cat([a, b, (a - b).abs(), a * b], dim=1), labels.long()
-
-
-def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
-    if num_classes == 0:
-        return
-    seen = sorted(set(y.tolist()) | set(y_val.tolist()))
-    if seen[0] < 0 or seen[-1] >= num_classes:
-        raise ValueError(f"Labels {seen[:8]}: expected integers from 0 to {num_classes - 1}.")
-    if len(y.unique()) < 2:
-        raise ValueError(f"The training labels hold one class only ({seen[0]}): nothing to learn.")
-
-
 def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:
     from joblib import Parallel, delayed
     from sklearn.exceptions import ConvergenceWarning
@@ -279,9 +251,7 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
 
     z, labels = np.asarray(z, dtype=np.float64), np.asarray(labels)
     regression = metric == "spearman"
-    classes = len(np.unique(labels))
-    if classes < 2 or len(labels) < 2 * folds:
-        raise ValueError(f"{len(labels)} samples of {classes} classes: too few for {folds} folds.")
+    _check_samples(z, labels, folds, regression)
     splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
     predictions = np.zeros(len(labels), dtype=np.float64 if regression else labels.dtype)
 
@@ -297,3 +267,25 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
             delayed(fold)(*parts) for parts in splitter.split(z, labels)
         )
     return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)
+
+
+def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bool):
+    """Every fold must find finite vectors and, to learn from, two labels."""
+    if z.ndim != 2 or labels.shape != (len(z),):
+        raise ValueError(f"Vectors {z.shape}, labels {labels.shape}: expected [N, D] and [N].")
+    if not np.isfinite(z).all():
+        bad = int((~np.isfinite(z).all(axis=1)).argmax())
+        raise ValueError(f"Vector {bad} holds NaN or infinity: nothing can be probed.")
+    if (labels != labels).any():
+        raise ValueError(f"Label {int((labels != labels).argmax())} is NaN: leave that sample out.")
+    values, counts = np.unique(labels, return_counts=True)
+    if len(values) == 1:
+        raise ValueError(f"All {len(labels)} labels are {values[0]}: a probe needs two classes.")
+    if len(labels) < 2 * folds:
+        raise ValueError(f"{len(labels)} samples: too few for {folds} folds of two at least.")
+    if not regression and (counts.max() < folds or np.sort(counts)[-2] < 2):
+        told = ", ".join(f"{v}: {n}" for v, n in list(zip(values, counts, strict=True))[:8])
+        raise ValueError(
+            f"Samples by class ({told}): too few for {folds} folds, which need one class of "
+            f"{folds} and a second of 2."
+        )

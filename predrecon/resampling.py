@@ -1,14 +1,18 @@
 """Geometry metrics on bootstrap samples, all at once: replicates for `uncertainty.around`.
 
 Instead of drawing rows again and again, every quantity is written with multiplicities `w [N]`:
-pairwise means are quadratic forms in w, spectra are those of a weighted covariance.
+pairwise means are quadratic forms in w, spectra are those of a weighted covariance. A replicate is
+NaN where its sample leaves the metric without a value: no pair of one class (few samples, or only
+one class with two), or one sample drawn again and again. `around` then gives no bounds.
 """
 
 import numpy as np
 
-from predrecon.metrics import _labels, _matrix, _unit
+from predrecon.metrics import _spectrum
+from predrecon.vectors import group_labels, matrix, scaled, unit
 
 Replicates = dict[str, np.ndarray]  # metric -> [draws]
+_NOISE = (8 * np.finfo(np.float64).eps) ** 2  # of all squares: what rounding leaves
 
 
 def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Replicates:
@@ -22,8 +26,8 @@ def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Rep
         intra_inter_ratio`. Pairs of a sample with its own copy are left out: w' K w runs over
         i != j only.
     """
-    u = _unit(z)
-    groups = _labels(groups, len(u))
+    u = unit(z)
+    groups = group_labels(groups, len(u))
     squared = np.maximum(2 - 2 * u @ u.T, 0)  # (N, N)
     same = (groups[:, None] == groups[None, :]).astype(np.float64)
     np.fill_diagonal(same, 0)
@@ -31,16 +35,16 @@ def pairwise_replicates(z, groups, counts: np.ndarray, *, t: float = 2.0) -> Rep
     w = counts.astype(np.float64)
     classed, distance, pairs = _form(w, same), np.sqrt(squared), _form(w, every)
     within, total = _form(w, same * distance), _form(w, every * distance)
-    with np.errstate(invalid="ignore"):  # one class only: 0 / 0, and no distance between classes
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
         intra, inter = within / classed, (total - within) / (pairs - classed)
-    return {
-        "alignment": _form(w, same * squared**2) / classed,
-        "alignment_squared": _form(w, same * squared) / classed,
-        "uniformity": np.log(_form(w, every * np.exp(-t * squared)) / pairs),
-        "intra_class_distance": intra,
-        "inter_class_distance": inter,
-        "intra_inter_ratio": intra / inter,
-    }
+        return {
+            "alignment": _form(w, same * squared**2) / classed,
+            "alignment_squared": _form(w, same * squared) / classed,
+            "uniformity": np.log(_form(w, every * np.exp(-t * squared)) / pairs),
+            "intra_class_distance": intra,
+            "inter_class_distance": inter,
+            "intra_inter_ratio": intra / inter,
+        }
 
 
 def uniformity_replicates(z, counts: np.ndarray, *, groups=None, t: float = 2.0) -> np.ndarray:
@@ -49,13 +53,14 @@ def uniformity_replicates(z, counts: np.ndarray, *, groups=None, t: float = 2.0)
     Args:
         z: `[N, D]`; counts: `[draws, N]`; groups: `[N]`.
     """
-    u, w = _unit(z), counts.astype(np.float64)
+    u, w = unit(z), counts.astype(np.float64)
     pairs = 1.0 - np.eye(len(u))
     if groups is not None:
-        groups = _labels(groups, len(u))
+        groups = group_labels(groups, len(u))
         pairs *= groups[:, None] == groups[None, :]
     near = np.exp(-t * np.maximum(2 - 2 * u @ u.T, 0))
-    return np.log(_form(w, pairs * near) / _form(w, pairs))
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
+        return np.log(_form(w, pairs * near) / _form(w, pairs))
 
 
 def spectral_replicates(z, counts: np.ndarray) -> Replicates:
@@ -63,20 +68,28 @@ def spectral_replicates(z, counts: np.ndarray) -> Replicates:
 
     Args:
         z: `[N, D]`; counts: `[draws, N]`.
+
+    Raises:
+        ValueError: as `metrics.effective_rank`: all embeddings equal, NaN.
     """
-    z = _matrix(z)
-    dim, found = z.shape[1], []
+    _spectrum(z, True)  # refuses what has no spectrum
+    z, _ = scaled(matrix(z))
+    n, dim = z.shape
+    found = []
     for w in counts:
+        around_mean = (z - w @ z / w.sum()) * np.sqrt(w)[:, None]
+        variance = np.clip(np.linalg.eigvalsh(around_mean.T @ around_mean), 0, None)  # rising
         second = (z * w[:, None]).T @ z  # (D, D)
-        mean = w @ z / w.sum()
-        variance = np.clip(np.linalg.eigvalsh(second - w.sum() * np.outer(mean, mean)), 0, None)
+        if variance[-1] <= _NOISE * np.trace(second):
+            found.append([np.nan] * 6)
+            continue
         sigma = np.sqrt(variance)
         flat, heavy = (_entropy(sigma**power) for power in (1, 2))
         stable, held = variance.sum() / variance[-1], variance[::-1].cumsum() / variance.sum()
         raw = np.sqrt(np.clip(np.linalg.eigvalsh(second), 0, None))
         p = raw / raw.sum() + 1e-7
         ranks = np.exp(flat), stable, np.searchsorted(held, 0.9) + 1, np.exp(-(p * np.log(p)).sum())
-        found.append((flat / np.log(dim), heavy / np.log(dim), *ranks))
+        found.append((flat / np.log(dim), heavy / np.log(min(n, dim)), *ranks))
     names = ("spectral_entropy", "spectral_entropy_sigma2", "effective_rank", "stable_rank")
     names += ("rank_90", "rankme")
     return dict(zip(names, np.array(found).T, strict=True))
@@ -84,14 +97,15 @@ def spectral_replicates(z, counts: np.ndarray) -> Replicates:
 
 def pair_replicates(first, second, counts: np.ndarray) -> np.ndarray:
     """`metrics.pair_alignment` `[draws]` on bootstrap samples of the pairs."""
-    squared = ((_unit(first) - _unit(second)) ** 2).sum(axis=1)  # (P,)
+    squared = ((unit(first) - unit(second)) ** 2).sum(axis=1)  # (P,)
     return counts @ squared / counts.sum(axis=1)
 
 
 def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
     """A probe's score `[draws]` on every bootstrap sample of its out-of-fold predictions.
 
-    The probe is not fitted again: the interval is that of the test samples.
+    The probe is not fitted again: the interval is that of the test samples, and too narrow for a
+    cross-validated probe at chance (`uncertainty.around`).
     """
     from predrecon.probes import score
 

@@ -45,7 +45,13 @@ def seeds_text(seeds: int) -> str:
 
 
 def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
-    """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared."""
+    """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared.
+
+    Raises:
+        ValueError: fewer than two samples.
+    """
+    if n < 2:
+        raise ValueError(f"Bootstrap of {n} samples: two at least are needed.")
     return numpy_generator(seed, "bootstrap").multinomial(n, np.full(n, 1 / n), size=draws)
 
 
@@ -53,13 +59,32 @@ def around(value: float, replicates: np.ndarray, n: int, *, level: float = 0.95)
     """`value` plus and minus a normal quantile of the replicates' standard deviation.
 
     Centred on the value itself: resampling repeats samples, which makes ranks of replicates lower
-    than the value, but their spread is right.
+    than the value, but their spread is right. How often 95 % intervals hold the expected value was
+    simulated (tests/test_coverage.py): 90 to 98 % of the time, but for
+
+    - `rank_90`, an integer: often all replicates agree and the interval has no width, 50 %;
+    - `intra_inter_ratio` where embeddings know nothing of the classes: twice too wide, 100 %;
+    - probes at chance: a fifth to a quarter too narrow, 84 to 89 %, since the bootstrap keeps the
+      fitted probes (90 to 95 % where there is something to learn).
+
+    The bounds can pass what the metric can be (a rank below 1): they tell the spread, no more.
 
     Args:
         value: on all samples. replicates: `[draws]`. n: samples.
+
+    Returns:
+        The interval; its bounds are infinite where a replicate is NaN or infinite, that is, where
+        some bootstrap sample leaves the metric without a value, as with a handful of samples.
+
+    Raises:
+        ValueError: fewer than two replicates.
     """
     from scipy.stats import norm
 
+    if len(replicates) < 2:
+        raise ValueError(f"{len(replicates)} replicates: two at least are needed for an interval.")
+    if not np.isfinite(replicates).all():
+        return Interval(float(value), -math.inf, math.inf, n)
     margin = norm.ppf(0.5 + level / 2) * float(np.std(replicates, ddof=1))
     return Interval(float(value), float(value) - margin, float(value) + margin, n)
 

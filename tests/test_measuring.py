@@ -3,12 +3,15 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
 from predrecon import measuring, metrics, results
+from predrecon.analysis import geometry_table
 from predrecon.measuring import Model, measure
 from predrecon.tasks import load_task
+from predrecon.uncertainty import around
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_ru
     alone = task.validation.head(60)
     alone = dataclasses.replace(alone, labels=np.zeros(60, dtype=int))
     single = dataclasses.replace(task, validation=alone)
-    with pytest.raises(ValueError, match="one: 60 samples of 1 classes: too few"):
+    with pytest.raises(ValueError, match="one: All 60 labels are 0: a probe needs two classes"):
         measure(encoder(smoke_runs["mlm"]), single, poolings=("mean",))
     found = measure(encoder(smoke_runs["mlm"]), single, poolings=("mean",), probed=False)
     values = {row["metric"]: row["value"] for row in found.rows}
@@ -107,6 +110,36 @@ def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, cache)
         assert (row["n"], row["dim"]) == (20, 32)
         if "rank" in row["metric"]:
             assert 1 <= row["value"] <= 20
+    values = {row["metric"]: row["value"] for row in found.rows}
+    in_nats = metrics.spectral_entropy(found.embeddings["max"], power=2, normalize="none")
+    assert values["spectral_entropy_sigma2"] == pytest.approx(in_nats / np.log(20)), "as published"
+
+
+@pytest.mark.parametrize(("samples", "renamed"), [(31, True), (32, False)])
+def test_results_from_before_log_min_n_d_are_found_where_they_still_hold(
+    smoke_runs, task, monkeypatch, samples, renamed
+):
+    """32 dimensions: with as many samples log min(N, D) is log D, and the old key stays."""
+    asked = []
+    monkeypatch.setattr(
+        measuring, "remembered", lambda _, parts, __: asked.append(parts) or ([], {})
+    )
+    measure(encoder(smoke_runs["mlm"]), task, max_samples=samples)
+    assert (asked[0][-1] == "sigma^2 entropy over log min(N, D)") == renamed
+    assert renamed or asked[0][-2:] == (measuring.DRAWS, True)
+
+
+def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, cache):
+    """Of four samples some bootstrap samples hold no pair of one class, or one sample alone."""
+    model = encoder(smoke_runs["mlm"])
+    options = dict(poolings=("mean",), probed=False)
+    few = measure(model, task, max_samples=4, **options)
+    spread = few.replicates["mean", "alignment"]
+    assert np.isnan(spread).any()
+    interval = around(few.rows[0]["value"], spread, 4)
+    facts = {"task": "t", "title": "T", "model": "mlm", "seed": 0, "n": 4, "pooling": "mean"}
+    table = pd.DataFrame([facts | {"metric": "alignment"} | interval.bounds])
+    assert geometry_table(table, ("alignment",)).iloc[0, 0] == interval.text()
 
 
 def test_a_half_written_result_is_not_found(cache):

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import make_scorer
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from predrecon import probes
+from predrecon import metrics, probes
 from predrecon.pooling import token_ids
 
 
@@ -146,12 +150,85 @@ def test_selection_is_one_of_three():
         probes.linear_probe(train, validation, metric="accuracy", num_classes=2, select="best")
 
 
-def test_probes_against_chance_and_certainty():
-    """Random labels: chance is inside the interval of the score. Separable ones: all are right."""
-    draw = np.random.default_rng(0)
-    z, labels = draw.normal(size=(300, 8)), draw.integers(0, 2, 300)
-    random = probes.semantic_probe(z, labels)
-    margin = 1.96 * np.sqrt(0.25 / 300)
-    assert abs(random.score - 0.5) < 2 * margin
-    z[:, 0] = 4 * labels - 2 + 0.1 * draw.normal(size=300)
-    assert probes.semantic_probe(z, labels).score == 1.0
+def theirs(z, labels, kind="classification", folds=5, seed=0):
+    """The same protocol by scikit-learn's own hand: mean score over the same folds."""
+    splits = KFold if kind == "regression" else StratifiedKFold
+    model = Ridge() if kind == "regression" else LogisticRegression(max_iter=500)
+    rho = make_scorer(lambda y, told: spearmanr(y, told).statistic)
+    return cross_val_score(
+        make_pipeline(StandardScaler(), model),
+        z,
+        labels,
+        cv=splits(folds, shuffle=True, random_state=seed),
+        scoring=rho if kind == "regression" else "accuracy",
+    ).mean()
+
+
+@pytest.mark.parametrize("signal", [0.0, 1.0, 8.0])  # random, hard, separable
+def test_cross_validated_probes_against_scikit_learn(signal):
+    draw = np.random.default_rng(1)
+    labels, tokens = draw.integers(0, 3, 240), draw.integers(0, 4, 240)
+    tokens[:3] = 99  # too rare for the token probe
+    scores = draw.normal(size=240)
+    z = draw.normal(size=(240, 9)) * np.linspace(1, 5, 9) + 3
+    z[:, :3] += signal * np.eye(3)[labels]
+    z[:, 3:7] += 4 * signal * np.eye(4)[tokens % 4]
+    z[:, 7] += signal * 5 * scores
+    for seed in (0, 7):
+        semantic = theirs(z, labels, seed=seed)
+        assert probes.semantic_probe(z, labels, seed=seed).score == pytest.approx(semantic)
+        lexical = theirs(z[3:], tokens[3:], folds=3, seed=seed)
+        assert probes.token_probe(z, tokens, seed=seed).score == pytest.approx(lexical)
+        gap = metrics.probe_gap(z, labels, tokens, seed=seed)
+        assert gap == pytest.approx(semantic - lexical, abs=1e-10)
+        ridge = theirs(z, scores, kind="regression", seed=seed)
+        ours = probes.semantic_probe(z, scores, kind="regression", seed=seed).score
+        assert ours == pytest.approx(ridge, abs=1e-10)
+        gap = metrics.probe_gap(z, scores, tokens, kind="regression", seed=seed)
+        assert gap == pytest.approx(ridge - lexical, abs=1e-10)
+    if signal == 8:
+        assert semantic > 0.99 and lexical > 0.99 and ridge > 0.97
+    if signal == 0:
+        assert semantic < 0.45 and lexical < 0.4 and abs(ridge) < 0.2
+
+
+def test_equal_vectors_score_what_the_commonest_label_does():
+    z, labels = np.full((60, 4), 0.1), np.arange(60) % 3 // 2  # two thirds are 0
+    result = probes.semantic_probe(z, labels)
+    assert result.score == pytest.approx(probes.majority(labels, labels, "accuracy"))
+    assert probes.token_probe(z, labels).score == pytest.approx(2 / 3)
+    assert probes.semantic_probe(z, np.arange(60.0), kind="regression").score == 0
+
+
+def test_a_correlation_without_a_value_is_zero():
+    alone, both = np.ones(5, int), np.array([0, 1, 1, 0, 1])
+    with pytest.warns(UserWarning, match="A single label"):
+        assert probes.score(alone, alone, "mcc") == 0.0
+    assert probes.score(alone, both, "mcc") == probes.score(both, alone, "spearman") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda z, y: (np.where(np.arange(40)[:, None] == 3, np.nan, z), y), "Vector 3 holds NaN"),
+        (lambda z, y: (z, np.where(y == 1, np.nan, 0.0)), "Label 1 is NaN"),
+        (lambda z, y: (z, np.ones(40, int)), "All 40 labels are 1: a probe needs two classes"),
+        (lambda z, y: (z[:8], y[:8]), "8 samples: too few for 5 folds"),
+        (lambda z, y: (z, np.arange(40) // 2), r"Samples by class \(0: 2, .*: too few for 5 folds"),
+        (lambda z, y: (z, np.arange(40) // 39), r"Samples by class \(0: 39, 1: 1\): too few"),
+        (lambda z, y: (z, y[:30]), r"Vectors \(40, 3\), labels \(30,\)"),
+    ],
+)
+def test_bad_input_of_cross_validated_probes_is_named(spoil, said):
+    z, labels = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    with pytest.raises(ValueError, match=said):
+        probes.semantic_probe(*spoil(z, labels))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [(np.arange(40) // 4, "0 of 10 tokens"), (np.maximum(np.arange(40) - 20, 0), "1 of 20 tokens")],
+)
+def test_too_few_common_tokens_are_named(tokens, said):
+    with pytest.raises(ValueError, match=f"{said} have 5 texts or more"):
+        probes.token_probe(np.ones((40, 3)), tokens)

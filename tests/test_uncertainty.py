@@ -68,20 +68,42 @@ def test_replicates_against_rows_drawn_again():
         assert found["stable_rank"][draw] == pytest.approx(metrics.stable_rank(z[rows]))
 
 
-def test_intervals_cover_what_they_should():
-    """95 % intervals of 200 data sets hold the expected value in 88 to 99 % of them."""
-    trials, counts = 200, bootstrap_counts(120, draws=100, seed=0)
-    names = ("uniformity", "alignment", "spectral_entropy", "effective_rank", "stable_rank")
-    found = []
-    for seed in range(trials):
-        z = cloud(seed)
-        values = replicates(z, LABELS, np.ones((1, 120), dtype=int))
-        again = replicates(z, LABELS, counts)
-        found.append({m: around(values[m][0], again[m], 120) for m in names})
-    for name in names:
-        truth = np.mean([trial[name].value for trial in found])
-        share = np.mean([trial[name].low <= truth <= trial[name].high for trial in found])
-        assert 0.88 <= share <= 0.99, (name, share)
+def test_samples_that_leave_no_value_leave_no_bounds():
+    """Of 3 samples some draws hold one alone, or no pair of one class: 0 / 0 and not a number."""
+    z, counts = cloud(0, n=3), bootstrap_counts(3)
+    alone = (counts == 3).any(axis=1)
+    found = replicates(z, np.array([0, 0, 1]), counts)
+    for metric in ("uniformity", "effective_rank", "rank_90", "rankme"):
+        assert np.array_equal(np.isnan(found[metric]), alone), metric
+        interval = around(1.0, found[metric], 3)
+        assert (interval.low, interval.high) == (-np.inf, np.inf) and not interval.excludes_zero
+        assert interval.text() == "1.000"
+    assert np.isnan(found["alignment"]).sum() > alone.sum()
+
+
+def test_too_little_for_an_interval_is_an_error():
+    for n in (0, 1):
+        with pytest.raises(ValueError, match=f"Bootstrap of {n} samples"):
+            bootstrap_counts(n)
+    with pytest.raises(ValueError, match="1 replicates: two at least"):
+        around(0.5, np.array([0.5]), 10)
+    with pytest.raises(ValueError, match="All embeddings are equal"):
+        spectral_replicates(np.full((10, 3), 0.1), bootstrap_counts(10))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_replicates_do_not_know_the_scale(scale):
+    z, counts = cloud(2), bootstrap_counts(120, draws=3)
+    again = replicates(scale * z, LABELS, counts)
+    for name, values in replicates(z, LABELS, counts).items():
+        assert again[name] == pytest.approx(values, abs=1e-10), name
+
+
+def test_fewer_samples_than_dimensions():
+    z = cloud(0, n=5)
+    found = spectral_replicates(z, np.ones((1, 5), dtype=int))
+    expected = metrics.spectral_entropy(z, power=2, normalize="min")
+    assert found["spectral_entropy_sigma2"][0] == pytest.approx(expected, abs=1e-10)
 
 
 def test_counts_are_the_same_for_every_encoder_and_add_up():

@@ -2,7 +2,8 @@
 
 `linear_probe.csv` is Table 3. `geometry.csv` holds Tables 4-11 at the precision that the author's
 code wrote: 5 tasks x 4 poolings x 2 models. Note the conventions of its tables: spectral entropy
-from squared singular values, alignment with the fourth power (`predrecon.metrics`).
+from squared singular values over ln min(N, D), alignment with the fourth power
+(`predrecon.metrics`; tests/test_conventions.py shows both from the numbers).
 `singular_values.csv` holds the first 50 singular values of each of the 40 embedding matrices: the
 curves of Figures 7-10.
 """

@@ -1,0 +1,78 @@
+"""Which conventions the published tables used, shown from the published numbers themselves."""
+
+import math
+
+import numpy as np
+import pytest
+
+from predrecon import analysis, published
+
+KEYS = ["task", "pooling", "model"]
+SAMPLES = {"sst2": 872, "cola": 1043, "mrpc": 408, "stsb": 1500, "mnli": 2000}
+DIM = 512
+
+
+@pytest.fixture(scope="module")
+def told():
+    table = analysis.published_geometry()
+    return table.pivot_table(index=KEYS, columns="metric", values="value")
+
+
+def entropy(sigma, power):
+    p = sigma**power / (sigma**power).sum()
+    return -(p * np.log(p)).sum()
+
+
+def brackets(told, power):
+    """The lowest and highest entropy `[40, 2]` that the published spectra leave open.
+
+    Of all spectra with the known first 50 values and sum of squares, that with the rest as
+    concentrated as may be majorises all others, and all others majorise that with the rest flat.
+    """
+    found = []
+    spectra = published.singular_values().sort_values("rank").groupby(KEYS)["singular_value"]
+    for key, row in told.iterrows():
+        first = spectra.get_group(key).to_numpy()
+        rest = row["stable_rank"] * first[0] ** 2 - (first**2).sum()
+        full, last = divmod(rest, first[-1] ** 2)
+        steep = np.array([*first, *[first[-1]] * int(full), math.sqrt(last)])
+        more = min(SAMPLES[key[0]], DIM) - len(first)
+        flat = np.array([*first, *[math.sqrt(rest / more)] * more])
+        assert len(steep) <= len(flat)
+        found.append((entropy(steep, power), entropy(flat, power)))
+    return np.array(found)
+
+
+def inside(values, bracket):
+    return int(((bracket[:, 0] <= values) & (values <= bracket[:, 1])).sum())
+
+
+def test_spectral_entropy_was_published_from_squares_over_log_min_n_d(told):
+    values, largest = told["spectral_entropy_sigma2"].to_numpy(), {}
+    largest["dim"] = np.log(DIM)
+    largest["min"] = np.log([min(SAMPLES[task], DIM) for task, _, _ in told.index])
+    found = {
+        (power, by): inside(values * largest[by], brackets(told, power))
+        for power in (1, 2)
+        for by in largest
+    }
+    assert found == {(2, "min"): 40, (2, "dim"): 33, (1, "min"): 1, (1, "dim"): 2}
+
+
+def test_effective_rank_was_published_with_power_one(told):
+    values = np.log(told["effective_rank"].to_numpy())
+    assert inside(values, brackets(told, 1)) == 40
+    assert inside(values, brackets(told, 2)) == 0
+
+
+def test_alignment_was_published_with_the_fourth_power(told):
+    """By Jensen E d^4 >= (E d)^4, and E d^2 >= (E d)^2: all are below that, so none is E d^2."""
+    intra, alignment = told["intra_class_distance"], told["alignment"]
+    assert len(told) == 40
+    assert (intra**4 <= alignment).all()
+    assert (intra**2 > alignment).all()
+
+
+def test_published_ratio_is_that_of_the_published_distances(told):
+    ratio = told["intra_class_distance"] / told["inter_class_distance"]
+    assert np.allclose(ratio, told["intra_inter_ratio"], atol=2e-4)

@@ -1,0 +1,87 @@
+"""How often 95 % intervals hold what they should, by simulation; `around` tells users of it."""
+
+import numpy as np
+import pytest
+
+from predrecon import probes
+from predrecon.resampling import (
+    pair_replicates,
+    pairwise_replicates,
+    score_replicates,
+    spectral_replicates,
+)
+from predrecon.uncertainty import around, bootstrap_counts
+
+LABELS = np.arange(120) % 3
+USUAL = (0.88, 0.99)
+
+
+def cloud(seed, signal, n=120, dim=6):
+    """Anisotropic, off-centre, heavy-tailed; `signal` moves the classes apart."""
+    draw = np.random.default_rng(seed)
+    z = draw.standard_t(8, size=(n, dim)) * np.linspace(2, 0.5, dim) + 1.0
+    return z + signal * np.eye(dim)[LABELS]
+
+
+def replicates(z, counts):
+    half = len(z) // 2
+    pairs = {"pair_alignment": pair_replicates(z[:half], z[half:], counts[:, :half])}
+    return pairwise_replicates(z, LABELS, counts) | spectral_replicates(z, counts) | pairs
+
+
+def covered(found, truth=None):
+    """Share of intervals that hold `truth`, default the mean of all values."""
+    truth = np.mean([interval.value for interval in found]) if truth is None else truth
+    return np.mean([interval.low <= truth <= interval.high for interval in found])
+
+
+@pytest.mark.parametrize(
+    ("signal", "unusual"),
+    [
+        # an integer, mostly 4: where all replicates agree the interval has no width;
+        # and where classes mean nothing the ratio varies half as much as its replicates
+        (0.0, {"rank_90": (0.4, 0.6), "intra_inter_ratio": (0.995, 1.0)}),
+        (1.5, {"rank_90": (0.995, 1.0)}),  # always 4
+    ],
+)
+def test_intervals_of_geometry(signal, unusual):
+    """200 data sets; the usual band is 88 to 99 % of them."""
+    counts, once, found = bootstrap_counts(120, draws=100), np.ones((1, 120), dtype=int), {}
+    for seed in range(200):
+        z = cloud(seed, signal)
+        values, again = replicates(z, once), replicates(z, counts)
+        for name in values:
+            found.setdefault(name, []).append(around(values[name][0], again[name], 120))
+    assert len(found) == 13
+    for name, intervals in found.items():
+        low, high = unusual.get(name, USUAL)
+        assert low <= covered(intervals) <= high, (name, covered(intervals))
+
+
+def probed(kind, signal, seed, n=120):
+    draw = np.random.default_rng(seed)
+    z, labels = draw.normal(size=(n, 6)), draw.integers(0, 2, n)
+    if kind == "regression":
+        labels = draw.normal(size=n) + signal * z[:, 0]
+    z[:, 1] += signal * labels
+    if kind == "token":
+        result = probes.token_probe(z, labels)
+    else:
+        result = probes.semantic_probe(z, labels, kind=kind)
+    counts = bootstrap_counts(n, draws=100)
+    spread = score_replicates(labels, result.predictions, result.metric, counts)
+    return around(result.score, spread, n)
+
+
+@pytest.mark.parametrize(
+    ("kind", "chance"), [("classification", 0.5), ("token", 0.5), ("regression", 0.0)]
+)
+def test_intervals_of_probes_at_chance(kind, chance):
+    """Random labels, 60 sets: too narrow, as `around` says, but chance is in most of them."""
+    share = covered([probed(kind, 0.0, seed) for seed in range(60)], chance)
+    assert 0.75 <= share <= 0.96, share
+
+
+def test_intervals_of_probes_that_learn():
+    share = covered([probed("classification", 1.0, seed) for seed in range(60)])
+    assert 0.85 <= share <= 1.0, share
