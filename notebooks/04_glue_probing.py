@@ -93,7 +93,7 @@ gallery.show("04_probes", figures.probe_bars(bars), bars)
 
 # %% tags=["nbval-ignore-output"]
 prices = probing.price_of_picking(compared, labelled, **ways)
-typeset.show(typeset.styled(reports.price_table(prices)))
+typeset.show(typeset.styled(reports.price_table(prices), "Best epoch minus last, in points."))
 
 # %% [markdown]
 # ## Explore: where do the arms disagree?

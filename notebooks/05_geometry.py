@@ -76,7 +76,7 @@ reports.task_table(labelled, compared[0])
 found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
 table, embeddings = found.table, found.embeddings
 print(reports.budget(trained))
-typeset.show(typeset.styled(analysis.geometry_table(table)))
+typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of its 95 % interval."))
 
 # %% [markdown]
 # ## Hybrid minus MLM-only
@@ -89,7 +89,7 @@ both = {"hybrid", "mlm"} <= set(trained)
 compare = (*analysis.SIX, "semantic_probe", "token_probe")
 gaps = evidence.headline(found, metrics=compare) if both else None
 if both:
-    typeset.show(typeset.styled(gaps, index=False))
+    typeset.show(typeset.styled(gaps, "Hybrid minus MLM-only, mean of tasks.", index=False))
 else:
     print("One arm only: nothing to compare.")
 
@@ -159,7 +159,7 @@ ratios.groupby(["title", "pooler", "basis"], sort=False)["ratio"].describe().sty
 # %% tags=["nbval-ignore-output"]
 with_untrained = analysis.models(trained, text.tokenizer, untrained=True)
 control = analysis.length_control(with_untrained, labelled, max_samples=max_samples)
-typeset.show(typeset.styled(control, index=False))
+typeset.show(typeset.styled(control, "Uniformity and length.", index=False))
 
 # %% tags=["nbval-ignore-output"]
 gallery.show("05_length", figures.length_control(control), control)

@@ -132,7 +132,7 @@ def readable(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
 def caption(number: int, table: pd.DataFrame) -> str:
     """What `paper_table(number, table)` holds, what its intervals are over, what is compared."""
     wide = paper_table(number, table)
-    bases = set(wide.xs("basis", axis=1, level=1).stack())
+    bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
     over = " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
     dims = _of_both(wide, "dim").unique()
     text = (

@@ -95,6 +95,13 @@ def test_tables_of_tasks_are_shown_with_the_papers_number(table, capture):
     assert "another task" in tables.of_tasks(twin)[0].caption
 
 
+def test_one_arm_has_its_tables_too(table):
+    one = table[(table["model"] == "mlm") & (table["seed"] == 0)]
+    text = tables.readable(tables.paper_table(7, one))
+    assert (text["hybrid"] == "–").all() and (text["N"] == "100").all()
+    assert "over texts (one seed)" in tables.shown(7, one).caption
+
+
 def test_styled_tables_are_light_and_mute_what_is_published(capture):
     text = pd.DataFrame({"hybrid": ["0.1 [0.0, 0.2]"], "published hybrid": ["0.3"], "n": [1500]})
     typeset.show(typeset.styled(text, "Table 3. A <name>."))
