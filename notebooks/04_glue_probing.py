@@ -74,6 +74,7 @@ reports.task_table(labelled, compared[0])
 
 # %% tags=["nbval-ignore-output"]
 ways = {"max_train": max_train, "seed": seed}
+prices = probing.price_of_picking(compared, labelled, **ways)  # first: one pass for both choices
 probed = probing.linear_probing(compared, labelled, select=select, **ways)
 print(reports.budget({arm: several[0] for arm, several in trained.items()}))
 typeset.show(typeset.styled(reports.probing_table(probed), reports.probing_caption(select)))
@@ -92,7 +93,6 @@ gallery.show("04_probes", figures.probe_bars(bars), bars)
 # texts for both epochs. It cannot be below 0; an interval that reaches there is a small price.
 
 # %% tags=["nbval-ignore-output"]
-prices = probing.price_of_picking(compared, labelled, **ways)
 typeset.show(typeset.styled(reports.price_table(prices), "Best epoch minus last, in points."))
 
 # %% [markdown]

@@ -82,12 +82,15 @@ def price_of_picking(
     for model in compared:
         named.setdefault(model.name, []).append(model)
     rows, ways = [], {"pooling": pooling, "max_train": max_train, "seed": seed}
-    for task, name in itertools.product(tasks, named):
+    for task, first in each_pair("picked epochs", tasks, [models[0] for models in named.values()]):
+        name = first.name
+        if len(named[name]) == 1:  # both choices from one pass over the texts
+            _each(first, task, (pooling,), ("last", "reported"), max_train, seed)
         last = [probe(model, task, **ways)[0] for model in named[name]]
         gains = [result.best_epoch_score - result.score for result in last]
         alone = [Interval(gain, -np.inf, np.inf, last[0].n) for gain in gains]
         if len(set(gains)) == 1:
-            best = probe(named[name][0], task, select="reported", **ways)[0]
+            best = probe(first, task, select="reported", **ways)[0]
             alone = [_gain(last[0], best, task, seed)]
         interval, basis = of_seeds(alone)
         facts = {"task": task.name, "title": task.title, "metric": task.metric, "model": name}
@@ -127,6 +130,19 @@ def each_pooling(
     seed: int = 0,
 ) -> dict[str, tuple[probes.ProbeResult, Interval, int]]:
     """`{pooling: probe(model, task, pooling=pooling)}`, from one pass over the texts."""
+    found = _each(model, task, poolings, (select,), max_train, seed)
+    return {pooling: found[pooling, select] for pooling in poolings}
+
+
+def _each(
+    model: Model,
+    task: Task,
+    poolings: tuple[str, ...],
+    selects: tuple[str, ...],
+    max_train: int | None,
+    seed: int,
+) -> dict[tuple[str, str], tuple[probes.ProbeResult, Interval, int]]:
+    """`{(pooling, select): probe(...)}`; texts are encoded once, and only if a head is missing."""
     train = _train(task, max_train)
     digests = [split_digest(split) for split in (train, task.validation)]
     digests = weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests
@@ -136,9 +152,9 @@ def each_pooling(
         return [_vectors(model, split, poolings) for split in (train, task.validation)]
 
     found = {}
-    for pooling in poolings:
+    for pooling, select in itertools.product(poolings, selects):
 
-        def compute(pooling=pooling):
+        def compute(pooling=pooling, select=select):
             result = probes.linear_probe(
                 *(by_pooling[pooling] for by_pooling in vectors()),
                 metric=task.metric,
@@ -155,7 +171,7 @@ def each_pooling(
         (told,), arrays = remembered("linear-probe", (*digests, *protocol), compute)
         result = probes.ProbeResult(**told, **arrays)
         spread = _replicates(result.predictions, task, seed)
-        found[pooling] = result, around(result.score, spread, result.n), len(train)
+        found[pooling, select] = result, around(result.score, spread, result.n), len(train)
     return found
 
 

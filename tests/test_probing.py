@@ -110,7 +110,7 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
         probing.probe(model, task, select="best")
 
 
-def test_the_price_of_picking_has_an_interval(compared, labelled):
+def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, tmp_path):
     """One seed: paired over texts. Several: over seeds."""
     task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
     alone = probing.price_of_picking([one], [task]).iloc[0]
@@ -120,6 +120,13 @@ def test_the_price_of_picking_has_an_interval(compared, labelled):
     change = (best.predictions == labels) * 1.0 - (last.predictions == labels)
     margin = 1.96 * change.std() / np.sqrt(len(labels))
     assert alone["high"] - alone["value"] == pytest.approx(margin, rel=0.2)
+    passes, embed = [], probing.embed
+    with monkeypatch.context() as patch:
+        patch.setenv("PREDRECON_CACHE", str(tmp_path))
+        patch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+        again = probing.price_of_picking([one], [task]).iloc[0]
+        probing.linear_probing([one], [task])
+    assert again.equals(alone) and len(passes) == 4, "two sides of two splits, each encoded once"
     second = dataclasses.replace(other, name=one.name, seed=1)
     both = probing.price_of_picking([one, second], [task]).iloc[0]
     gains = [alone["value"], probing.price_of_picking([other], [task])["value"].iloc[0]]
