@@ -48,6 +48,7 @@ from predrecon import (
     reports,
     runs,
     tables,
+    typeset,
     widgets,
 )  # fmt: skip
 from predrecon.corpus import load_corpus
@@ -76,7 +77,7 @@ reports.task_table(labelled, compared[0])
 found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
 table, embeddings = found.table, found.embeddings
 print(reports.budget(trained))
-analysis.geometry_table(table)
+typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of its 95 % interval."))
 
 # %% [markdown]
 # ## Hybrid minus MLM-only
@@ -88,7 +89,10 @@ analysis.geometry_table(table)
 both = {"hybrid", "mlm"} <= set(trained)
 compare = (*analysis.SIX, "semantic_probe", "token_probe")
 gaps = evidence.headline(found, metrics=compare) if both else None
-gaps.style.format(precision=3).hide(axis="index") if both else "One arm only: nothing to compare."
+if both:
+    typeset.show(typeset.styled(gaps, "Hybrid minus MLM-only, mean of tasks.", index=False))
+else:
+    print("One arm only: nothing to compare.")
 
 # %% tags=["nbval-ignore-output"]
 if both:
@@ -97,19 +101,21 @@ if both:
 # %% [markdown]
 # ## The paper's tables
 #
-# Tables 4 to 11, ours with intervals beside the published numbers; here Tables 4 to 6, all of them
-# as CSV, Markdown and LaTeX in `figures/data/`.
+# Tables 4 to 11, ours with intervals beside the published numbers (pale). N counts texts; ranks
+# are at most min(N, D), so a published one says its D where ours is another. All of them are CSV,
+# Markdown and LaTeX in `figures/data/`, Table 3 is in notebook 04.
 
 # %% tags=["nbval-ignore-output"]
 made = tables.export_all(table, gallery.data_folder)
 print(", ".join(file.name for file in made if file.suffix == ".csv"))
-tables.readable(tables.paper_table(4, table))
+for number in (4, 5, 6):
+    typeset.show(tables.shown(number, table))
+
+# %% [markdown]
+# Tables 7 to 11 hold every metric of one task each; click on a line to unfold it.
 
 # %% tags=["nbval-ignore-output"]
-tables.readable(tables.paper_table(5, table))
-
-# %% tags=["nbval-ignore-output"]
-tables.readable(tables.paper_table(6, table))
+typeset.show(*tables.of_tasks(table))
 
 # %% tags=["nbval-ignore-output"]
 told = tables.with_published(table)
@@ -154,7 +160,7 @@ ratios.groupby(["title", "pooler", "basis"], sort=False)["ratio"].describe().sty
 # %% tags=["nbval-ignore-output"]
 with_untrained = analysis.models(trained, text.tokenizer, untrained=True)
 control = length.length_control(with_untrained, labelled, max_samples=max_samples)
-length.readable(control).style.format(precision=3)
+typeset.show(typeset.styled(length.readable(control), "Uniformity and length."))
 
 # %% tags=["nbval-ignore-output"]
 gallery.show("05_length", figures.length_control(control), control)

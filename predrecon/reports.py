@@ -1,10 +1,12 @@
 """Tables of the notebooks: what a run did, and analysis tables laid out for a reader."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
 
-from predrecon import analysis, published
+from predrecon import analysis, published, typeset
 from predrecon.batches import mask_batch
 from predrecon.corpus import Corpus
 from predrecon.model import PredictReconstruct
@@ -14,7 +16,9 @@ from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
 from predrecon.schedules import lambda_before
 from predrecon.tasks import EMBEDDED, GLUE, Task
-from predrecon.uncertainty import Interval, over_units, seeds_text
+from predrecon.uncertainty import Interval, of_seeds, seeds_text
+
+_ARMS = ("hybrid", "mlm")
 
 
 def budget(runs: dict[str, Run]) -> str:
@@ -107,17 +111,16 @@ def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
     """`probing.linear_probing` with one row a task and model: the mean over its seeds.
 
     Returns:
-        Columns `task, title, metric, n_train, n, model, score, low, high, seeds`. With one seed the
-        interval is over validation samples, with several over seeds; a constant answer has none.
+        Columns `task, title, metric, n_train, n, model, score, low, high, seeds, basis`. The
+        interval is over validation samples with one seed, where all seeds agree exactly, and for
+        the majority class; else over seeds.
     """
     keys, rows = ["task", "title", "metric", "n_train", "n", "model"], []
     for key, runs in probed.groupby(keys, sort=False):
-        one = runs.iloc[0]
-        interval = Interval(one["score"], one["low"], one["high"], 1)
-        if len(runs) > 1:
-            interval = over_units(runs["score"])
+        bounds = zip(runs["score"], runs["low"], runs["high"], runs["n"], strict=True)
+        interval, basis = of_seeds([Interval(*each) for each in bounds])
         facts = dict(zip(keys, key, strict=True))
-        rows.append(facts | interval.bounds | {"seeds": len(runs)})
+        rows.append(facts | interval.bounds | {"seeds": len(runs), "basis": basis})
     return pd.DataFrame(rows).rename(columns={"value": "score"})
 
 
@@ -127,14 +130,53 @@ def probing_table(probed: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     for (task, title), part in probing_over_seeds(probed).groupby(["task", "title"], sort=False):
         facts = part.iloc[0][["metric", "n_train", "n"]].to_dict()
         for row in part.itertuples():
-            text = Interval(row.score, row.low, row.high, row.n).text(digits)
-            constant = np.isnan(row.low)
-            facts[row.model] = text if constant else f"{text} {seeds_text(row.seeds)}"
-        for arm in ("hybrid", "mlm"):
+            facts[row.model] = _cell(row.score, row, digits)
+        for arm in _ARMS:
             known = told[arm].get(task, np.nan)
             facts[f"published {arm}"] = "–" if np.isnan(known) else f"{known:.{digits}f}"
         rows[title] = facts
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+_SELECTED = {
+    "last": "after the last epoch",
+    "inner": "of the epoch that is best on a tenth of the training split",
+    "reported": "of the epoch that is best on the very split that is reported",
+}
+
+
+def probing_caption(select: str = "last") -> str:
+    """What must be known to read `probing_table`."""
+    return (
+        f"Table 3. Linear probes. Scores {_SELECTED[select]}, with 95 % intervals. Over several "
+        "seeds an interval tells what another training run would give and holds no sampling error "
+        "of the n texts; with one seed, with equal seeds and for the majority it is that of the "
+        "texts alone. MCC and ρ of a constant answer are 0 on any texts. Published: one seed, "
+        "D = 512, the best epoch, no interval."
+    )
+
+
+def export_probing(probed: pd.DataFrame, folder: Path, select: str = "last") -> list[Path]:
+    """Table 3 as CSV (every number, published ones included), Markdown and LaTeX; the files."""
+    told = probing_caption(select)
+    return typeset.export(with_published(probed), probing_table(probed), folder, "table_03", told)
+
+
+def price_table(prices: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """`probing.price_of_picking` in points (a hundredth of the score): tasks x models."""
+    rows: dict[str, dict] = {}
+    for row in prices.assign(**100 * prices[["value", "low", "high"]]).itertuples():
+        rows.setdefault(row.title, {"n": row.n})[row.model] = _cell(row.value, row, digits)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def _cell(value: float, row, digits: int) -> str:
+    """A value, its interval, and the seeds: `equal` where the interval is over texts in spite."""
+    text = Interval(value, row.low, row.high, row.n).text(digits)
+    if row.model == "majority":
+        return text
+    equal = row.basis == "samples" and row.seeds > 1
+    return f"{text} {f'{row.seeds} equal seeds' if equal else seeds_text(row.seeds)}"
 
 
 def with_published(probed: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +201,10 @@ def _published_scores() -> pd.DataFrame:
 
 
 def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
-    """hybrid | MLM-only | published, as text for a terminal.
+    """hybrid | MLM-only | published, as text for a terminal, ours with 95 % intervals.
+
+    The interval of a mean of tasks is the mean of the tasks' own intervals: seeds are shared by
+    all tasks, and a standard deviation of means is at most the mean of standard deviations.
 
     Args:
         probes: `with_published`'s table. geometry: `tables.with_published`'s.
@@ -168,19 +213,19 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
     told_geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
     rows = []
     for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
-        score = part.groupby("model")["score"].mean()
         known = told.loc[twin(task)] if twin(task) in told.index else {}
-        rows.append([f"{title}, linear probe, {metric}", *_pair(score), *_pair(known)])
+        rows.append([f"{title}, linear probe, {metric}", *_ours(part, "score"), *_pair(known)])
+    dims = geometry.loc[geometry["model"].isin(_ARMS), "dim"].unique()
     for metric in ("uniformity", "effective_rank"):
+        at = f", D = {', '.join(f'{d:.0f}' for d in dims)}" if metric == "effective_rank" else ""
         for pooling in ("mean", "attention"):
             part = geometry[(geometry["metric"] == metric) & (geometry["pooling"] == pooling)]
-            ours = part.groupby("model")["value"].mean()
             theirs = told_geometry.xs((pooling, metric), level=["pooling", "metric"])["value"]
-            label = f"{metric.replace('_', ' ')}, {pooling} pooling, mean of tasks"
-            rows.append([label, *_pair(ours), *_pair(theirs.groupby("model").mean())])
+            label = f"{metric.replace('_', ' ')}, {pooling} pooling{at}"
+            means = _pair(theirs.groupby("model").mean())
+            rows.append([label, *_ours(part, "value"), *means])
     columns = ["", "hybrid", "MLM-only", "published hybrid", "published MLM-only"]
-    table = pd.DataFrame(rows, columns=columns)
-    lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep="-"), ""]
+    lines = [pd.DataFrame(rows, columns=columns).to_string(index=False), ""]
     if set(probes["task"]) & set(EMBEDDED):
         lines.append(
             "The tasks are the embedded ones: the published column is the GLUE task of the same "
@@ -188,11 +233,17 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
         )
     seeds = int(geometry["seeds"].max())
     lines.append(
-        f"Small-budget result, {seeds} seed{'s' if seeds > 1 else ''}; intervals are in notebooks "
-        "04 and 05. Published: one seed, D = 512, 3 epochs, H100."
+        f"Small-budget result, {seeds_text(seeds)}; 95 % intervals over "
+        f"{'seeds' if seeds > 1 else 'texts'}, geometry as means of tasks with intervals at least "
+        "as wide as theirs. Published: one seed, D = 512, 3 epochs, H100."
     )
     return "\n".join(lines)
 
 
-def _pair(values) -> list[float]:
-    return [float(values.get(arm, np.nan)) for arm in ("hybrid", "mlm")]
+def _ours(part: pd.DataFrame, value: str) -> list[str]:
+    means = part.groupby("model")[[value, "low", "high"]].mean()
+    return [Interval(*means.loc[a], 0).text() if a in means.index else "-" for a in _ARMS]
+
+
+def _pair(values) -> list[str]:
+    return [f"{values[arm]:.3f}" if arm in values else "-" for arm in _ARMS]

@@ -34,9 +34,9 @@ class Interval:
         return {"value": self.value, "low": self.low, "high": self.high}
 
     def text(self, digits: int = 3) -> str:
-        """As cells show it: `0.512 [0.487, 0.537]`, or the value alone where there is no bound."""
+        """As cells show it: `0.512 [0.487, 0.537]`; without finite bounds `0.512, no interval`."""
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
-            return f"{self.value:.{digits}f}"
+            return f"{self.value:.{digits}f}, no interval"
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
@@ -103,6 +103,22 @@ def over_units(values, *, level: float = 0.95) -> Interval:
         return Interval(mean, -math.inf, math.inf, 1)
     margin = t.ppf(0.5 + level / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - margin, mean + margin, n)
+
+
+def of_seeds(alone: list[Interval]) -> tuple[Interval, str]:
+    """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
+
+    Student's over seeds. With one seed, or where all agree exactly, as constant answers do, seeds
+    say nothing of the spread: then it is over samples, as wide as the widest of theirs.
+
+    Args:
+        alone: each seed's interval over samples.
+    """
+    values = [interval.value for interval in alone]
+    if len(set(values)) > 1:
+        return over_units(values), "seeds"
+    low, high = min(each.low for each in alone), max(each.high for each in alone)
+    return Interval(values[0], low, high, alone[0].n), "samples"
 
 
 def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,9 @@ from predrecon import (
 )
 from predrecon.batches import draw_batch
 from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.pooling import POOLINGS
 from predrecon.tasks import Split
 from predrecon.training import pretrain
+from predrecon.uncertainty import over_units
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +54,6 @@ def test_geometry_fills_every_cell(measured, labelled):
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
 
 
-def test_linear_probing_and_its_tables(probed):
-    assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
-    table = reports.probing_table(probed)
-    assert list(table.index) == ["Docs-swap", "Docs-relation", "Docs-overlap"]
-    assert table.loc["Docs-swap", "majority"] == "0.000"
-    assert table["hybrid"].str.fullmatch(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
-    assert (table["published hybrid"] == "–").all(), "embedded tasks have no published number"
-    assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
-
-
 def test_published_numbers_are_the_papers():
     told = reports._published_scores()
     assert told.loc["sst2", "hybrid"] == pytest.approx(0.6755)
@@ -92,35 +83,17 @@ def test_summary_for_the_terminal(measured, probed):
     text = reports.summary(reports.with_published(probed), tables.with_published(measured[0]))
     assert "published hybrid" in text and "0.508" in text
     assert "1 seed;" in text and "embedded" in text
+    assert "effective rank, mean pooling, D = 32" in text
+    ours = [line for line in text.splitlines() if "linear probe" in line or "pooling" in line][:7]
+    assert all(len(re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", line)) == 2 for line in ours)
 
 
-def test_several_seeds_are_one_line_with_their_interval(probed):
-    other = probed.assign(seed=1, score=probed["score"] + 0.1)
-    table = reports.probing_over_seeds(pd.concat([probed, other]))
-    row = table.set_index(["task", "model"]).loc[("docs-swap", "hybrid")]
-    first = probed.query("task == 'docs-swap' and model == 'hybrid'")["score"].iloc[0]
-    assert row["seeds"] == 2 and row["score"] == pytest.approx(first + 0.05)
-    assert row["high"] - row["score"] == pytest.approx(12.706 * 0.05, rel=1e-3)
-
-
-def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
-    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    first = probing.linear_probing(compared[:1], labelled[:1])
-    monkeypatch.setattr(probing.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
-    pd.testing.assert_frame_equal(probing.linear_probing(compared[:1], labelled[:1]), first)
-
-
-def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatch, tmp_path):
-    model, task = compared[0], labelled[0]
-    alone = {p: probing.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
-    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    passes, embed = [], probing.embed
-    monkeypatch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-    found = probing.each_pooling(model, task, max_train=60)
-    assert list(found) == list(POOLINGS) and len(passes) == 2
-    for pooling, (result, interval, n_train) in alone.items():
-        assert found[pooling][1:] == (interval, n_train)
-        assert np.array_equal(found[pooling][0].predictions, result.predictions)
+def test_the_mean_of_intervals_holds_the_interval_of_the_mean():
+    """As `reports.summary` says of its means of tasks."""
+    scores = np.random.default_rng(0).normal(size=(5, 3)) + np.random.default_rng(1).normal(size=3)
+    mean = over_units(scores.mean(axis=0))
+    each = [over_units(task) for task in scores]
+    assert np.mean([i.low for i in each]) <= mean.low < mean.high <= np.mean([i.high for i in each])
 
 
 def test_published_spectra_are_shares_of_all_components():

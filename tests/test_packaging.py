@@ -93,9 +93,8 @@ def test_house_rules():
         "embedded documents token_store corpus hardware layers model flops schedules batches "
         "heldout sharding checkpoints run_folder assembly interrupts outcome loop training runs "
         "grid results pooling fitted_pooling heads probes vectors metrics resampling uncertainty "
-        "published tasks "
-        "doc_tasks measuring length evidence probing analysis tables poolers trajectories "
-        "paper_map plateau masking_audit "
+        "published tasks doc_tasks measuring length evidence probing analysis typeset tables "
+        "poolers trajectories paper_map plateau masking_audit "
         "reports maps figures widgets export stills demo"
     ).split()
     for file in (ROOT / "predrecon").rglob("*.py"):

@@ -4,9 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import published, tables
+from predrecon import published, tables, typeset
 
 RANGE = {"n": 100, "dim": 8, "note": ""}
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    """What `display` was given."""
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
+    return shown
 
 
 @pytest.fixture
@@ -53,3 +61,52 @@ def test_no_number_of_ours_goes_without_its_interval(table, tmp_path):
     numbers = pd.read_csv(files[0])
     assert {"hybrid_value", "hybrid_low", "mlm_published"} <= set(numbers.columns)
     assert "2 seeds" in files[1].read_text() and r"effective\_rank & " in files[2].read_text()
+
+
+def test_ranks_say_n_and_d(table, tmp_path):
+    """A published rank says its D where ours is another, and only a rank does."""
+    text = tables.readable(tables.paper_table(5, table))
+    assert set(text["N"]) == {"100"} and set(text["D"]) == {"8"}
+    assert text["published mlm"].str.fullmatch(r"\d+\.\d{3} \(D = 512\)").all()
+    assert (
+        tables.readable(tables.paper_table(4, table))["published mlm"]
+        .str.fullmatch(r"-\d+\.\d{3}")
+        .all()
+    )
+    same = tables.readable(tables.paper_table(5, table.assign(dim=512)))
+    assert not same["published mlm"].str.contains("D =").any()
+    told = tables.with_published(table)
+    assert set(told.loc[told["model"] == "hybrid", "dim"]) == {8}
+    assert set(told.loc[told["model"] == "published hybrid", "dim"]) == {512}
+    (file, *_) = tables.export(tables.paper_table(5, table), tmp_path, "table_05")
+    assert (pd.read_csv(file)[["hybrid_dim", "mlm_dim"]] == 8).all(axis=None)
+
+
+def test_tables_of_tasks_are_shown_with_the_papers_number(table, capture):
+    assert [t.caption.split(".")[0] for t in tables.of_tasks(table)] == ["Table 7", "Table 10"]
+    typeset.show(*tables.of_tasks(table))
+    (shown,) = capture
+    html, plain = shown["text/html"], shown["text/plain"]
+    assert html.count("<details") == 2 and html.count("<details open>") == 1
+    assert "over seeds; published: one seed, D = 512" in html
+    assert plain == "[Table 7. All metrics, SST-2; Table 10. All metrics, CoLA]"
+    assert "GLUE task of the same shape" not in html
+    twin = table.replace({"task": {"sst2": "docs-library"}})
+    assert "another task" in tables.of_tasks(twin)[0].caption
+
+
+def test_one_arm_has_its_tables_too(table):
+    one = table[(table["model"] == "mlm") & (table["seed"] == 0)]
+    text = tables.readable(tables.paper_table(7, one))
+    assert (text["hybrid"] == "–").all() and (text["N"] == "100").all()
+    assert "over texts (one seed)" in tables.shown(7, one).caption
+
+
+def test_styled_tables_are_light_and_mute_what_is_published(capture):
+    text = pd.DataFrame({"hybrid": ["0.1 [0.0, 0.2]"], "published hybrid": ["0.3"], "n": [1500]})
+    typeset.show(typeset.styled(text, "Table 3. A <name>."))
+    html = capture[0]["text/html"]
+    assert "td:nth-last-child(2) {\n  opacity" in html and "text-align: right" in html
+    assert "<td>0.1 [0.0, 0.2]</td><td>0.3</td><td>1,500</td>" in html
+    typeset.show(typeset.styled(text, "Table 3. A <name>."))
+    assert capture[1] == capture[0], "the same table is the same output"

@@ -8,7 +8,15 @@ from scipy import stats
 
 from predrecon import metrics
 from predrecon.resampling import pairwise_replicates, score_replicates, spectral_replicates
-from predrecon.uncertainty import around, bootstrap_counts, holm, over_units, sign_flip_p
+from predrecon.uncertainty import (
+    Interval,
+    around,
+    bootstrap_counts,
+    holm,
+    of_seeds,
+    over_units,
+    sign_flip_p,
+)
 
 LABELS = np.arange(120) % 3
 
@@ -156,6 +164,21 @@ def test_interval_over_seeds_is_students():
     assert (found.value, found.low, found.high, found.n) == pytest.approx((0.25, low, high, 3))
     alone = over_units([0.3])
     assert alone.low == -np.inf and alone.n == 1 and not alone.excludes_zero
+
+
+def test_equal_seeds_say_nothing_of_the_spread():
+    alone = [Interval(0.5, 0.4, 0.6, 90), Interval(0.5, 0.45, 0.55, 90)]
+    assert of_seeds(alone) == (Interval(0.5, 0.4, 0.6, 90), "samples")
+    assert of_seeds(alone[1:]) == (alone[1], "samples")
+    assert of_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])[1] == "seeds"
+    found, _ = of_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])
+    assert found == over_units([0.5, 0.5, 0.7])
+
+
+@pytest.mark.parametrize("bound", [np.nan, np.inf])
+def test_no_interval_is_said(bound):
+    assert Interval(0.5, -bound, bound, 1).text() == "0.500, no interval"
+    assert Interval(0.5, 0.4, 0.6, 1).text(1) == "0.5 [0.4, 0.6]"
 
 
 def test_sign_flips_against_all_patterns():

@@ -105,7 +105,10 @@ def _table(numbers: pd.DataFrame, shown: tuple[str, ...]) -> str:
 
 
 def _cell(value: float, low: float, high: float) -> str:
-    return Interval(value, low, high, 1).text() if np.isfinite(value) else "–"
+    if not np.isfinite(value):
+        return "–"
+    published = np.isnan(low)  # the paper gives no interval, which its column's head says
+    return f"{value:.3f}" if published else Interval(value, low, high, 1).text()
 
 
 def _head(model: str, rows: pd.DataFrame) -> str:

@@ -53,8 +53,9 @@ def probing_explorer(
             results[model.name], interval, n_train = probed(model.name, run, task)[pooling]
             told = {"model": model.name, "score": interval.value}
             rows.append(told | {"low": interval.low, "high": interval.high})
-        constant = probing.majority(asked, max_train)
-        rows.append({"model": "majority", "score": constant, "low": np.nan, "high": np.nan})
+        constant = probing.majority(asked, max_train, seed=seed)
+        told = {"score": constant.value, "low": constant.low, "high": constant.high}
+        rows.append({"model": "majority", **told})
         answers = {m: result.predictions for m, result in results.items()}
         heading = f"{asked.title}, linear probe, {pooling} pooling"
         labels, scores = asked.validation.labels, pd.DataFrame(rows)

@@ -1,0 +1,136 @@
+"""Linear probes of encoders on tasks: Table 3, the choice of the epoch, and what is remembered."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import probing, reports
+from predrecon.pooling import POOLINGS
+from predrecon.uncertainty import over_units
+
+
+@pytest.fixture(scope="module")
+def probed(compared, labelled):
+    return probing.linear_probing(compared, labelled)
+
+
+def test_linear_probing_and_its_tables(probed):
+    assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
+    table = reports.probing_table(probed)
+    assert list(table.index) == ["Docs-swap", "Docs-relation", "Docs-overlap"]
+    assert table.loc["Docs-swap", "majority"] == "0.000 [0.000, 0.000]", "MCC of one answer"
+    relation = probed.query("task == 'docs-relation' and model == 'majority'").iloc[0]
+    spread = 1.96 * np.sqrt(relation["score"] * (1 - relation["score"]) / 120)
+    assert relation["high"] - relation["score"] == pytest.approx(spread, rel=0.2)
+    assert table["hybrid"].str.fullmatch(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
+    assert (table["published hybrid"] == "–").all(), "embedded tasks have no published number"
+    assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
+
+
+def test_several_seeds_are_one_line_with_their_interval(probed):
+    other = probed.assign(seed=1, score=probed["score"] + 0.1)
+    table = reports.probing_over_seeds(pd.concat([probed, other]))
+    row = table.set_index(["task", "model"]).loc[("docs-swap", "hybrid")]
+    first = probed.query("task == 'docs-swap' and model == 'hybrid'")["score"].iloc[0]
+    assert row["seeds"] == 2 and row["score"] == pytest.approx(first + 0.05)
+    assert row["high"] - row["score"] == pytest.approx(12.706 * 0.05, rel=1e-3)
+    same = reports.probing_over_seeds(pd.concat([probed, probed.assign(seed=1)]))
+    assert (same["basis"] == "samples").all() and (same["seeds"] == 2).all()
+    untrained = same["model"] == "untrained"
+    first = probed.loc[probed["model"] == "untrained", "low"]
+    assert same.loc[untrained, "low"].tolist() == first.tolist()
+    assert (
+        "2 equal seeds"
+        in reports.probing_table(pd.concat([probed, probed.assign(seed=1)])).loc[
+            "Docs-swap", "hybrid"
+        ]
+    )
+
+
+def test_table_3_is_exported_like_the_others(probed, tmp_path):
+    files = reports.export_probing(probed, tmp_path, "inner")
+    assert [f.name for f in files] == ["table_03.csv", "table_03.md", "table_03.tex"]
+    numbers, text = pd.read_csv(files[0]), files[1].read_text(encoding="utf-8")
+    assert {"score", "low", "high", "seeds", "basis", "n"} <= set(numbers.columns)
+    assert not numbers[["low", "high"]].isna().any(axis=None), "the reference rows too"
+    assert text.startswith("Table 3.") and "a tenth of the training split" in text
+    assert "holds no sampling error of the n texts" in text
+    assert files[2].read_text(encoding="utf-8").count(r"\\") == 4
+
+
+def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    first = probing.linear_probing(compared[:1], labelled[:1])
+    monkeypatch.setattr(probing.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
+    pd.testing.assert_frame_equal(probing.linear_probing(compared[:1], labelled[:1]), first)
+
+
+def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatch, tmp_path):
+    model, task = compared[0], labelled[0]
+    alone = {p: probing.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    passes, embed = [], probing.embed
+    monkeypatch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+    found = probing.each_pooling(model, task, max_train=60)
+    assert list(found) == list(POOLINGS) and len(passes) == 2
+    for pooling, (result, interval, n_train) in alone.items():
+        assert found[pooling][1:] == (interval, n_train)
+        assert np.array_equal(found[pooling][0].predictions, result.predictions)
+
+
+def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeypatch, tmp_path):
+    """`inner` chooses on other texts than `reported`; the default's results keep their names."""
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    asked, head = [], probing.probes.linear_probe
+    keys, remembered = [], probing.remembered
+
+    def fit(*parts, select, **ways):
+        asked.append(select)
+        return head(*parts, select=select, **ways)
+
+    def remember(kind, parts, compute):
+        keys.append(parts)
+        return remembered(kind, parts, compute)
+
+    monkeypatch.setattr(probing.probes, "linear_probe", fit)
+    monkeypatch.setattr(probing, "remembered", remember)
+    model, task = compared[0], dataclasses.replace(labelled[1], epochs=12)
+    found = {}
+    for way in probing.probes.SELECT:
+        found[way] = probing.linear_probing([model], [task], select=way).iloc[0]
+        assert probing.probe(model, task, select=way)[0].score == found[way]["score"]
+    assert asked == ["last", "inner", "reported"], "each fitted once"
+    assert keys[0][-1] == "confidence"
+    assert [key[len(keys[0]) :] for key in keys[::2]] == [(), ("inner",), ("reported",)]
+    assert found["reported"]["score"] == found["last"]["best_epoch_score"]
+    assert found["inner"]["score"] < found["inner"]["best_epoch_score"], "chosen elsewhere"
+    with pytest.raises(ValueError, match="expected one of last, inner, reported"):
+        probing.probe(model, task, select="best")
+
+
+def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, tmp_path):
+    """One seed: paired over texts. Several: over seeds."""
+    task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
+    alone = probing.price_of_picking([one], [task]).iloc[0]
+    last, best = (probing.probe(one, task, select=s)[0] for s in ("last", "reported"))
+    assert alone["value"] == pytest.approx(best.score - last.score) and alone["basis"] == "samples"
+    labels = task.validation.labels
+    change = (best.predictions == labels) * 1.0 - (last.predictions == labels)
+    margin = 1.96 * change.std() / np.sqrt(len(labels))
+    assert alone["high"] - alone["value"] == pytest.approx(margin, rel=0.2)
+    passes, embed = [], probing.embed
+    with monkeypatch.context() as patch:
+        patch.setenv("PREDRECON_CACHE", str(tmp_path))
+        patch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+        again = probing.price_of_picking([one], [task]).iloc[0]
+        probing.linear_probing([one], [task])
+    assert again.equals(alone) and len(passes) == 4, "two sides of two splits, each encoded once"
+    second = dataclasses.replace(other, name=one.name, seed=1)
+    both = probing.price_of_picking([one, second], [task]).iloc[0]
+    gains = [alone["value"], probing.price_of_picking([other], [task])["value"].iloc[0]]
+    assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
+    assert both["high"] == pytest.approx(over_units(gains).high)
+    text = reports.price_table(probing.price_of_picking([one], [task]))
+    assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\] 1 seed").all()
