@@ -27,8 +27,6 @@ CONVENTIONS = {
 }
 GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 
-Embeddings = dict[tuple[str, str, str], np.ndarray]  # (task, pooling, model) -> [N, D]
-
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:
     """The runs' encoders, of one or several seeds an arm.
@@ -146,7 +144,7 @@ def published_geometry() -> pd.DataFrame:
 
 
 def published_spectra() -> pd.DataFrame:
-    """The published spectra as `spectra` gives ours: the first 50 components, as shares of all.
+    """The published spectra as `seed_spectra` gives ours: 50 components, as shares of all.
 
     Of the rest only the sum is known, through the stable rank: sum(sigma^2) = srank sigma_1^2. So
     shares are exact, and shapes compare whatever the scale of the embeddings.
@@ -162,27 +160,15 @@ def published_spectra() -> pd.DataFrame:
     return told[["task", "pooling", "model", "rank", "share", "cumulative"]]
 
 
-def spectra(embeddings: Embeddings) -> pd.DataFrame:
-    """Eigenspectra of each model's first seed: columns `task, pooling, model, rank, share, ...`.
+def seed_spectra(found: Geometry) -> pd.DataFrame:
+    """Eigenspectra of every seed: columns `task, pooling, model, seed, rank, share, cumulative`.
 
     `share` is the explained variance sigma_i^2 / sum(sigma^2) of component `rank` (from 1), and
     `cumulative` its running sum.
     """
-    parts = []
-    for (task, pooling, model), z in embeddings.items():
-        facts = {"task": task, "pooling": pooling, "model": model}
-        parts.append(_shares(facts, metrics.singular_values(z)))
+    keys, parts = ("task", "pooling", "model", "seed"), []
+    for key, singular_values in found.spectra.items():
+        share = singular_values**2 / (singular_values**2).sum()
+        facts = dict(zip(keys, key, strict=True)) | {"rank": np.arange(1, len(share) + 1)}
+        parts.append(pd.DataFrame({**facts, "share": share, "cumulative": share.cumsum()}))
     return pd.concat(parts, ignore_index=True)
-
-
-def seed_spectra(found: Geometry) -> pd.DataFrame:
-    """`spectra` of every seed, with a column `seed`."""
-    keys = ("task", "pooling", "model", "seed")
-    parts = [_shares(dict(zip(keys, key, strict=True)), s) for key, s in found.spectra.items()]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _shares(facts: dict, singular_values: np.ndarray) -> pd.DataFrame:
-    share = singular_values**2 / (singular_values**2).sum()
-    rank = np.arange(1, len(share) + 1)
-    return pd.DataFrame({**facts, "rank": rank, "share": share, "cumulative": share.cumsum()})

@@ -116,20 +116,23 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
     assert length.readable(table).shape == (1, 5)
 
 
-def test_spectra_are_shares_of_variance(measured):
-    table = analysis.spectra(measured[1])
-    for _, part in table.groupby(["task", "pooling", "model"]):
+def test_spectra_are_shares_of_variance(geometry):
+    table = analysis.seed_spectra(geometry)
+    for _, part in table.groupby(["task", "pooling", "model", "seed"]):
         assert part["share"].sum() == pytest.approx(1)
         assert part["share"].is_monotonic_decreasing
         assert part["cumulative"].iloc[-1] == pytest.approx(1)
 
 
-def all_figures(corpus, smoke_runs, measured, probed):
+def all_figures(corpus, smoke_runs, geometry, probed):
     recipe = smoke_runs["hybrid"].recipe
     batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
     shares, _ = coverage_shares(recipe, corpus, 0, batches=5)
-    table, embeddings = measured
-    spectra = analysis.spectra(embeddings)
+    table, embeddings, spectra = (
+        geometry.table,
+        geometry.embeddings,
+        analysis.seed_spectra(geometry),
+    )
     chosen = {m: embeddings["docs-swap", "mean", m][:40] for m in smoke_runs}
     points = maps.points(chosen, ["a", "b"] * 20, ["some text"] * 40)
     histories = {arm: run.history for arm, run in smoke_runs.items()}
@@ -159,12 +162,12 @@ def all_figures(corpus, smoke_runs, measured, probed):
 
 
 def test_every_figure_draws_its_data_and_exports(
-    corpus, smoke_runs, measured, probed, tmp_path, monkeypatch
+    corpus, smoke_runs, geometry, probed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
     monkeypatch.setattr("predrecon.figures.style.has_browser", lambda: False)
     gallery = figures.Gallery("tag")
-    for stem, fig in all_figures(corpus, smoke_runs, measured, probed).items():
+    for stem, fig in all_figures(corpus, smoke_runs, geometry, probed).items():
         assert len(fig.data) > 0 and fig.layout.title.text
         assert fig.layout.template.layout.colorway, "the shared template"
         named = [trace.name for trace in fig.data if trace.name and trace.showlegend is not False]

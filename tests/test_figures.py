@@ -8,6 +8,7 @@ import pytest
 
 from predrecon import figures
 from predrecon.figures import panels, style
+from predrecon.grid import CONDITIONS
 
 
 def lightness(color: str) -> float:
@@ -94,3 +95,53 @@ def test_every_metric_says_what_its_direction_means():
     for metric in panels.METRICS:
         assert "(higher is " in panels.titled(metric) or "(lower is " in panels.titled(metric)
     assert panels.titled("some_metric") == "some metric"
+
+
+def test_conditions_are_told_apart_by_colour_and_symbol():
+    rows = [
+        dict(condition=c, title=title, seed=0, step=step, tokens=step, metric="uniformity", value=1)
+        for c, (title, _) in CONDITIONS.items() for step in (0, 1)
+    ]  # fmt: skip
+    fig = figures.trajectories(pd.DataFrame(rows))
+    named = [t for t in fig.data if t.showlegend]
+    assert len(named) == len(CONDITIONS)
+    hybrids = [t for t in named if t.name.startswith("hybrid")]
+    for group in (hybrids, [t for t in named if t not in hybrids]):
+        assert len({t.marker.symbol for t in group}) == len(group)
+    shades = [lightness(t.line.color) for t in hybrids if "λ = " in t.name]
+    assert all(one - two > 15 for one, two in itertools.pairwise(shades)), "darker as λ grows"
+
+
+def test_every_seed_has_its_spectrum_and_every_model_one_entry():
+    parts = [
+        dict(task="t", pooling="mean", model=model, seed=seed, rank=rank, share=0.5, cumulative=1)
+        for model in ("hybrid", "mlm") for seed in (0, 1, 2) for rank in (1, 2)
+    ]  # fmt: skip
+    ours = pd.DataFrame(parts)
+    theirs = ours[ours["seed"] == 0].drop(columns="seed")
+    theirs = theirs.assign(model="published " + theirs["model"])
+    fig = figures.eigenspectra(ours, "t", "mean", "T", theirs)
+    assert len(fig.data) == 2 * (2 * 3 + 2), "two panels"
+    named = [t.name for t in fig.data if t.showlegend]
+    assert named == ["hybrid", "MLM-only", "hybrid, published", "MLM-only, published"]
+
+
+def test_a_figure_of_fewer_seeds_says_so(monkeypatch):
+    monkeypatch.setattr(style, "show", lambda fig: None)
+    gallery = figures.Gallery("tag", "seeds 0, 1")
+    for stem, caption in (("all", None), ("one", "seed 0")):
+        gallery.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
+    told = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in gallery.shown.items()}
+    assert told == {"all": "seeds 0, 1", "one": "seed 0"}
+
+
+def test_the_plateau_states_what_is_drawn_and_nothing_more():
+    runs = pd.DataFrame(
+        dict(condition=["hybrid", "mlm", "mlm"], title=["hybrid", "MLM-only", "MLM-only"],
+             seed=[0, 0, 1], below_unigram=[0.2, 0.1, 0.0], uniformity=[-0.3, -0.2, -0.1])
+    )  # fmt: skip
+    assert "(3 runs, rank correlation −1.00)" in figures.plateau(runs).layout.title.text
+    assert "(2 runs)" in figures.plateau(runs.head(2)).layout.title.text
+    for nothing in (runs.head(0), pd.DataFrame(), runs.drop(columns="below_unigram")):
+        with pytest.raises(ValueError, match="expected a run or more with below_unigram"):
+            figures.plateau(nothing)

@@ -1,10 +1,12 @@
 """Random and fitted poolers beside the mean."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import analysis, metrics, poolers
+from predrecon import analysis, figures, metrics, poolers
 from predrecon.pooling import embed
 from predrecon.tasks import load_task
 
@@ -32,13 +34,73 @@ def test_draw_0_is_the_attention_pooling_of_the_tables(table, smoke_runs, corpus
     assert found["random attention"] == pytest.approx(metrics.uniformity(z["attention"]), abs=1e-9)
 
 
+def made_up(seeds=(0, 1), models=("hybrid", "mlm"), task="sst2") -> pd.DataFrame:
+    """Ratio 3 under mean pooling, 4 of same draws, 2 to 8 of own draws; 2 with fitted poolers."""
+    values = {
+        "mean": {"hybrid": (-0.3,), "mlm": (-0.1,)},
+        "random attention": {"hybrid": (-0.4, -0.8), "mlm": (-0.1, -0.2)},
+        "weighted fitted": {"hybrid": (-0.2,), "mlm": (-0.1,)},
+        "attention fitted": {"hybrid": (-0.2,), "mlm": (-0.1,)},
+    }
+    return pd.DataFrame(
+        [
+            {"task": task, "title": task.upper(), "model": model, "seed": seed, "draw": draw,
+             "pooler": pooler, "metric": "uniformity", "value": value, "n": 9}
+            for seed in seeds for pooler, arms in values.items() for model in models
+            for draw, value in enumerate(arms[model])
+        ]
+    )  # fmt: skip
+
+
 def test_ratios_of_same_and_own_draws():
-    rows = []
-    for model, values in {"hybrid": (-0.4, -0.8), "mlm": (-0.1, -0.2)}.items():
-        for draw, value in enumerate(values):
-            rows.append({"task": "t", "title": "T", "model": model, "seed": 0, "draw": draw,
-                         "pooler": "random attention", "metric": "uniformity", "value": value,
-                         "n": 9})  # fmt: skip
-    found = poolers.ratios(pd.DataFrame(rows))
+    found = poolers.ratios(made_up(seeds=[0])).query("pooler == 'random attention'")
     assert np.allclose(found.query("basis == 'same draw'")["ratio"], [4, 4])
     assert sorted(found.query("basis == 'own draw'")["ratio"].round(6)) == [2, 4, 4, 8]
+
+
+def test_the_summary_counts_large_ratios():
+    told = poolers.summary(poolers.ratios(made_up()))
+    assert list(zip(told["title"], told["seed"], strict=True)) == [("SST2", 0), ("SST2", 1)]
+    row = told.drop(columns=["title", "seed"]).iloc[1].to_dict()
+    expected = {"mean": 3, "weighted fitted": 2, "attention fitted": 2}
+    expected |= {"pairs": 4, "lowest": 2, "median": 4, "highest": 8, "large": 0.25}
+    assert row == pytest.approx(expected)
+
+
+def test_published_ratios_are_those_that_the_paper_speaks_of():
+    by = poolers.published_ratios().pivot(index="task", columns="pooler", values="ratio")
+    assert len(by) == 5 and by["mean"].between(2.5, 4).all()
+    assert by["random attention"].between(4.9, 11.5).all()
+
+
+def test_the_picture_holds_every_ratio_by_seed_and_the_published_ones():
+    table = pd.concat([made_up(), made_up(task="own-task")])
+    fig = figures.pooler_spread(table, poolers.ratios(table), poolers.published_ratios())
+    above = [t for t in fig.data if t.yaxis in ("y", "y2")]
+    traces = {(t.name, t.yaxis): t for t in above}
+    pairs = traces["random attention, all pairs of draws", "y"]
+    assert len(pairs.y) == 2 * 4 and len(set(pairs.x)) == 2, "a box a seed"
+    assert list(traces["mean", "y"].y) == pytest.approx([3, 3])
+    assert list(traces["attention fitted", "y2"].y) == pytest.approx([2, 2])
+    assert traces["published, mean", "y"].y[0] == pytest.approx(3.07, abs=0.01)
+    assert ("published, mean", "y2") not in traces, "nothing is published for another task"
+    named = [t.name for t in fig.data if t.showlegend is not False]
+    assert len(named) == len(set(named))
+
+
+def test_one_arm_alone_has_values_and_no_ratio():
+    table = made_up(models=["mlm"])
+    found = poolers.ratios(table)
+    assert found.empty and poolers.summary(found).empty
+    fig = figures.pooler_spread(table, found, poolers.published_ratios())
+    assert {t.name for t in fig.data} == {"MLM-only"}
+    with pytest.raises(ValueError, match="metric='rank'"):
+        figures.pooler_spread(table, found, poolers.published_ratios(), "rank")
+
+
+def test_a_training_split_of_one_class_is_named(smoke_runs, corpus):
+    compared = analysis.models({"mlm": smoke_runs["mlm"]}, corpus.tokenizer)
+    task = load_task("docs-relation")
+    same = dataclasses.replace(task.train.head(20), labels=np.zeros(20, dtype=int))
+    with pytest.raises(ValueError, match=r"Docs-relation.*, mlm: .*one class"):
+        poolers.spread(compared, [dataclasses.replace(task, train=same)], draws=1, max_samples=20)

@@ -5,7 +5,6 @@ from predrecon.figures.evidence import (
     differences,
     lambdas,
     plateau,
-    pooler_spread,
     trajectories,
 )
 from predrecon.figures.geometry import (
@@ -24,6 +23,7 @@ from predrecon.figures.paper import (
     probe_comparison,
     radar,
 )
+from predrecon.figures.poolers import pooler_spread
 from predrecon.figures.style import COLORS, Gallery, bundle, live, show
 from predrecon.figures.training import lambda_dynamics, training_curves
 

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from predrecon.figures.panels import forest, stacked, titled
-from predrecon.figures.style import COLORS, POINTS, SEQUENCE, broken, finish, name
+from predrecon.figures.style import COLORS, POINTS, SEQUENCE, finish
 
 _WATCHED = (
     "uniformity",
@@ -23,7 +23,18 @@ _CONTRASTED = (
     "token_probe",
     "below_unigram",
 )
-_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
+_LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
+    "hybrid": (COLORS["hybrid"], "solid", "circle"),
+    "mlm": (COLORS["mlm"], "solid", "circle"),
+    "hybrid-sqrt": (COLORS["hybrid"], "dot", "diamond"),
+    "mlm-sqrt": (COLORS["mlm"], "dot", "diamond"),
+    "mlm-flops": ("#9A6700", "5px,3px", "square"),
+    "hybrid-lam25": ("#3F93D1", "5px,3px", "triangle-down"),
+    "hybrid-lam50": ("#0A5C93", "5px,3px", "x"),
+    "hybrid-lam75": ("#00304F", "5px,3px", "triangle-up"),
+    "hybrid-slow": (COLORS["hybrid"], "dashdot", "star"),
+}
+_OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
@@ -45,38 +56,6 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     return finish(fig, heading, plot=plot)
 
 
-def pooler_spread(table: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
-    """`poolers.spread`: one panel a task; every random draw is a point, other poolers a mark."""
-    told = table[table["metric"] == metric]
-    titles = list(dict.fromkeys(told["title"]))
-    fig = make_subplots(
-        1, len(titles), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.02
-    )
-    for col, title in enumerate(titles, start=1):
-        for model, rows in told[told["title"] == title].groupby("model", sort=False):
-            fig.add_box(
-                x=broken(rows["pooler"]),
-                y=rows["value"],
-                name=name(model),
-                legendgroup=model,
-                showlegend=col == 1,
-                offsetgroup=model,
-                boxpoints="all",
-                jitter=0.5,
-                pointpos=0,
-                fillcolor="rgba(0,0,0,0)",
-                line=dict(width=1, color=COLORS[model]),
-                marker=dict(size=5, color=COLORS[model]),
-                row=1,
-                col=col,
-            )
-    fig.update_yaxes(title=titled(metric, " "), col=1)
-    fig.update_xaxes(tickfont_size=11)
-    draws = int(told["draw"].max()) + 1
-    heading = f"{metric.capitalize()} by pooler: mean, {draws} random queries, fitted ones"
-    return finish(fig, heading, height=460, boxmode="group")
-
-
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     """`trajectories.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
 
@@ -91,7 +70,7 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     for i, metric in enumerate(shown):
         place = dict(row=i // 2 + 1, col=i % 2 + 1)
         for title, part in table[table["metric"] == metric].groupby("title", sort=False):
-            color, dash = looks[title]
+            color, dash, symbol = looks[title]
             for _, one in part.groupby("seed"):
                 thin = dict(color=color, width=1, dash=dash)
                 fig.add_scatter(
@@ -104,7 +83,7 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
             fig.add_scatter(
                 x=mean[x], y=mean["value"], mode="lines+markers", name=label, legendgroup=title,
                 showlegend=i == 0, line=dict(color=color, width=2.5, dash=dash),
-                marker=dict(size=4), **place,
+                marker=dict(size=8, symbol=symbol), **place,
             )  # fmt: skip
     if "below_unigram" in shown:
         i = shown.index("below_unigram")
@@ -112,7 +91,7 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     words = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
     fig.update_xaxes(title=words[x], row=rows)
     heading = "What becomes of the encoders while they train"
-    return finish(fig, heading, plot=plot)
+    return finish(fig, heading, plot=plot, legend_itemwidth=42)
 
 
 def lambdas(table: pd.DataFrame) -> go.Figure:
@@ -139,30 +118,47 @@ def lambdas(table: pd.DataFrame) -> go.Figure:
 
 
 def plateau(runs: pd.DataFrame) -> go.Figure:
-    """`plateau.per_run`: uniformity of every run against how far it has left word frequencies."""
+    """`plateau.per_run`: uniformity of every run against how far it has left word frequencies.
+
+    Raises:
+        ValueError: no run, or none with the nats and a uniformity.
+    """
     shown = [m for m in ("uniformity", "equal_length") if m in runs]
+    if "below_unigram" not in runs or not shown or runs.empty:
+        raise ValueError(
+            f"{len(runs)} runs with the columns {', '.join(map(str, runs)) or 'none'}: expected a "
+            "run or more with below_unigram and uniformity. `python -m predrecon grid` trains them."
+        )
     titles = [titled(m, " ") for m in shown]
     fig = make_subplots(1, len(shown), subplot_titles=titles, horizontal_spacing=0.1)
-    conditions = list(dict.fromkeys(runs["condition"]))
+    looks = _looks(runs)
     for col, metric in enumerate(shown, start=1):
-        for condition, part in runs.groupby("condition", sort=False):
-            look = POINTS[conditions.index(condition) % len(POINTS)]
+        for title, part in runs.groupby("title", sort=False):
+            color, _, symbol = looks[title]
             fig.add_scatter(
-                x=part["below_unigram"], y=part[metric], mode="markers", legendgroup=condition,
-                name=part["title"].iloc[0], showlegend=col == 1,
-                marker=dict(size=11, symbol=look, color=COLORS[part["arm"].iloc[0]]),
+                x=part["below_unigram"], y=part[metric], mode="markers", legendgroup=title,
+                name=title, showlegend=col == 1, marker=dict(size=11, symbol=symbol, color=color),
                 text=[f"seed {seed}" for seed in part["seed"]],
                 hovertemplate="%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>", row=1, col=col,
             )  # fmt: skip
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
-    return finish(fig, "Uniformity follows what a run has learned", height=430)
+    told = runs[["below_unigram", shown[0]]].dropna()
+    facts = f"{len(told)} {'run' if len(told) == 1 else 'runs'}"
+    if len(told) > 2 and (told.nunique() > 1).all():
+        facts += f", rank correlation {told.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
+    return finish(fig, f"Uniformity against nats below word frequencies ({facts})", height=430)
 
 
-def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Colour by arm, dash by what else differs, so that arms stay told apart."""
-    looks, counts = {}, {"hybrid": 0, "mlm": 0}
-    for condition, title in table[["condition", "title"]].drop_duplicates().to_numpy():
-        arm = condition.split("-")[0]
-        looks[title] = COLORS[arm], _DASHES[counts[arm] % len(_DASHES)]
-        counts[arm] += 1
+def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """`{title: (colour, dash, symbol)}`: the arm's hue, and symbols that tell its conditions apart.
+
+    Conditions that `_LOOKS` does not know have their arm's colour, and what no other here has.
+    """
+    named = dict(table[["condition", "title"]].drop_duplicates().to_numpy())
+    looks = {title: _LOOKS[name] for name, title in named.items() if name in _LOOKS}
+    free = [s for s in POINTS if s not in {symbol for _, _, symbol in looks.values()}] or POINTS
+    others = [name for name in named if name not in _LOOKS]
+    for number, name in enumerate(others):
+        dash = _OTHER_DASHES[number % len(_OTHER_DASHES)]
+        looks[named[name]] = COLORS[name.split("-")[0]], dash, free[number % len(free)]
     return looks

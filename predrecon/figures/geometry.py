@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import NO_CAP, bars, spectrum_panels, stacked, titled
+from predrecon.figures.panels import CUT, bars, spectrum_panels, stacked, titled
 from predrecon.figures.style import CLASSES, POINTS, broken, error, fill, finish, name
 
 _SIX = (
@@ -42,7 +42,7 @@ def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     size = stacked(len(BETTER), 2, cell=170, gap=75)
     plot = size.pop("plot")
     fig = bars(part, BETTER, "title", columns=2, horizontal_spacing=0.08, **size)
-    return finish(fig, f"Geometry under {pooling} pooling ({NO_CAP})", plot=plot)
+    return finish(fig, f"Geometry under {pooling} pooling ({CUT})", plot=plot)
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
@@ -75,10 +75,10 @@ def eigenspectra(
     title: str,
     published: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Figures 7-10: share of variance by component (log) and its cumulative sum, a line a model.
+    """Figures 7-10: share of variance by component (log) and its sum, a line a model and seed.
 
     Args:
-        spectra: of `analysis.spectra`.
+        spectra: of `analysis.seed_spectra`; several seeds are thin lines.
         published: `analysis.published_spectra`, drawn dotted where it knows the task.
     """
     both = spectra if published is None else pd.concat([spectra, published])

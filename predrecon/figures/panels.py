@@ -26,7 +26,7 @@ METRICS = {  # what a panel is called, and which direction means what
     "below_unigram": ("nats below word frequencies", "higher is better"),
     "validation_mlm": ("held-out MLM loss, nats", "lower is better"),
 }
-NO_CAP = "no cap: the interval goes on"
+CUT = "intervals wider than the axis are cut"
 
 
 def titled(metric: str, between: str = "<br>") -> str:
@@ -136,13 +136,21 @@ def spectrum_panels(fig: go.Figure, spectra: pd.DataFrame, *, log: bool = True):
     """Share of variance by component into column 1, its running sum into column 2, with axes.
 
     Args:
-        spectra: columns `model, rank, share, cumulative`; log: a logarithmic axis of shares.
+        spectra: columns `model, rank, share, cumulative`, and `seed` where there are several: a
+            thin line each. log: a logarithmic axis of shares.
     """
     for model, rows in spectra.groupby("model", sort=False):
-        common = dict(x=rows["rank"], name=name(model), legendgroup=model, mode="lines")
-        common["line"] = stroke(model)
-        fig.add_scatter(y=rows["share"], **common, row=1, col=1)
-        fig.add_scatter(y=rows["cumulative"], showlegend=False, **common, row=1, col=2)
+        seeds = rows["seed"] if "seed" in rows else pd.Series(0, rows.index)
+        several = seeds.nunique() > 1
+        for number, (seed, one) in enumerate(rows.groupby(seeds, dropna=False)):
+            common = dict(x=one["rank"], name=name(model), legendgroup=model, mode="lines")
+            common["line"] = stroke(model, 1.2 if several else 2)
+            common["hovertemplate"] = "component %{x}: %{y:.2%}<extra>" + (
+                f"{name(model)}, seed {seed}</extra>" if several else f"{name(model)}</extra>"
+            )
+            first = dict(showlegend=number == 0)
+            fig.add_scatter(y=one["share"], **common, **first, row=1, col=1)
+            fig.add_scatter(y=one["cumulative"], showlegend=False, **common, row=1, col=2)
     positive = spectra["share"][spectra["share"] > 0]
     look = dict(tickformat=".0%", rangemode="tozero")
     if log:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.figures.panels import NO_CAP, bars, titled, view
+from predrecon.figures.panels import CUT, bars, titled, view
 from predrecon.figures.style import broken, error, finish, name, point, stroke
 
 _ABLATED = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
@@ -28,7 +28,7 @@ def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     panels = {metric: titled(metric) for metric in _ABLATED}
     fig = bars(shown, panels, "pooling", horizontal_spacing=0.07)
     fig.update_xaxes(tickfont_size=10)
-    return finish(fig, f"Pooling ablation, {title} ({NO_CAP})")
+    return finish(fig, f"Pooling ablation, {title} ({CUT})")
 
 
 def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
@@ -81,7 +81,7 @@ def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
     ratios = dict(range=seen.get("intra_inter_ratio"), row=1, col=2)
     fig.update_yaxes(title="ratio (lower is better separated)", **ratios)
     fig.update_xaxes(tickfont_size=11, row=1, col=2)
-    heading = f"Alignment, uniformity and classes, {pooling} pooling ({NO_CAP})"
+    heading = f"Alignment, uniformity and classes, {pooling} pooling ({CUT})"
     return finish(fig, heading, height=450, scattermode="group")
 
 
@@ -127,5 +127,5 @@ def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
     panels = {metric: titled(metric, " ") for metric in ("semantic_probe", "token_probe")}
     part = table[table["pooling"] == pooling]
     fig = bars(part, panels, "title", columns=2, horizontal_spacing=0.08)
-    heading = f"What the embeddings hold, {pooling} pooling ({NO_CAP})"
+    heading = f"What the embeddings hold, {pooling} pooling ({CUT})"
     return finish(fig, heading, height=440)

@@ -173,10 +173,14 @@ class Gallery:
         """Where the numbers behind the figures go."""
         return paths.figures_dir() / "data" / self.tag
 
-    def show(self, stem: str, fig: go.Figure, data: pd.DataFrame):
-        """Display a figure and remember it, with its numbers, for `export`."""
-        if self.caption:
-            small = dict(text=self.caption, font=dict(size=11, color="#777777"))
+    def show(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
+        """Display a figure and remember it, with its numbers, for `export`.
+
+        `caption` replaces the gallery's, for a figure of fewer seeds than the others.
+        """
+        caption = self.caption if caption is None else caption
+        if caption:
+            small = dict(text=caption, font=dict(size=11, color="#777777"))
             fig.update_layout(title_subtitle=small)
         self.shown[stem] = (fig, data)
         show(fig)
