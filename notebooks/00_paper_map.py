@@ -46,7 +46,7 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import dataclasses
 
-from predrecon import analysis, evidence, paper_map, probing, recipes, runs
+from predrecon import analysis, evidence, figures, paper_map, probing, recipes, runs, typeset
 from predrecon.corpus import load_corpus
 from predrecon.tasks import load_tasks
 
@@ -68,7 +68,8 @@ if all(arms.values()):
     probed = probing.linear_probing(compared, labelled, max_train=max_train)
     geometry = evidence.with_probes(geometry, probed)
 stands = paper_map.paper_map(geometry, arms)
-stands.style.format(precision=3, na_rep="–").hide(axis="index")
+where = figures.Gallery(runs.tag(recipe, 0)).keep("00_map", stands)
+typeset.show(typeset.styled(stands, f"What stands ({where.name}).", index=False))
 
 # %% tags=["nbval-ignore-output"]
 stands["status"].value_counts()

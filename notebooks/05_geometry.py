@@ -84,8 +84,10 @@ typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of it
 # %% [markdown]
 # ## Hybrid minus MLM-only
 #
-# Mean of tasks, paired by seed, with 95 % intervals. `p` is that of sign flips over tasks × seeds,
-# corrected for all rows (Holm).
+# Mean of tasks, paired by seed, with 95 % intervals: Student's over seeds, or over texts where
+# there is one seed. `p` is that of sign flips of the seeds' means, corrected for all rows (Holm):
+# tasks share a seed's encoders and are no units of their own, so that three seeds are at 0.25 or
+# above. Few seeds make wide intervals, some of which reach beyond what a metric can be.
 
 # %% tags=["nbval-ignore-output"]
 both = {"hybrid", "mlm"} <= set(trained)

@@ -44,7 +44,7 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import figures, grid, plateau, recipes, runs, why
+from predrecon import figures, grid, plateau, recipes, runs, typeset, why
 from predrecon.corpus import load_corpus
 from predrecon.tasks import load_tasks
 from predrecon.trajectories import lambdas, trajectories
@@ -59,7 +59,7 @@ if train_missing:
 found = grid.found(asked, text)
 trained = sorted({cell.seed for cell in found})
 gallery = figures.Gallery(runs.tag(recipe, 0), runs.caption(recipe, *trained))
-why.inventory(asked, found)
+typeset.show(typeset.styled(why.inventory(asked, found)))
 
 # %% [markdown]
 # ## What it costs
@@ -67,7 +67,7 @@ why.inventory(asked, found)
 # Equal steps are not equal compute.
 
 # %% tags=["nbval-ignore-output"]
-why.costs(found)
+typeset.show(typeset.styled(why.costs(found), precision=2))
 
 # %% [markdown]
 # ## On the way
@@ -93,11 +93,14 @@ if len(balance):
 # ## What each suspect does
 #
 # Every condition at its end, under mean pooling, mean of tasks; then the contrasts that tell the
-# suspects apart. `equal length` counts only pairs of texts with the same number of tokens.
+# suspects apart. `equal length` counts only pairs of texts with the same number of tokens. With
+# one seed an interval is over texts, with several over seeds; a star would be a p of sign flips of
+# the seeds below 0.05 after Holm's correction, which three seeds cannot earn.
 
 # %% tags=["nbval-ignore-output"]
 ends = why.endpoints(found, labelled, text.tokenizer, max_samples=max_samples)
-why.endpoint_table(ends)
+gallery.keep("06_ends", ends)
+typeset.show(typeset.styled(why.endpoint_table(ends)))
 
 # %% tags=["nbval-ignore-output"]
 gaps = why.contrasts(ends)
@@ -105,7 +108,7 @@ if len(gaps):
     gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
 
 # %% tags=["nbval-ignore-output"]
-why.contrast_table(gaps)
+typeset.show(typeset.styled(why.contrast_table(gaps)))
 
 # %% [markdown]
 # ## Objective, or plateau?
@@ -129,7 +132,8 @@ if len(each):
 
 # %% tags=["nbval-ignore-output"]
 followed = plateau.at_equal_loss(ends)
-plateau.readable(followed).style.hide(axis="index")
+gallery.keep("06_followed", followed)
+typeset.show(typeset.styled(plateau.readable(followed), index=False))
 
 # %% [markdown]
 # ## A known good encoder beside them
@@ -140,7 +144,7 @@ plateau.readable(followed).style.hide(axis="index")
 
 # %% tags=["nbval-ignore-output"]
 beside = why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
-beside
+typeset.show(typeset.styled(beside))
 
 # %% [markdown]
 # ## What we saw

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from predrecon.uncertainty import Interval, around, holm, over_units, sign_flip_p
+from predrecon.uncertainty import Interval, around, holm, of_seeds, over_units, sign_flip_p
 
 Side = tuple[str, str]  # (model, pooling)
 
@@ -38,12 +38,10 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, part in table.groupby([*CELL, "model"], sort=False):
         facts = dict(zip([*CELL, "model"], key, strict=True))
-        if len(part) == 1:
-            one = part.iloc[0]
-            interval = Interval(one["value"], one["low"], one["high"], int(one["n"]))
-        else:
-            interval = over_units(part["value"])
-        rows.append(facts | _told(interval, len(part)) | {"n": int(part["n"].iloc[0])})
+        numbers = part[["value", "low", "high", "n"]].to_numpy()
+        interval, basis = of_seeds([Interval(*row) for row in numbers])
+        told = interval.bounds | {"seeds": len(part), "basis": basis}
+        rows.append(facts | told | {"n": int(part["n"].iloc[0])})
     return pd.DataFrame(rows)
 
 

@@ -12,6 +12,7 @@ import plotly.io as pio
 
 from predrecon import paths
 from predrecon.figures.pages import words, write_gallery, write_page, write_plotly_js
+from predrecon.files import write_text
 
 PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
@@ -184,6 +185,13 @@ class Gallery:
             fig.update_layout(title_subtitle=small)
         self.shown[stem] = (fig, data)
         show(fig)
+
+    def keep(self, stem: str, table: pd.DataFrame) -> Path:
+        """Write a table's numbers beside those of the figures; returns the file."""
+        self.data_folder.mkdir(parents=True, exist_ok=True)
+        file = self.data_folder / f"{stem}.csv"
+        write_text(file, table.to_csv(index=False))
+        return file
 
     def export(self) -> str:
         """Write everything shown so far; returns one line that says where, and what was skipped."""
