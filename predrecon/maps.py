@@ -34,6 +34,11 @@ def umap(z: np.ndarray, *, seed: int = 0, neighbors: int = 15) -> np.ndarray:
         return mapper.fit_transform(z)
 
 
+def shortened(texts: list[str], longest: int = 70) -> list[str]:
+    """As a hover shows them: texts are most of what a map weighs in a saved notebook."""
+    return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
+
+
 def points(
     embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
 ) -> pd.DataFrame:
@@ -41,10 +46,10 @@ def points(
 
     Args:
         embeddings: `{model: [N, D]}`.
-        labels, texts: `[N]`; texts are cut to 90 characters for the hover.
+        labels, texts: `[N]`; texts are shortened for the hover.
     """
     parts = []
-    short = [text if len(text) <= 90 else f"{text[:89]}…" for text in texts]
+    short = shortened(texts)
     for method, place in (("PCA", pca), ("UMAP", lambda z: umap(z, seed=seed))):
         for model, z in embeddings.items():
             x, y = np.round(place(z).T, 3)

@@ -202,7 +202,7 @@ def test_maps_are_repeatable():
     z = np.random.default_rng(0).normal(size=(60, 8))
     assert np.array_equal(maps.pca(z), maps.pca(z))
     points = maps.points({"mlm": z}, ["x"] * 60, ["t" * 200] * 60)
-    assert points["text"].str.len().max() == 90 and len(points) == 120
+    assert points["text"].str.len().max() == 70 and len(points) == 120
 
 
 def test_figures_are_json_the_notebook_can_hold(measured):

@@ -56,7 +56,7 @@ def map_explorer(
         whole = split.first
         if split.second is not None:
             whole = [f"{a} ‖ {b}" for a, b in zip(whole, split.second, strict=True)]
-        return whole, [html.escape(t if len(t) <= 90 else f"{t[:89]}…") for t in whole]
+        return whole, [html.escape(t) for t in maps.shortened(whole)]
 
     @functools.cache
     def coloured(task: str, pooling: str, color: str) -> tuple[dict, str]:
