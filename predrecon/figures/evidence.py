@@ -141,6 +141,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
                 text=[f"seed {seed}" for seed in part["seed"]],
                 hovertemplate="%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>", row=1, col=col,
             )  # fmt: skip
+    fig.update_yaxes(exponentformat="none")
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
     told = runs[["below_unigram", shown[0]]].dropna()
     facts = f"{len(told)} {'run' if len(told) == 1 else 'runs'}"
