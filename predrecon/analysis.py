@@ -113,12 +113,12 @@ def geometry_table(
     """`geometry`'s table with one line a task and pooling, columns metric x model, value ± margin.
 
     The margin is half of the 95 % interval: over seeds, or over samples where there is one seed.
-    Without bounds (a handful of samples, `uncertainty.around`) the value stands alone.
+    Without bounds (a handful of samples, `uncertainty.around`) the cell says so.
     """
     means = over_seeds(table[table["metric"].isin(metrics_shown)])
     margin = (means["high"] - means["low"]) / 2
-    pairs = zip(means["value"], margin, strict=True)
-    cells = [f"{v:.{digits}f}" + f" ± {m:.{digits}f}" * bool(np.isfinite(m)) for v, m in pairs]
+    told = [f" ± {m:.{digits}f}" if np.isfinite(m) else ", no interval" for m in margin]
+    cells = [f"{v:.{digits}f}{m}" for v, m in zip(means["value"], told, strict=True)]
     wide = means.assign(cell=cells).pivot(
         index=["title", "pooling"], columns=["metric", "model"], values="cell"
     )
