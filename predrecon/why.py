@@ -88,7 +88,8 @@ def costs(found: dict[Cell, Run]) -> pd.DataFrame:
     base = means[means["base"] == 1]
     if len(base):
         means["times MLM-only"] = means["TFLOP"] / base["TFLOP"].iloc[0]
-    return means.drop(columns="base").round(2)
+    whole = {name: means[name].round().astype(int) for name in ("steps", "seconds")}
+    return means.drop(columns="base").round(2).assign(**whole)
 
 
 def endpoints(
