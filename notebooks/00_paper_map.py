@@ -46,7 +46,17 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import dataclasses
 
-from predrecon import analysis, evidence, figures, paper_map, probing, recipes, runs, typeset
+from predrecon import (
+    analysis,
+    evidence,
+    figures,
+    paper_map,
+    probing,
+    recipes,
+    reports,
+    runs,
+    typeset,
+)  # fmt: skip
 from predrecon.corpus import load_corpus
 from predrecon.tasks import load_tasks
 
@@ -69,7 +79,7 @@ if all(arms.values()):
     geometry = evidence.with_probes(geometry, probed)
 stands = paper_map.paper_map(geometry, arms)
 where = figures.Gallery(runs.tag(recipe, 0)).keep("00_map", stands)
-typeset.show(typeset.styled(stands, f"What stands ({where.name}).", index=False))
+typeset.show(typeset.styled(reports.map_table(stands), f"What stands ({where.name})."))
 
 # %% tags=["nbval-ignore-output"]
 stands["status"].value_counts()

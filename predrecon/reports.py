@@ -107,6 +107,20 @@ def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
+def map_table(stands: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """`paper_map.paper_map` as it is read: the claim, what stands of it, then the numbers."""
+
+    def ours(row) -> str:
+        if pd.isna(row.value):
+            return "–"
+        if pd.isna(row.low):  # a count, or one seed: the reason says which
+            return f"{row.value:.{digits}f}"
+        return Interval(row.value, row.low, row.high, 0).text(digits)
+
+    told = stands.assign(ours=[ours(row) for row in stands.itertuples()]).set_index("claim")
+    return told[["status", "ours", "published", "seeds", "why", "where", "cell"]]
+
+
 def probing_over_seeds(probed: pd.DataFrame) -> pd.DataFrame:
     """`probing.linear_probing` with one row a task and model: the mean over its seeds.
 

@@ -14,7 +14,7 @@ _RULES = [
     ("caption", "caption-side: top; text-align: left; max-width: 60em; padding-bottom: 0.5em"),
     ("td", "text-align: right; white-space: nowrap"),
     ("thead th", "text-align: right"),
-    ("tbody th", "text-align: left; vertical-align: top"),
+    ("tbody th", "text-align: left; vertical-align: top; white-space: nowrap"),
 ]
 _MUTED = "opacity: 0.65"  # of a light and of a dark page's text alike
 

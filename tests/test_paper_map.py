@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from predrecon import recipes
+from predrecon import recipes, reports
 from predrecon.evidence import Geometry
 from predrecon.paper_map import CLAIMS, STATUSES, _published, decide, paper_map
 from predrecon.schedules import lambda_before
@@ -53,6 +53,16 @@ def test_without_runs_every_claim_is_open():
     table = paper_map(None, {})
     assert len(table) == len(CLAIMS) + 3 and (table["status"] == STATUSES[3]).all()
     assert table["published"].notna().sum() == len(CLAIMS) + 2, "of lambda no number is published"
+
+
+def test_what_is_read_has_every_claim_and_no_half_interval():
+    assert (reports.map_table(paper_map(None, {}))["ours"] == "–").all()
+    arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
+    told = reports.map_table(paper_map(ours(), arms))
+    assert len(told) == len(CLAIMS) + 3 and told.index[0] == CLAIMS[0].statement
+    assert told.columns[0] == "status" and told["ours"].str.contains("[", regex=False).sum() >= 37
+    alone = reports.map_table(paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms}))
+    assert alone["ours"].iloc[-2] == "1.900", "operations of one seed: counted, no interval"
 
 
 def test_every_table_and_figure_with_numbers_has_a_claim():
