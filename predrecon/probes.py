@@ -207,16 +207,21 @@ def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
     )
 
 
-def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float:
-    """Score of always answering the training split's commonest label (its mean for regression).
+def majority_answer(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
+    """The training split's commonest label (its mean for regression) for each of `labels`.
 
     Where several are equally common, the answer that scores best.
     """
     if metric == "spearman":
-        return 0.0
+        return np.full(len(labels), np.mean(train_labels))
     values, counts = np.unique(train_labels, return_counts=True)
-    commonest = values[counts == counts.max()]
-    return max(score(labels, np.full_like(labels, value), metric) for value in commonest)
+    answers = [np.full_like(labels, value) for value in values[counts == counts.max()]]
+    return max(answers, key=lambda answer: score(labels, answer, metric))
+
+
+def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    """Score of `majority_answer`."""
+    return score(labels, majority_answer(train_labels, labels, metric), metric)
 
 
 @torch.no_grad()

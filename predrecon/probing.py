@@ -181,9 +181,8 @@ def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Inte
     The interval is that of the samples; MCC and rho of a constant answer are 0 on any of them.
     """
     train, labels = _train(task, max_train).labels, task.validation.labels
-    value = probes.majority(train, labels, task.metric)
-    answers = (np.full(len(labels), label) for label in np.unique(train))
-    answer = next(a for a in answers if probes.score(labels, a, task.metric) == value)
+    answer = probes.majority_answer(train, labels, task.metric)
+    value = probes.score(labels, answer, task.metric)
     return around(value, _replicates(answer, task, seed), len(labels))
 
 

@@ -1,5 +1,6 @@
 """Pictures of evidence: intervals, seeds, poolers, and what runs did on their way."""
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -52,8 +53,8 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     size = stacked(len(panels), 3, cell=26 * gaps["contrast"].nunique() + 14, gap=75)
     plot = size.pop("plot")
     fig = forest(gaps, panels, "contrast", horizontal_spacing=0.04, **size)
-    heading = "What each suspect changes (grey: one seed, no interval)"
-    return finish(fig, heading, plot=plot)
+    alone = "" if np.isfinite(gaps["low"]).all() else " (grey: one seed, no interval)"
+    return finish(fig, "What each suspect changes" + alone, plot=plot)
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
