@@ -165,15 +165,17 @@ by_seed if both else "One arm only: no ratio."
 # make the mean of a short text differ from the mean of a long one whatever their words, so an
 # *untrained* encoder looks spread out too. `equal_length` counts only pairs of texts
 # with the same number of tokens; `explained` is the share of the variance of directions
-# that the number of tokens explains (beside what chance alone would explain).
+# that the number of tokens explains (beside what chance alone would explain). Intervals are over
+# seeds, with one seed over texts.
 
 # %% tags=["nbval-ignore-output"]
-with_untrained = analysis.models(trained, text.tokenizer, untrained=True)
-control = length.length_control(with_untrained, labelled, max_samples=max_samples)
+with_untrained = analysis.models(several, text.tokenizer, untrained=True)
+each = length.length_control(with_untrained, labelled, max_samples=max_samples)
+control = evidence.over_seeds(each)
 typeset.show(typeset.styled(length.readable(control), "Uniformity and length."))
 
 # %% tags=["nbval-ignore-output"]
-gallery.show("05_length", figures.length_control(control), control, caption=alone)
+gallery.show("05_length", figures.length_control(control), control)
 
 # %% [markdown]
 # ## Six metrics, mean pooling

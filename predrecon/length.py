@@ -41,10 +41,11 @@ def length_control(
     """How much of mean-pooled uniformity is text length?
 
     Returns:
-        Columns `title, model, seed, metric, value, low, high, n, explained, by_chance`: a row for
-        the metric `uniformity` (all pairs) and one for `equal_length`, with 95 % intervals over
-        samples; the share of the variance of directions that length explains, beside what as many
-        random groups would.
+        Columns `task, title, pooling, model, seed, metric, value, low, high, n`. Metrics:
+        `uniformity` (all pairs) and `equal_length`, with 95 % intervals over samples; `explained`,
+        the share of the variance of directions that length explains, and `by_chance`, what as
+        many random groups would: of one encoder, without an interval. `evidence.over_seeds` makes
+        one row of several seeds.
     """
     rows = []
     for task, model in each_pair("length control", tasks, compared):
@@ -52,22 +53,31 @@ def length_control(
         counts = token_counts(model, split)
         texts = split.first, split.second
         z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",))["mean"]
-        facts = {"title": task.title, "model": model.name, "seed": model.seed}
-        shares = {
-            "n": len(z),
-            "explained": metrics.explained_share(z, counts),
-            "by_chance": (len(np.unique(counts)) - 1) / (len(z) - 1),
+        facts = {"task": task.name, "title": task.title, "pooling": "mean"}
+        facts |= {"model": model.name, "seed": model.seed, "n": len(z)}
+        explained = metrics.explained_share(z, counts)
+        by_chance = (len(np.unique(counts)) - 1) / (len(z) - 1)
+        told = {
+            "uniformity": uniformity(z, seed=seed),
+            "equal_length": uniformity(z, counts, seed=seed),
+            "explained": Interval(explained, np.nan, np.nan, len(z)),
+            "by_chance": Interval(by_chance, np.nan, np.nan, len(z)),
         }
-        for metric, groups in (("uniformity", None), ("equal_length", counts)):
-            told = uniformity(z, groups, seed=seed).bounds
-            rows.append(facts | {"metric": metric} | told | shares)
+        rows += [facts | {"metric": metric} | each.bounds for metric, each in told.items()]
     return pd.DataFrame(rows)
 
 
 def readable(table: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """`length_control` with one line a task and model."""
-    keys = ["title", "model", "seed"]
-    cells = [Interval(r.value, r.low, r.high, r.n).text(digits) for r in table.itertuples()]
+    """`length_control` over seeds (`evidence.over_seeds`), one line a task and model."""
+    keys = ["title", "model"]
+    cells = [_cell(row, digits) for row in table.itertuples()]
     wide = table.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
-    once = table.drop_duplicates(keys).set_index(keys)[["explained", "by_chance", "n"]]
-    return wide[["uniformity", "equal_length"]].join(once).reindex(once.index)
+    once = table.drop_duplicates(keys).set_index(keys)
+    shown = ["uniformity", "equal_length", "explained", "by_chance"]
+    return wide[shown].join(once[["n", "seeds"]]).reindex(once.index)
+
+
+def _cell(row, digits: int) -> str:
+    if row.basis == "samples" and np.isnan(row.low):  # a share of one encoder
+        return f"{row.value:.{digits}f}"
+    return Interval(row.value, row.low, row.high, row.n).text(digits)

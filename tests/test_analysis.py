@@ -7,6 +7,7 @@ import pytest
 
 from predrecon import (
     analysis,
+    evidence,
     figures,
     length,
     maps,
@@ -109,11 +110,17 @@ def test_published_spectra_are_shares_of_all_components():
 
 def test_length_control_finds_length_and_nothing_else(compared, labelled):
     """An untrained encoder tells texts apart by their length alone."""
-    table = length.length_control(compared, labelled[:1]).query("model == 'untrained'")
-    every, equal = table.set_index("metric").loc[["uniformity", "equal_length"]].itertuples()
-    assert every.explained > 0.9 > every.by_chance
+    table = length.length_control(compared, labelled[:1])
+    told = table.query("model == 'untrained'").set_index("metric")
+    every, equal = told.loc["uniformity"], told.loc["equal_length"]
+    assert told.value["explained"] > 0.9 > told.value["by_chance"]
     assert abs(equal.value) < 0.2 * abs(every.value) and every.low < every.value < every.high
-    assert length.readable(table).shape == (1, 5)
+
+    one = length.readable(evidence.over_seeds(table))
+    again = table.assign(seed=1, value=table["value"] * 1.1)
+    two = length.readable(evidence.over_seeds(pd.concat([table, again])))
+    assert list(one.index) == list(two.index) and set(one["seeds"]) == {1}
+    assert set(two["seeds"]) == {2} and two["explained"].str.contains(r"\[").all()
 
 
 def test_spectra_are_shares_of_variance(geometry):

@@ -46,7 +46,7 @@ def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
-    """`length.length_control`: uniformity over all pairs, and over pairs of equal length."""
+    """`length.length_control` over seeds: uniformity over all pairs, and those of equal length."""
     titles = ("all pairs", "pairs with the same number of tokens")
     fig = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
     for col, metric in enumerate(("uniformity", "equal_length"), start=1):
