@@ -262,8 +262,8 @@ widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 #   Both sit on the unigram plateau, *less* spread out than before their first step (−0.16).
 # - *Wikipedia and GLUE, 6.1 M tokens a run, three seeds.* Mean of five tasks, mean pooling: −0.43
 #   [−1.03, 0.18] hybrid, −0.21 [−0.64, 0.21] MLM-only, difference −0.21 [−0.47, 0.04]; between
-#   texts of equal length −0.16 [−0.62, 0.31]. The direction of Table 4, and not more than that:
-#   notebook 06 shows that uniformity follows the loss, whichever the objective.
+#   texts of equal length −0.16 [−0.62, 0.31]. The direction of Table 4, and not more than that;
+#   how much of it is the loss that a run has reached is the question of notebook 06.
 # - *Poolers.* Twenty random queries on one encoder (MLM-only, seed 0, SST-2) span uniformities from
 #   −0.05 to −0.30: more than the gap between the arms.
 #   As ratios hybrid / MLM-only, SST-2, seeds 0, 1, 2: 1.3, 7.0 and 2.3 under mean pooling, medians

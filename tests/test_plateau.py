@@ -53,6 +53,23 @@ def test_what_lies_between_conditions_is_told_apart_from_what_lies_within():
     assert told.loc["tokens as they are", "runs"] == told.loc["tokens × √D", "runs"] == 12
 
 
+def test_what_seeds_share_is_told_apart_too():
+    """A seed that moves the loss and the metric of all its runs makes both go together."""
+    table, draw = ends(0.0, seeds=6), np.random.default_rng(4)
+    shift = table["seed"].map(dict(enumerate(draw.normal(size=6))))
+    noise = pd.Series(draw.normal(size=len(table)), index=table.index)
+    run = table["condition"] + table["seed"].astype(str)
+    noise = noise.groupby(run).transform("first")
+    loss = table["metric"] == "below_unigram"
+    table.loc[loss, "value"] += 5 * shift[loss]
+    table.loc[~loss, "value"] = (-5 * shift + 0.5 * noise)[~loss]
+    told = plateau.at_equal_loss(table, ("uniformity",)).set_index("among")
+    assert told.loc[plateau.WITHIN, "rho"] < -0.9
+    assert told.loc[plateau.BOTH, "rho_low"] < 0 < told.loc[plateau.BOTH, "rho_high"]
+    gone = plateau.at_equal_loss(table[(table["seed"] < 2) | (table["condition"] == "mlm")])
+    assert (gone[gone["among"] == plateau.BOTH]["runs"] == 6).all(), "of complete conditions alone"
+
+
 def test_its_interval_covers_the_truth_as_often_as_it_says():
     draw, hits = np.random.default_rng(0), 0
     arms = np.arange(12) % 2
