@@ -52,7 +52,7 @@ gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, *seeds))
 # ## The tasks
 
 # %% tags=["nbval-ignore-output"]
-reports.task_table(labelled, compared[0])
+typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
 
 # %% [markdown]
 # ## The heads

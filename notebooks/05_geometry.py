@@ -70,7 +70,7 @@ alone = runs.caption(recipe, seed)  # of figures that show this seed only
 # ## The tasks
 
 # %% tags=["nbval-ignore-output"]
-reports.task_table(labelled, compared[0])
+typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
 
 # %% [markdown]
 # ## The whole table
