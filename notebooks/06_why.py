@@ -22,7 +22,7 @@
 # **The experiment.** The paper compares two runs. Here every suspect gets its own: objective ×
 # token scale, λ fixed at three values, λ with a tenth of the learning rate, and MLM-only at the
 # hybrid's operations instead of its steps; several seeds of each. The runs are trained outside of
-# the notebook (an hour on two cores for preset `demo`):
+# the notebook (70 minutes on two cores for preset `demo`):
 #
 #     python -m predrecon grid
 #
