@@ -101,8 +101,7 @@ def train(
     """Train what is not there yet, `workers` runs at a time, each on one thread.
 
     Small matrices gain little from a second thread: two runs side by side finish sooner than one
-    after the other. A seed's hybrids come first, then its MLM-only runs, which take half the time:
-    so no worker waits long for the last one. On a GPU use one worker.
+    after the other. On a GPU use one worker.
 
     Raises:
         Interrupted: SIGTERM or SIGINT; runs in training have written a checkpoint.
@@ -113,8 +112,7 @@ def train(
         StopRequest(patient=True) as asked_to,
         ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool,
     ):
-        queue = sorted(asked, key=lambda cell: (cell.seed, cell.recipe.arm))  # short runs last
-        waiting = {pool.submit(_train, cell, data_dir): cell for cell in queue}
+        waiting = {pool.submit(_train, cell, data_dir): cell for cell in asked}
         try:
             while waiting:
                 ready, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)

@@ -13,7 +13,7 @@ from predrecon.pooling import MAX_LENGTH, embed, token_ids
 from predrecon.progress import each_pair
 from predrecon.resampling import uniformity_replicates
 from predrecon.tasks import Split, Task
-from predrecon.uncertainty import Interval, around, bootstrap_counts
+from predrecon.uncertainty import Interval, around, bootstrap_counts, cell_text
 
 
 def token_counts(model: Model, split: Split) -> np.ndarray:
@@ -70,14 +70,8 @@ def length_control(
 def readable(table: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`length_control` over seeds (`evidence.over_seeds`), one line a task and model."""
     keys = ["title", "model"]
-    cells = [_cell(row, digits) for row in table.itertuples()]
+    cells = [cell_text(*row, digits) for row in table[["value", "low", "high"]].to_numpy()]
     wide = table.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
     once = table.drop_duplicates(keys).set_index(keys)
     shown = ["uniformity", "equal_length", "explained", "by_chance"]
     return wide[shown].join(once[["n", "seeds"]]).reindex(once.index)
-
-
-def _cell(row, digits: int) -> str:
-    if row.basis == "samples" and np.isnan(row.low):  # a share of one encoder
-        return f"{row.value:.{digits}f}"
-    return Interval(row.value, row.low, row.high, row.n).text(digits)

@@ -7,7 +7,7 @@ from scipy.stats import t as student
 
 from predrecon.grid import CONDITIONS
 from predrecon.seeding import numpy_generator
-from predrecon.uncertainty import Interval
+from predrecon.uncertainty import Interval, cell_text
 
 WITHIN = "within conditions"
 BOTH = "within conditions and seeds"
@@ -58,12 +58,8 @@ def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd
 
 def readable(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """`at_equal_loss` with one cell a number and its interval."""
-
-    def cell(value, low, high) -> str:
-        return "–" if np.isnan(value) else Interval(value, low, high, 0).text(digits)
-
-    rho = [cell(*row) for row in table[["rho", "rho_low", "rho_high"]].to_numpy()]
-    added = [cell(*row) for row in table[["value", "low", "high"]].to_numpy()]
+    rho = [cell_text(*row, digits) for row in table[["rho", "rho_low", "rho_high"]].to_numpy()]
+    added = [cell_text(*row, digits) for row in table[["value", "low", "high"]].to_numpy()]
     columns = {"rank correlation with nats": rho, "the objective adds": added}
     return table[["among", "metric", "runs"]].assign(**columns)
 

@@ -16,7 +16,7 @@ from predrecon.recipes import Recipe
 from predrecon.run_folder import Run
 from predrecon.schedules import lambda_before
 from predrecon.tasks import EMBEDDED, GLUE, Task
-from predrecon.uncertainty import Interval, of_seeds, seeds_text
+from predrecon.uncertainty import Interval, cell_text, of_seeds, seeds_text
 
 _ARMS = ("hybrid", "mlm")
 
@@ -109,15 +109,8 @@ def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
 
 def map_table(stands: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`paper_map.paper_map` as it is read: the claim, what stands of it, then the numbers."""
-
-    def ours(row) -> str:
-        if pd.isna(row.value):
-            return "–"
-        if pd.isna(row.low):  # a count, or one seed: the reason says which
-            return f"{row.value:.{digits}f}"
-        return Interval(row.value, row.low, row.high, 0).text(digits)
-
-    told = stands.assign(ours=[ours(row) for row in stands.itertuples()]).set_index("claim")
+    ours = [cell_text(*row, digits) for row in stands[["value", "low", "high"]].to_numpy(float)]
+    told = stands.assign(ours=ours).set_index("claim")
     return told[["status", "ours", "published", "seeds", "why", "where", "cell"]]
 
 

@@ -40,6 +40,18 @@ class Interval:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
+def cell_text(value: float, low: float, high: float, digits: int = 3) -> str:
+    """A cell of a table: as `Interval.text`; a dash without a value; bare where bounds are NaN.
+
+    NaN bounds are those of what has no interval by its kind: a count, a share of one encoder.
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isnan(low):
+        return f"{value:.{digits}f}"
+    return Interval(value, low, high, 0).text(digits)
+
+
 def seeds_text(seeds: int) -> str:
     return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
 
