@@ -181,7 +181,7 @@ def test_tags_tell_comparisons_apart():
         recipes.get("demo", corpus="/x/my text.txt"), 0
     )
     assert (
-        runs.caption(plain, 0) == "preset demo, wikipedia, 700 steps, 1.43 M tokens an arm, seed 0"
+        runs.caption(plain, 0) == "preset demo, wikipedia, 500 steps, 1.02 M tokens an arm, seed 0"
     )
 
 
