@@ -28,9 +28,9 @@ def trajectories(
         seed: of the probes and the bootstrap.
 
     Returns:
-        Columns `condition, title, seed, step, tokens, flops, metric, value`. Metrics: `WATCHED`,
-        `validation_mlm` and `below_unigram`, the nats by which it is lower than what word
-        frequencies alone reach: how far the run has left that plateau.
+        Columns `task, pooling, condition, title, seed, step, tokens, flops, metric, value`. `task`
+        is its title. Metrics: `WATCHED`, `validation_mlm` and `below_unigram`, the nats by which it
+        is lower than what word frequencies alone reach: how far the run has left that plateau.
 
     Raises:
         ValueError: a run that kept no snapshots.
@@ -40,7 +40,8 @@ def trajectories(
     with Progress("trajectories", len(places), "snapshots") as progress:
         for number, (cell, run, folder) in enumerate(places):
             progress.update(number, f"{cell.title}, seed {cell.seed}")
-            facts = {"condition": cell.condition, "title": cell.title, "seed": cell.seed}
+            facts = {"task": task.title, "pooling": pooling, "condition": cell.condition}
+            facts |= {"title": cell.title, "seed": cell.seed}
             rows += [facts | row for row in _row(run, folder, task, tokenizer, pooling, seed)]
         progress.update(len(places))
     return pd.DataFrame(rows)

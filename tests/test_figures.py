@@ -76,8 +76,9 @@ def test_header_holds_title_caption_legend_and_panel_titles():
     short = figures.metric_bars(table(), "mean")
     table_of_many = pd.DataFrame(
         [
-            dict(condition=condition, title=f"{condition}, a long name of a condition", seed=0,
-                 step=step, tokens=step, flops=step, metric="uniformity", value=-0.1 * step)
+            dict(task="T", pooling="mean", condition=condition, seed=0,
+                 title=f"{condition}, a long name of a condition", step=step, tokens=step,
+                 flops=step, metric="uniformity", value=-0.1 * step)
             for condition in ("hybrid", "hybrid-a", "mlm", "mlm-a", "mlm-b") for step in (0, 1)
         ]
     )  # fmt: skip
@@ -99,7 +100,8 @@ def test_every_metric_says_what_its_direction_means():
 
 def test_conditions_are_told_apart_by_colour_and_symbol():
     rows = [
-        dict(condition=c, title=title, seed=0, step=step, tokens=step, metric="uniformity", value=1)
+        dict(task="T", pooling="mean", condition=c, title=title, seed=0, step=step, tokens=step,
+             metric="uniformity", value=1)
         for c, (title, _) in CONDITIONS.items() for step in (0, 1)
     ]  # fmt: skip
     fig = figures.trajectories(pd.DataFrame(rows))
@@ -140,8 +142,8 @@ def test_the_plateau_states_what_is_drawn_and_nothing_more():
         dict(condition=["hybrid", "mlm", "mlm"], title=["hybrid", "MLM-only", "MLM-only"],
              seed=[0, 0, 1], below_unigram=[0.2, 0.1, 0.0], uniformity=[-0.3, -0.2, -0.1])
     )  # fmt: skip
-    assert "(3 runs, rank correlation −1.00)" in figures.plateau(runs).layout.title.text
-    assert "(2 runs)" in figures.plateau(runs.head(2)).layout.title.text
+    assert "(mean of tasks, 3 runs, rank correlation −1.00)" in figures.plateau(runs).layout.title.text
+    assert "(mean of tasks, 2 runs)" in figures.plateau(runs.head(2)).layout.title.text
     for nothing in (runs.head(0), pd.DataFrame(), runs.drop(columns="below_unigram")):
         with pytest.raises(ValueError, match="expected a run or more with below_unigram"):
             figures.plateau(nothing)

@@ -116,6 +116,7 @@ def test_trajectories_hold_every_snapshot(trained, corpus):
     two = dict(list(trained.items())[:2])
     table = trajectories(two, load_task("docs-swap"), corpus.tokenizer)
     assert set(table["step"]) == {0, 4, 8, 12}
+    assert (table[["task", "pooling"]] == [load_task("docs-swap").title, "mean"]).all(axis=None)
     watched = table[table["metric"].isin(WATCHED)]
     assert len(watched) == 2 * 4 * len(WATCHED)
     start = table.query("step == 0 and metric == 'uniformity'")["value"]

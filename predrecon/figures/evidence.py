@@ -53,8 +53,9 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     size = stacked(len(panels), 3, cell=26 * gaps["contrast"].nunique() + 14, gap=75)
     plot = size.pop("plot")
     fig = forest(gaps, panels, "contrast", horizontal_spacing=0.04, **size)
-    alone = "" if np.isfinite(gaps["low"]).all() else " (grey: one seed, no interval)"
-    return finish(fig, "What each suspect changes" + alone, plot=plot)
+    alone = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
+    heading = f"What each suspect changes (mean pooling, mean of tasks{alone})"
+    return finish(fig, heading, plot=plot)
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
@@ -91,7 +92,8 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
         fig.add_hline(y=0, line=dict(color="#555", width=1), row=i // 2 + 1, col=i % 2 + 1)
     words = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
     fig.update_xaxes(title=words[x], row=rows)
-    heading = "What becomes of the encoders while they train"
+    task, pooling = table[["task", "pooling"]].iloc[0]
+    heading = f"What becomes of the encoders while they train ({task}, {pooling} pooling)"
     return finish(fig, heading, plot=plot, legend_itemwidth=42)
 
 
@@ -145,10 +147,11 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     fig.update_yaxes(exponentformat="none")
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
     told = runs[["below_unigram", shown[0]]].dropna()
-    facts = f"{len(told)} {'run' if len(told) == 1 else 'runs'}"
+    facts = f"mean of tasks, {len(told)} {'run' if len(told) == 1 else 'runs'}"
     if len(told) > 2 and (told.nunique() > 1).all():
         facts += f", rank correlation {told.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
-    return finish(fig, f"Uniformity against nats below word frequencies ({facts})", height=430)
+    heading = f"Mean-pooled uniformity and nats below word frequencies ({facts})"
+    return finish(fig, heading, height=430)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
