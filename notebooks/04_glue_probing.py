@@ -109,7 +109,7 @@ widgets.probing_explorer(compared, labelled, max_train=few, seed=seed)
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded tasks, 1.4 M tokens, seed 0.* Neither arm beats the untrained encoder by a point: a
+# - *Embedded tasks, 1.0 M tokens, seed 0.* Neither arm beats the untrained encoder on any task: a
 #   run on the unigram plateau (notebook 02) has nothing to be probed for.
 # - *GLUE, 6.1 M tokens of Wikipedia, three seeds.* SST-2 0.592 [0.527, 0.656] hybrid and 0.570
 #   [0.541, 0.598] MLM-only against 0.521 [0.494, 0.548] untrained, STS-B ρ 0.146 [0.087, 0.205]

@@ -258,7 +258,7 @@ widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded text, 1.4 M tokens, seed 0.* The arms cannot be told apart: uniformity −0.001 each.
+# - *Embedded text, 1.0 M tokens, seed 0.* The arms cannot be told apart: uniformity −0.001 each.
 #   Both sit on the unigram plateau, *less* spread out than before their first step (−0.16).
 # - *Wikipedia and GLUE, 6.1 M tokens a run, three seeds.* Mean of five tasks, mean pooling: −0.43
 #   [−1.03, 0.18] hybrid, −0.21 [−0.64, 0.21] MLM-only, difference −0.21 [−0.47, 0.04]; between

@@ -38,7 +38,8 @@ def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd
     Returns:
         Columns `among, metric, rho, rho_low, rho_high, value, low, high, runs`: Spearman's rank
         correlation of the metric with the nats, with a 95 % interval from runs drawn with
-        replacement (as if they were independent: a little too narrow), and c with Student's (NaN
+        replacement (as if they were independent: a little too narrow; NaN where all draws agree,
+        as they do on a few runs in perfect order), and c with Student's (NaN
         with two runs or fewer more than coefficients, or with one arm alone).
     """
     each, rows = per_run(ends), []
@@ -95,6 +96,8 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Int
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     spread = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     low, high = np.quantile(spread, [0.025, 0.975])
+    if low == high:  # a few runs in perfect order: all draws agree, and say nothing of the next run
+        low = high = np.nan
     return Interval(float(spearmanr(a, b).statistic), float(low), float(high), n)
 
 

@@ -88,6 +88,13 @@ def test_too_few_runs_or_one_arm_have_no_interval(conditions):
     assert np.isnan(row["value"]) and np.isnan(row["low"])
 
 
+def test_a_few_runs_in_perfect_order_are_not_taken_for_certainty():
+    row = plateau.at_equal_loss(ends(0.0, seeds=3), ("uniformity",)).iloc[0]
+    assert row["rho"] == -1 and row[["rho_low", "rho_high"]].isna().all()
+    row = plateau.at_equal_loss(ends(0.0, seeds=3, noise=0.2), ("uniformity",)).iloc[0]
+    assert row["rho_low"] < row["rho"] < row["rho_high"]
+
+
 def test_the_picture_has_a_point_a_run():
     runs = plateau.per_run(ends(0.0)).assign(equal_length=-0.1)
     fig = figures.plateau(runs)
