@@ -258,7 +258,7 @@ widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded text, 1.0 M tokens, seed 0.* The arms cannot be told apart: uniformity −0.001 each.
+# - *Embedded text, 1.0 M tokens, seed 0.* The arms differ by 0.0001 in uniformity, −0.001 each.
 #   Both sit on the unigram plateau, *less* spread out than before their first step (−0.16).
 # - *Wikipedia and GLUE, 6.1 M tokens a run, three seeds.* Mean of five tasks, mean pooling: −0.43
 #   [−1.03, 0.18] hybrid, −0.21 [−0.64, 0.21] MLM-only, difference −0.21 [−0.47, 0.04]; between
@@ -272,12 +272,12 @@ widgets.map_explorer(found, labelled, text.tokenizer, seed=seed)
 #   can say almost anything; where its middle lies is the training seed's doing.
 # - *90 articles seen twelve times, 1,600 word pieces, seed 0.* MLM-only stays on the plateau, the
 #   hybrid leaves it, and the gap is large at equal length too: SST-2 −0.41 against 0.
-# - The effective rank went the other way in seed 0 (11 hybrid, 23 MLM-only under mean pooling) and
-#   the paper's way in seeds 1 and 2: 21 [0, 42] and 13 [−7, 34].
+# - The mean-pooled effective rank is lower for the hybrid in the paper (226 and 231) and here in
+#   seed 0 (11 and 23), and higher in seeds 1 and 2: over seeds 21 [0, 42] and 13 [−7, 34].
 #
 # > **Gotcha.** With power 1, spectral entropy is ln(erank)/ln(D) by definition. The paper's tables
 # > break that identity: SST-2, mean pooling, hybrid has erank 241.7, hence 0.880, and the table
-# > says 0.609. It was computed from squared singular values, our column `spectral_entropy_sigma2`,
+# > says 0.608. It was computed from squared singular values, our column `spectral_entropy_sigma2`,
 # > and divided by ln min(N, D) where Eq. 11 says ln D: the published spectra leave each value a
 # > narrow bracket, all 40 are inside it by that convention, and 33 with ln D (MRPC has 408 texts).
 #
