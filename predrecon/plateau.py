@@ -59,8 +59,9 @@ def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd
 
 def readable(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """`at_equal_loss` with one cell a number and its interval."""
-    rho = [cell_text(*row, digits) for row in table[["rho", "rho_low", "rho_high"]].to_numpy()]
-    added = [cell_text(*row, digits) for row in table[["value", "low", "high"]].to_numpy()]
+    numbers = table[["rho", "rho_low", "rho_high", "value", "low", "high"]].to_numpy(float)
+    rho = [cell_text(*row[:3], digits, without=", no interval") for row in numbers]
+    added = [cell_text(*row[3:], digits) for row in numbers]
     columns = {"rank correlation with nats": rho, "the objective adds": added}
     return table[["among", "metric", "runs"]].assign(**columns)
 

@@ -40,15 +40,15 @@ class Interval:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def cell_text(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A cell of a table: as `Interval.text`; a dash without a value; bare where bounds are NaN.
+def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
+    """A cell of a table: as `Interval.text`; a dash without a value; `without` after NaN bounds.
 
-    NaN bounds are those of what has no interval by its kind: a count, a share of one encoder.
+    Bare by default, for what has no interval by its kind: a count, a share of one encoder.
     """
     if math.isnan(value):
         return "–"
     if math.isnan(low):
-        return f"{value:.{digits}f}"
+        return f"{value:.{digits}f}{without}"
     return Interval(value, low, high, 0).text(digits)
 
 

@@ -89,7 +89,9 @@ def test_too_few_runs_or_one_arm_have_no_interval(conditions):
 
 
 def test_a_few_runs_in_perfect_order_are_not_taken_for_certainty():
-    row = plateau.at_equal_loss(ends(0.0, seeds=3), ("uniformity",)).iloc[0]
+    table = plateau.at_equal_loss(ends(0.0, seeds=3), ("uniformity",))
+    assert plateau.readable(table).iloc[0]["rank correlation with nats"] == "-1.00, no interval"
+    row = table.iloc[0]
     assert row["rho"] == -1 and row[["rho_low", "rho_high"]].isna().all()
     row = plateau.at_equal_loss(ends(0.0, seeds=3, noise=0.2), ("uniformity",)).iloc[0]
     assert row["rho_low"] < row["rho"] < row["rho_high"]
