@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from predrecon import figures
-from predrecon.figures import panels, style
+from predrecon.figures import panels, style, training
 from predrecon.grid import CONDITIONS
 
 
@@ -148,3 +148,10 @@ def test_the_plateau_states_what_is_drawn_and_nothing_more():
     for nothing in (runs.head(0), pd.DataFrame(), runs.drop(columns="below_unigram")):
         with pytest.raises(ValueError, match="expected a run or more with below_unigram"):
             figures.plateau(nothing)
+
+
+def test_uniformity_near_zero_is_not_told_in_micro_units():
+    history = pd.DataFrame(dict(step=[1, 2], tokens=[1, 2], uniformity=[-7.4e-4, -7.6e-4]))
+    fig = training.training_view({"a run": history}, {"a run": "mlm"})
+    (panel,) = (t for t in fig.data if t.y[0] == -7.4e-4)
+    assert fig.layout[panel.yaxis.replace("y", "yaxis")].exponentformat == "none"

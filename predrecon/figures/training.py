@@ -121,7 +121,7 @@ def training_view(
     """
     titles, size = [title for _, title in _WATCHED], stacked(6, 3, cell=170, gap=60)
     plot = size.pop("plot")
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, **size)
+    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.11, **size)
     seen: dict[str, int] = {}
     for run, history in histories.items():
         arm = arms[run]
@@ -155,6 +155,7 @@ def training_view(
                     name=f"σ(Σ lr), {run}", showlegend=False, **place,
                 )  # fmt: skip
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
+    fig.update_yaxes(exponentformat="none", row=2, col=2)  # uniformity near 0 in no micro-units
     for i, (column, _) in enumerate(_WATCHED):
         if not any(column in history for history in histories.values()):
             where = f"x{i + 1} domain" if i else "x domain"
