@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from predrecon import recipes
-from predrecon.assembly import build_model
-from predrecon.batches import mask_batch, room_for, share_of
-from predrecon.training import pretrain
+from predrecon.training.assembly import build_model
+from predrecon.training.batches import mask_batch, room_for, share_of
+from predrecon.training.pretraining import pretrain
 
 LIMITS = {"fp32": 1e-4, "bf16": 2e-2}  # relative, ||a - b|| / ||b||
 

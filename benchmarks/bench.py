@@ -21,12 +21,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import matrix_rate, peak_memory, seconds
 
-from predrecon import hardware, recipes
-from predrecon.assembly import build_model, build_optimizer
-from predrecon.batches import draw_batch, room_for, share_of
-from predrecon.corpus import load_corpus
-from predrecon.flops import batch_flops
-from predrecon.training import pretrain
+from predrecon import recipes
+from predrecon.data.corpus import load_corpus
+from predrecon.training import machine
+from predrecon.training.assembly import build_model, build_optimizer
+from predrecon.training.batches import draw_batch, room_for, share_of
+from predrecon.training.flops import batch_flops
+from predrecon.training.pretraining import pretrain
 
 HERE = Path(__file__).parent
 SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry")
@@ -63,7 +64,7 @@ def main():
             print(json.dumps(line), flush=True)
         lines += found
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    about = hardware.environment(device) | {
+    about = machine.environment(device) | {
         "date": time.strftime("%Y-%m-%d"),
         "rounds": given.rounds,
     }
@@ -87,8 +88,8 @@ def training(given, arm: str) -> list[dict]:
     model = build_model(recipe, corpus, 0).to(device)
     optimizer = build_optimizer(model, recipe)
     blocks = corpus.blocks("train", recipe.length)
-    bf16 = hardware.precision(recipe.precision, device, recipe.hidden_size) == "bf16"
-    if hardware.compiles(recipe.compile, device):
+    bf16 = machine.precision(recipe.precision, device, recipe.hidden_size) == "bf16"
+    if machine.compiles(recipe.compile, device):
         model.compile_blocks()
     plain = TextbookStep(build_model(recipe, corpus, 0).to(device), corpus.tokenizer, recipe.lr)
     rows, room = _rows(given, corpus, recipe), room_for(recipe, 1, device)
@@ -179,8 +180,8 @@ def training(given, arm: str) -> list[dict]:
 
 def data(given) -> list[dict]:
     """MB of text tokenised and written a second, into a store of its own."""
-    from predrecon import documents, paths, token_store
-    from predrecon.corpus import load_tokenizer
+    from predrecon.data import documents, paths, token_store
+    from predrecon.data.corpus import load_tokenizer
 
     name = _corpus(given)
     source = documents.find(name, paths.data_dir())
@@ -215,9 +216,10 @@ def geometry(given) -> list[dict]:
     """Six metrics, four poolings and the probes of one task, beside the textbook's."""
     import textbook_geometry as textbook
 
-    from predrecon import measuring, probes
+    from predrecon import probes
+    from predrecon.audit import measuring
+    from predrecon.data.tasks import load_task
     from predrecon.pooling import POOLINGS, embed, token_ids
-    from predrecon.tasks import load_task
 
     n = 200 if given.tiny else 2000
     corpus = load_corpus()
@@ -290,7 +292,7 @@ def _recipe(given, arm: str, device: torch.device):
 
 
 def _corpus(given) -> str:
-    from predrecon import paths
+    from predrecon.data import paths
 
     root = paths.data_dir()
     there = root is not None and (root / "wikipedia").is_dir()
@@ -304,7 +306,7 @@ def _rows(given, corpus, recipe):
 
     from textbook import padded_rows
 
-    from predrecon import documents, paths
+    from predrecon.data import documents, paths
 
     source = documents.find(corpus.name, paths.data_dir())
     texts = itertools.islice(source.read("validation"), 40)

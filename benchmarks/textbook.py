@@ -12,8 +12,7 @@ import random
 import torch
 import torch.nn.functional as F
 
-from predrecon.layers import Block
-from predrecon.model import PredictReconstruct
+from predrecon.model import Block, PredictReconstruct
 
 
 def attention(block: Block, x: torch.Tensor) -> torch.Tensor:

@@ -46,19 +46,12 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import dataclasses
 
-from predrecon import (
-    analysis,
-    evidence,
-    figures,
-    paper_map,
-    probing,
-    recipes,
-    reports,
-    runs,
-    typeset,
-)  # fmt: skip
-from predrecon.corpus import load_corpus
-from predrecon.tasks import load_tasks
+from predrecon import recipes
+from predrecon.audit import analysis, claims, linear_probes, seeds
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
+from predrecon.training import runs
+from predrecon.workbook import figures, reports, typeset  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -75,9 +68,9 @@ if all(arms.values()):
     labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
     compared = analysis.models(arms, text.tokenizer)
     geometry = analysis.geometry(compared, labelled, max_samples=max_samples)
-    probed = probing.linear_probing(compared, labelled, max_train=max_train)
-    geometry = evidence.with_probes(geometry, probed)
-stands = paper_map.paper_map(geometry, arms)
+    probed = linear_probes.linear_probing(compared, labelled, max_train=max_train)
+    geometry = seeds.with_probes(geometry, probed)
+stands = claims.paper_map(geometry, arms)
 where = figures.Gallery(runs.tag(recipe, 0)).keep("00_map", stands)
 typeset.show(typeset.styled(reports.map_table(stands), f"What stands ({where.name})."))
 

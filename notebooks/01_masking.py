@@ -37,11 +37,13 @@ import pandas as pd
 import torch
 from IPython.display import HTML
 
-from predrecon import figures, recipes, runs, widgets
-from predrecon.batches import draw_batch
-from predrecon.corpus import load_corpus
+from predrecon import recipes
+from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
+from predrecon.data.corpus import load_corpus
 from predrecon.masking import block_masks, token_masks
-from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
+from predrecon.training import runs
+from predrecon.training.batches import draw_batch
+from predrecon.workbook import figures, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)

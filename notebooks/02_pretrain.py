@@ -15,7 +15,7 @@
 # %% [markdown]
 # # 02 · Pre-training, both arms
 #
-# **Claim.** One function, `predrecon.training.pretrain`, trains the hybrid arm (L = λ·L_JEPA +
+# **Claim.** One function, `predrecon.pretrain`, trains the hybrid arm (L = λ·L_JEPA +
 # (1−λ)·L_MLM) and its MLM-only twin: same initial encoder, same batches, same token masks, same
 # schedule. The arms differ in the objective and in nothing else but the compute a step costs.
 #
@@ -38,10 +38,12 @@ import dataclasses
 
 import pandas as pd
 
-from predrecon import figures, recipes, reports, runs, widgets
-from predrecon.corpus import load_corpus
-from predrecon.tasks import load_tasks
-from predrecon.widgets import LiveCurves
+from predrecon import recipes
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
+from predrecon.training import runs
+from predrecon.workbook import figures, reports, widgets
+from predrecon.workbook.widgets import LiveCurves
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)

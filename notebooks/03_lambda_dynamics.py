@@ -39,10 +39,12 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
 
-from predrecon import figures, recipes, reports, runs, widgets
-from predrecon.corpus import load_corpus
-from predrecon.schedules import predicted_lambda
-from predrecon.tasks import load_tasks
+from predrecon import recipes
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
+from predrecon.objectives import predicted_lambda
+from predrecon.training import runs
+from predrecon.workbook import figures, reports, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)

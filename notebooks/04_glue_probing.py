@@ -36,9 +36,12 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import analysis, figures, probing, recipes, reports, runs, typeset, widgets
-from predrecon.corpus import load_corpus
-from predrecon.tasks import load_tasks
+from predrecon import recipes
+from predrecon.audit import analysis, linear_probes
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
+from predrecon.training import runs
+from predrecon.workbook import figures, reports, typeset, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -74,8 +77,10 @@ typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
 
 # %% tags=["nbval-ignore-output"]
 ways = {"max_train": max_train, "seed": seed}
-prices = probing.price_of_picking(compared, labelled, **ways)  # first: one pass for both choices
-probed = probing.linear_probing(compared, labelled, select=select, **ways)
+prices = linear_probes.price_of_picking(
+    compared, labelled, **ways
+)  # first: one pass for both choices
+probed = linear_probes.linear_probing(compared, labelled, select=select, **ways)
 print(reports.budget({arm: several[0] for arm, several in trained.items()}))
 typeset.show(typeset.styled(reports.probing_table(probed), reports.probing_caption(select)))
 made = reports.export_probing(probed, gallery.data_folder, select)

@@ -37,23 +37,14 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import (
-    analysis,
-    evidence,
-    figures,
-    length,
-    maps,
-    poolers,
-    recipes,
-    reports,
-    runs,
-    tables,
-    typeset,
-    widgets,
-)  # fmt: skip
-from predrecon.corpus import load_corpus
+from predrecon import recipes
+from predrecon.audit import analysis, length, poolers, projections
+from predrecon.audit.seeds import headline, over_seeds
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
 from predrecon.pooling import POOLINGS
-from predrecon.tasks import load_tasks
+from predrecon.training import runs
+from predrecon.workbook import figures, reports, tables, typeset, widgets  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -92,7 +83,7 @@ typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of it
 # %% tags=["nbval-ignore-output"]
 both = {"hybrid", "mlm"} <= set(trained)
 compare = (*analysis.SIX, "semantic_probe", "token_probe")
-gaps = evidence.headline(found, metrics=compare) if both else None
+gaps = headline(found, metrics=compare) if both else None
 if both:
     typeset.show(typeset.styled(gaps, "Hybrid minus MLM-only, mean of tasks.", index=False))
 else:
@@ -171,7 +162,7 @@ by_seed if both else "One arm only: no ratio."
 # %% tags=["nbval-ignore-output"]
 with_untrained = analysis.models(several, text.tokenizer, untrained=True)
 each = length.length_control(with_untrained, labelled, max_samples=max_samples)
-control = evidence.over_seeds(each)
+control = over_seeds(each)
 typeset.show(typeset.styled(length.readable(control), "Uniformity and length."))
 
 # %% tags=["nbval-ignore-output"]
@@ -232,7 +223,7 @@ named = (
     if first.classes
     else list(map(str, first.groups(split.labels)))
 )
-mapped = maps.points(chosen, named, split.first, seed=seed)
+mapped = projections.points(chosen, named, split.first, seed=seed)
 picture = figures.embedding_map(mapped, f"{first.title}, mean pooling")
 gallery.show("05_map", picture, mapped, caption=alone)
 

@@ -44,10 +44,13 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import figures, grid, plateau, recipes, runs, typeset, why
-from predrecon.corpus import load_corpus
-from predrecon.tasks import load_tasks
-from predrecon.trajectories import lambdas, trajectories
+from predrecon import recipes
+from predrecon.audit import contrasts, grid, plateau
+from predrecon.audit.snapshots import lambdas, trajectories
+from predrecon.data.corpus import load_corpus
+from predrecon.data.tasks import load_tasks
+from predrecon.training import runs
+from predrecon.workbook import figures, typeset
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -59,7 +62,7 @@ if train_missing:
 found = grid.found(asked, text)
 trained = sorted({cell.seed for cell in found})
 gallery = figures.Gallery(runs.tag(recipe, 0), runs.caption(recipe, *trained))
-typeset.show(typeset.styled(why.inventory(asked, found)))
+typeset.show(typeset.styled(contrasts.inventory(asked, found)))
 
 # %% [markdown]
 # ## What it costs
@@ -67,7 +70,7 @@ typeset.show(typeset.styled(why.inventory(asked, found)))
 # Equal steps are not equal compute.
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(why.costs(found), precision=2))
+typeset.show(typeset.styled(contrasts.costs(found), precision=2))
 
 # %% [markdown]
 # ## On the way
@@ -98,17 +101,17 @@ if len(balance):
 # the seeds below 0.05 after Holm's correction, which three seeds cannot earn.
 
 # %% tags=["nbval-ignore-output"]
-ends = why.endpoints(found, labelled, text.tokenizer, max_samples=max_samples)
+ends = contrasts.endpoints(found, labelled, text.tokenizer, max_samples=max_samples)
 gallery.keep("06_ends", ends)
-typeset.show(typeset.styled(why.endpoint_table(ends)))
+typeset.show(typeset.styled(contrasts.endpoint_table(ends)))
 
 # %% tags=["nbval-ignore-output"]
-gaps = why.contrasts(ends)
+gaps = contrasts.contrasts(ends)
 if len(gaps):
     gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(why.contrast_table(gaps)))
+typeset.show(typeset.styled(contrasts.contrast_table(gaps)))
 
 # %% [markdown]
 # ## Objective, or plateau?
@@ -145,7 +148,7 @@ typeset.show(typeset.styled(plateau.readable(followed), index=False))
 # token scale's effect is there before the first step.
 
 # %% tags=["nbval-ignore-output"]
-beside = why.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
+beside = contrasts.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
 typeset.show(typeset.styled(beside))
 
 # %% [markdown]

@@ -20,9 +20,9 @@ from predrecon.pooling import pool
 __version__ = "0.1.0"
 
 _LAZY = {
-    "load_corpus": "predrecon.corpus",
-    "load_task": "predrecon.tasks",
-    "pretrain": "predrecon.training",
+    "load_corpus": "predrecon.data.corpus",
+    "load_task": "predrecon.data.tasks",
+    "pretrain": "predrecon.training.pretraining",
 }
 
 __all__ = [

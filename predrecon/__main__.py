@@ -5,7 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from predrecon import options, recipes
+from predrecon import recipes
+from predrecon.workbook import options
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,22 +41,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _demo(given):
-    from predrecon import demo
+    from predrecon.workbook import demo
 
     asked = {"preset": given.preset, "corpus": given.corpus, "max_steps": given.max_steps}
     demo.run(given.out.resolve(), {k: v for k, v in asked.items() if v is not None})
 
 
 def _pair(given):
-    from predrecon import demo
+    from predrecon.workbook import demo
 
     demo.adopt(given.out.resolve())
 
 
 def _grid(given):
     base = recipes.get(given.preset, **options.overrides(given))
-    from predrecon import grid
-    from predrecon.corpus import load_corpus
+    from predrecon.audit import grid
+    from predrecon.data.corpus import load_corpus
 
     corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=given.data_dir)
     names = [n for n in given.conditions.split(",") if n] or list(grid.CONDITIONS)
@@ -78,9 +79,10 @@ def _grid(given):
 
 def _pretrain(given):
     recipe = recipes.get(given.preset, **options.overrides(given))
-    from predrecon import reports, runs
-    from predrecon.corpus import load_corpus
-    from predrecon.training import pretrain
+    from predrecon.data.corpus import load_corpus
+    from predrecon.training import runs
+    from predrecon.training.pretraining import pretrain
+    from predrecon.workbook import reports
 
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=given.data_dir)
     run = pretrain(

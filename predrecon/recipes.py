@@ -7,8 +7,8 @@ import dataclasses
 import os
 from dataclasses import dataclass
 
-from predrecon.config import ARMS, TOKEN_SCALES
-
+ARMS = ("hybrid", "mlm")
+TOKEN_SCALES = ("none", "sqrt_dim")
 PRESETS = ("smoke", "demo", "paper")
 
 

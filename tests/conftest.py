@@ -5,7 +5,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def corpus():
-    from predrecon.corpus import load_corpus
+    from predrecon.data.corpus import load_corpus
 
     return load_corpus()
 
@@ -14,7 +14,7 @@ def corpus():
 def smoke_runs(corpus, tmp_path_factory):
     """Both arms of the smoke preset, `{arm: Run}`."""
     from predrecon import recipes
-    from predrecon.training import pretrain
+    from predrecon.training.pretraining import pretrain
 
     root = tmp_path_factory.mktemp("runs")
     return {
@@ -26,7 +26,7 @@ def smoke_runs(corpus, tmp_path_factory):
 @pytest.fixture(scope="session")
 def labelled(corpus):
     """One task of each kind, cut short."""
-    from predrecon import tasks
+    from predrecon.data import tasks
 
     short = []
     for name in ("docs-swap", "docs-relation", "docs-overlap"):
@@ -40,7 +40,7 @@ def labelled(corpus):
 @pytest.fixture(scope="session")
 def compared(corpus, smoke_runs):
     """Both arms and the untrained encoder."""
-    from predrecon import analysis
+    from predrecon.audit import analysis
 
     return analysis.models(smoke_runs, corpus.tokenizer, untrained=True)
 
@@ -48,6 +48,6 @@ def compared(corpus, smoke_runs):
 @pytest.fixture(scope="session")
 def geometry(compared, labelled):
     """Both arms on all of `labelled`."""
-    from predrecon import analysis
+    from predrecon.audit import analysis
 
     return analysis.geometry(compared[:2], labelled)

@@ -5,23 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import (
-    analysis,
-    evidence,
-    figures,
-    length,
-    maps,
-    metrics,
-    probing,
-    recipes,
-    reports,
-    tables,
-)
-from predrecon.batches import draw_batch
-from predrecon.masking_audit import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.tasks import Split
-from predrecon.training import pretrain
-from predrecon.uncertainty import over_units
+from predrecon import metrics, recipes
+from predrecon.audit import analysis, length, linear_probes, projections, seeds
+from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
+from predrecon.audit.statistics import over_units
+from predrecon.data.tasks import Split
+from predrecon.training.batches import draw_batch
+from predrecon.training.pretraining import pretrain
+from predrecon.workbook import figures, reports, tables
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +22,7 @@ def measured(geometry):
 
 @pytest.fixture(scope="module")
 def probed(compared, labelled):
-    return probing.linear_probing(compared, labelled)
+    return linear_probes.linear_probing(compared, labelled)
 
 
 def test_geometry_fills_every_cell(measured, labelled):
@@ -116,9 +107,9 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
     assert told.value["explained"] > 0.9 > told.value["by_chance"]
     assert abs(equal.value) < 0.2 * abs(every.value) and every.low < every.value < every.high
 
-    one = length.readable(evidence.over_seeds(table))
+    one = length.readable(seeds.over_seeds(table))
     again = table.assign(seed=1, value=table["value"] * 1.1)
-    two = length.readable(evidence.over_seeds(pd.concat([table, again])))
+    two = length.readable(seeds.over_seeds(pd.concat([table, again])))
     assert list(one.index) == list(two.index) and set(one["seeds"]) == {1}
     assert set(two["seeds"]) == {2} and two["explained"].str.contains(r"\[").all()
 
@@ -141,7 +132,7 @@ def all_figures(corpus, smoke_runs, geometry, probed):
         analysis.seed_spectra(geometry),
     )
     chosen = {m: embeddings["docs-swap", "mean", m][:40] for m in smoke_runs}
-    points = maps.points(chosen, ["a", "b"] * 20, ["some text"] * 40)
+    points = projections.points(chosen, ["a", "b"] * 20, ["some text"] * 40)
     histories = {arm: run.history for arm, run in smoke_runs.items()}
     return {
         "blocks": figures.block_diagram(batch["context"], batch["targets"], recipe.length),
@@ -172,7 +163,7 @@ def test_every_figure_draws_its_data_and_exports(
     corpus, smoke_runs, geometry, probed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.figures.style.has_browser", lambda: False)
+    monkeypatch.setattr("predrecon.workbook.figures.style.has_browser", lambda: False)
     gallery = figures.Gallery("tag")
     for stem, fig in all_figures(corpus, smoke_runs, geometry, probed).items():
         assert len(fig.data) > 0 and fig.layout.title.text
@@ -207,8 +198,8 @@ def test_masking_audit(corpus, smoke_runs):
 
 def test_maps_are_repeatable():
     z = np.random.default_rng(0).normal(size=(60, 8))
-    assert np.array_equal(maps.pca(z), maps.pca(z))
-    points = maps.points({"mlm": z}, ["x"] * 60, ["t" * 200] * 60)
+    assert np.array_equal(projections.pca(z), projections.pca(z))
+    points = projections.points({"mlm": z}, ["x"] * 60, ["t" * 200] * 60)
     assert points["text"].str.len().max() == 70 and len(points) == 120
 
 

@@ -11,9 +11,10 @@ import textbook
 import textbook_geometry
 import torch
 
-from predrecon import measuring, recipes
-from predrecon.assembly import build_model
-from predrecon.batches import draw_batch
+from predrecon import recipes
+from predrecon.audit import measuring
+from predrecon.training.assembly import build_model
+from predrecon.training.batches import draw_batch
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -172,10 +172,10 @@ def test_masks_in_jupyterlab(chromium, lab):
 
 def test_exported_pages_switch_without_a_network(chromium, tmp_path):
     """Opened from disk: menus choose, nothing is fetched, nothing fails."""
-    from predrecon import export
+    from predrecon.workbook import pages
 
     page_file = tmp_path / "05.html"
-    export.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page_file)
+    pages.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page_file)
     context = chromium.new_context(offline=True, viewport={"width": 800, "height": 1000})
     page = context.new_page()
     errors, asked = [], []

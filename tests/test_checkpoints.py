@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from predrecon import checkpoints, recipes, run_folder
-from predrecon.checkpoints import CheckpointWarning
-from predrecon.interrupts import Interrupted
-from predrecon.training import pretrain
+from predrecon import recipes
+from predrecon.training import checkpoints, run_folder
+from predrecon.training.checkpoints import CheckpointWarning
+from predrecon.training.interrupts import Interrupted
+from predrecon.training.pretraining import pretrain
 
 SMOKE = recipes.get("smoke", max_steps=40, checkpoint_every=3, validation_blocks=4)
 COMMAND = [

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from predrecon import analysis, published
+from predrecon.audit import analysis, published
 
 KEYS = ["task", "pooling", "model"]
 SAMPLES = {"sst2": 872, "cola": 1043, "mrpc": 408, "stsb": 1500, "mnli": 2000}

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from predrecon import docstrings, embedded, paths, sources
-from predrecon.corpus import load_corpus, load_tokenizer
-from predrecon.sources import SourceError
+from predrecon.data import docstrings, embedded, paths, readers
+from predrecon.data.corpus import load_corpus, load_tokenizer
+from predrecon.data.readers import SourceError
 
 TEXTS = [f"Document {i} has a few words. " * 20 for i in range(120)]
 
@@ -128,7 +128,7 @@ def test_special_tokens_in_text_are_text(tokenizer_dir):
 
 
 def test_wikitext_lines_become_articles():
-    from predrecon.documents import _articles
+    from predrecon.data.documents import _articles
 
     lines = ["", " = One = \n", " text \n", " = = Part = = \n", " more \n", " = Two = \n", " x \n"]
     assert list(_articles(lines)) == ["= One =\ntext\n= = Part = =\nmore", "= Two =\nx"]
@@ -262,7 +262,7 @@ def test_short_splits_and_wrong_splits_are_named(tmp_path, empty_cache, tokenize
 
 
 def test_nothing_half_built_is_left(tmp_path):
-    from predrecon.files import build_folder
+    from predrecon.data.files import build_folder
 
     def fail(part):
         (part / "half").write_text("x")
@@ -296,5 +296,5 @@ def test_paths_follow_their_variables(monkeypatch, tmp_path):
     assert paths.runs_dir() == tmp_path / "r"
     monkeypatch.delenv("PREDRECON_DATA", raising=False)
     assert paths.data_dir() is None
-    assert sources.SUFFIXES == (".parquet", ".jsonl", ".txt")
+    assert readers.SUFFIXES == (".parquet", ".jsonl", ".txt")
     assert np.dtype("uint16").itemsize == 2

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from predrecon import probes
-from predrecon.resampling import (
+from predrecon.audit.resampling import (
     pair_replicates,
     pairwise_replicates,
     score_replicates,
     spectral_replicates,
 )
-from predrecon.uncertainty import around, bootstrap_counts
+from predrecon.audit.statistics import around, bootstrap_counts
 
 LABELS = np.arange(120) % 3
 USUAL = (0.88, 0.99)

@@ -17,18 +17,18 @@ from safetensors.torch import load_file
 
 import predrecon
 from predrecon import recipes
-from predrecon.assembly import build_model
-from predrecon.batches import draw_batch, share_of
-from predrecon.checkpoints import CheckpointWarning, check, found
 from predrecon.objectives import mlm_loss
-from predrecon.training import pretrain
+from predrecon.training.assembly import build_model
+from predrecon.training.batches import draw_batch, share_of
+from predrecon.training.checkpoints import CheckpointWarning, check, found
+from predrecon.training.pretraining import pretrain
 
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
            "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
 
 
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
-          str(Path(predrecon.__file__).parent / "launch" / "one_node.yaml"),
+          str(Path(predrecon.__file__).parent / "training" / "launch" / "one_node.yaml"),
           "--num_processes", "2", "-m", "predrecon"]  # fmt: skip
 
 
@@ -124,12 +124,12 @@ def test_few_masked_tokens_weigh_the_same_on_many_processes(masked):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(corpus, tmp_path, monkeypatch):
-    from predrecon import training
+    from predrecon.training import pretraining
 
-    class Three(training.Accelerator):
+    class Three(pretraining.Accelerator):
         num_processes = 3
 
-    monkeypatch.setattr(training, "Accelerator", Three)
+    monkeypatch.setattr(pretraining, "Accelerator", Three)
     with pytest.raises(ValueError, match="batch_size=8 cannot be divided among 3 processes"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, seed=0)
 
@@ -154,8 +154,8 @@ def test_compiled_and_eager_agree(corpus):
 
 
 def test_a_tracker_that_is_not_installed_is_refused(corpus, tmp_path, monkeypatch):
-    from predrecon import training
+    from predrecon.training import pretraining
 
-    monkeypatch.setattr(training, "get_available_trackers", lambda: [])
+    monkeypatch.setattr(pretraining, "get_available_trackers", lambda: [])
     with pytest.raises(ValueError, match="tracker='wandb': not installed"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, tracker="wandb")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from predrecon.evidence import (
+from predrecon.audit.seeds import (
     Geometry,
     contrast,
     differences,

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import figures
-from predrecon.figures import panels, style, training
-from predrecon.grid import CONDITIONS
+from predrecon.audit.grid import CONDITIONS
+from predrecon.workbook import figures
+from predrecon.workbook.figures import panels, style, training
 
 
 def lightness(color: str) -> float:

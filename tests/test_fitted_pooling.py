@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from predrecon.fitted_pooling import FITTED, TokenVectors, fit_direction, fitted_directions
+from predrecon.audit.fitted_pooling import FITTED, TokenVectors, fit_direction, fitted_directions
+from predrecon.data.tasks import load_task
 from predrecon.pooling import embed, pool
-from predrecon.tasks import load_task
 
 
 def marked(n=300, length=8, dim=6, seed=0):

@@ -6,9 +6,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from predrecon import recipes
-from predrecon.assembly import build_model
-from predrecon.batches import draw_batch
-from predrecon.flops import batch_flops, step_flops
+from predrecon.training.assembly import build_model
+from predrecon.training.batches import draw_batch
+from predrecon.training.flops import batch_flops, step_flops
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
@@ -24,7 +24,7 @@ def test_a_step_costs_what_torch_counts(corpus, arm, change):
 
 def test_the_hybrid_costs_more():
     """2.9 times the encoder passes and predictor of the paper's shapes, at equal steps."""
-    from predrecon.config import PredictReconstructConfig
+    from predrecon.model import PredictReconstructConfig
 
     config = PredictReconstructConfig(arm="hybrid")
     mlm = PredictReconstructConfig(arm="mlm")

@@ -9,12 +9,14 @@ import time
 import numpy as np
 import pytest
 
-from predrecon import grid, recipes, runs
-from predrecon.assembly import model_config
-from predrecon.batches import draw_batch
-from predrecon.flops import batch_flops
-from predrecon.tasks import load_task
-from predrecon.trajectories import WATCHED, lambdas, trajectories
+from predrecon import recipes
+from predrecon.audit import grid
+from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
+from predrecon.data.tasks import load_task
+from predrecon.training import runs
+from predrecon.training.assembly import model_config
+from predrecon.training.batches import draw_batch
+from predrecon.training.flops import batch_flops
 
 BASE = recipes.get("smoke", max_steps=12, validation_blocks=8, snapshots=3)
 

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from transformers import AutoTokenizer
 
-from predrecon import measuring, metrics, results
-from predrecon.analysis import geometry_table
-from predrecon.measuring import Model, measure
-from predrecon.tasks import load_task
-from predrecon.uncertainty import around
+from predrecon import metrics
+from predrecon.audit import cache, measuring
+from predrecon.audit.analysis import geometry_table
+from predrecon.audit.measuring import Model, measure
+from predrecon.audit.statistics import around
+from predrecon.data.tasks import load_task
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def task():
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(results.paths, "cache_dir", lambda: tmp_path)
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.paths, "cache_dir", lambda: tmp_path)
     return tmp_path / "results"
 
 
@@ -29,7 +30,7 @@ def encoder(run, name="one"):
     return Model(name, run.encoder(), AutoTokenizer.from_pretrained(run.folder))
 
 
-def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, cache, monkeypatch):
+def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, results, monkeypatch):
     model = encoder(smoke_runs["mlm"])
     options = dict(poolings=("mean", "weighted"), max_samples=80, draws=20)
     first = measure(model, task, **options)
@@ -38,14 +39,14 @@ def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, cache, 
         again = measure(Model("two", model.encoder, model.tokenizer), task, **options)
     assert first.rows == again.rows
     assert all(np.array_equal(first.replicates[k], again.replicates[k]) for k in first.replicates)
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(results.iterdir())) == 1
     changed = dict(options, max_samples=70)
     assert measure(model, task, **changed).rows != first.rows
     assert measure(encoder(smoke_runs["hybrid"]), task, **options).rows != first.rows
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(results.iterdir())) == 3
 
 
-def test_values_and_replicates_belong_together(smoke_runs, task, cache):
+def test_values_and_replicates_belong_together(smoke_runs, task, results):
     found = measure(encoder(smoke_runs["hybrid"]), task, max_samples=80, draws=50)
     z = found.embeddings["max"]
     value = {r["metric"]: r["value"] for r in found.rows if r["pooling"] == "max"}
@@ -61,7 +62,7 @@ def test_values_and_replicates_belong_together(smoke_runs, task, cache):
     ), "weighted pooling as published is mean pooling"
 
 
-def test_an_error_names_task_and_model(smoke_runs, task, cache):
+def test_an_error_names_task_and_model(smoke_runs, task, results):
     model = encoder(smoke_runs["mlm"], "the twin")
     with pytest.raises(ValueError, match=f"{task.title}, the twin: "):
         measure(model, task, max_samples=1)
@@ -75,7 +76,7 @@ def test_an_error_names_task_and_model(smoke_runs, task, cache):
     ],
 )
 def test_spoilt_embeddings_give_a_message_and_no_number(
-    smoke_runs, task, cache, monkeypatch, spoil, told
+    smoke_runs, task, results, monkeypatch, spoil, told
 ):
     whole = measuring.embed
     monkeypatch.setattr(
@@ -83,10 +84,10 @@ def test_spoilt_embeddings_give_a_message_and_no_number(
     )
     with pytest.raises(ValueError, match=f"{task.title}, one: {told}"):
         measure(encoder(smoke_runs["mlm"]), task, poolings=("mean",), max_samples=60)
-    assert not list(cache.glob("*")), "nothing is remembered"
+    assert not list(results.glob("*")), "nothing is remembered"
 
 
-def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_runs, task, cache):
+def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_runs, task, results):
     alone = task.validation.head(60)
     alone = dataclasses.replace(alone, labels=np.zeros(60, dtype=int))
     single = dataclasses.replace(task, validation=alone)
@@ -97,7 +98,7 @@ def test_one_class_cannot_be_probed_and_has_no_distance_between_classes(smoke_ru
     assert "inter_class_distance" not in values and np.isfinite(values["alignment"])
 
 
-def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, cache):
+def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, results):
     found = measure(
         encoder(smoke_runs["hybrid"]),
         task,
@@ -129,7 +130,7 @@ def test_results_from_before_log_min_n_d_are_found_where_they_still_hold(
     assert renamed or asked[0][-2:] == (measuring.DRAWS, True)
 
 
-def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, cache):
+def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, results):
     """Of four samples some bootstrap samples hold no pair of one class, or one sample alone."""
     model = encoder(smoke_runs["mlm"])
     options = dict(poolings=("mean",), probed=False)
@@ -142,7 +143,7 @@ def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, cac
     assert geometry_table(table, ("alignment",)).iloc[0, 0] == interval.text()
 
 
-def test_a_half_written_result_is_not_found(cache):
+def test_a_half_written_result_is_not_found(results):
     calls = []
 
     def compute():
@@ -152,8 +153,8 @@ def test_a_half_written_result_is_not_found(cache):
         return [{"value": float("nan"), "n": 1}], {"a": np.arange(3)}
 
     with pytest.raises(KeyboardInterrupt):
-        results.remembered("x", ("key",), compute)
+        cache.remembered("x", ("key",), compute)
     for _ in range(2):
-        rows, arrays = results.remembered("x", ("key",), compute)
+        rows, arrays = cache.remembered("x", ("key",), compute)
     assert len(calls) == 2 and np.isnan(rows[0]["value"])
     assert np.array_equal(arrays["a"], np.arange(3))

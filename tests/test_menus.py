@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from predrecon import figures
-from predrecon.figures.explorers import probing_view
-from predrecon.figures.geometry import BETTER
+from predrecon.workbook import figures
+from predrecon.workbook.figures.explorers import probing_view
+from predrecon.workbook.figures.geometry import BETTER
 
 TASKS = {"SST-2": "sst2", "MNLI (stand-in)": "mnli", "STS-B": "stsb"}
 POOLINGS = ["mean", "max", "attention"]

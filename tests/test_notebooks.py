@@ -10,8 +10,8 @@ import nbformat
 import papermill
 import pytest
 
-from predrecon import demo, export, stills
-from predrecon.figures import style
+from predrecon.workbook import demo, pages, stills
+from predrecon.workbook.figures import style
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
@@ -92,7 +92,7 @@ def test_papermill_overrides(tmp_path):
 
 def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
     page = tmp_path / "05.html"
-    export.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page)
+    pages.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page)
     html = page.read_text(encoding="utf-8")
     shown = sum(
         style.PLOTLY in o.get("data", {}) for c in read("05_geometry").cells
@@ -140,7 +140,7 @@ def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, ca
         return 0.0
 
     monkeypatch.setattr(demo, "_execute", execute)
-    monkeypatch.setattr(export, "to_html", lambda notebook, page: page.write_text("x"))
+    monkeypatch.setattr(pages, "to_html", lambda notebook, page: page.write_text("x"))
     for _ in range(2):
         with pytest.raises(RuntimeError, match="03_lambda_dynamics"):
             demo.run(tmp_path, {"preset": "smoke"})

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from predrecon import options, recipes
+from predrecon import recipes
 from predrecon.__main__ import main
+from predrecon.workbook import options
 
 TINY = ["--preset", "smoke", "--max-steps", "4", "--validation-blocks", "4"]
 

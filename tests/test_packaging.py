@@ -81,7 +81,7 @@ def test_environment_yml_is_in_step():
 
 
 def test_sources_of_the_embedded_text_are_dependencies():
-    from predrecon.docstrings import LIBRARIES, _distribution
+    from predrecon.data.docstrings import LIBRARIES, _distribution
 
     assert {_distribution(n) for n in LIBRARIES} <= set(direct())
 

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from predrecon import export, figures
-from predrecon.figures import pages, style
+from predrecon.workbook import figures, pages
+from predrecon.workbook.figures import gallery, style
 
 TITLE = "Losses <b>of both arms</b><br>R&D & a < b"
 WORDS = "Losses of both arms R&D & a < b"
@@ -62,26 +62,26 @@ def notebook(folder, outputs, text=""):
         made.cells.append(cell)
     made.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": {}}}
     nbformat.write(made, folder / "some.ipynb")
-    export.to_html(folder / "some.ipynb", folder / "some.html")
+    pages.to_html(folder / "some.ipynb", folder / "some.html")
     return (folder / "some.html").read_text(encoding="utf-8")
 
 
 PLOTLY = {style.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
-VIEW = {export.WIDGET: {"model_id": "1", "version_major": 2, "version_minor": 0}}
+VIEW = {pages.WIDGET: {"model_id": "1", "version_major": 2, "version_minor": 0}}
 VIEW |= {"text/plain": "VBox(...)"}
 
 
 def test_a_figure_is_shown_whatever_widget_comes_with_it(tmp_path):
     html = notebook(tmp_path, [[PLOTLY | VIEW], [PLOTLY], [VIEW, PLOTLY]])
     assert html.count("Plotly.newPlot(") == 3
-    assert "widget-view" not in html and "VBox" not in html and export._NOTE not in html
+    assert "widget-view" not in html and "VBox" not in html and pages._NOTE not in html
     assert Reader(html).labels == [WORDS] * 3
     assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
 
 
 def test_a_widget_alone_leaves_a_note(tmp_path):
     html = notebook(tmp_path, [[VIEW], [PLOTLY]])
-    assert html.count(export._NOTE) == 1 and html.count("Plotly.newPlot(") == 1
+    assert html.count(pages._NOTE) == 1 and html.count("Plotly.newPlot(") == 1
 
 
 def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
@@ -94,7 +94,7 @@ def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.figures.style.has_browser", lambda: False)
+    monkeypatch.setattr("predrecon.workbook.figures.style.has_browser", lambda: False)
     return tmp_path
 
 
@@ -111,7 +111,7 @@ def test_the_gallery_lists_every_figure_of_every_tag(root):
     put("b", third=figure(title='A "third"'))
     (root / "b" / "05_old.png").write_bytes(b"picture")
     (root / "b" / "third.png").write_bytes(b"picture")
-    pages.write_gallery(root)
+    gallery.write_gallery(root)
     text = (root / "index.html").read_text(encoding="utf-8")
     page = Reader(text)
     local = [link for link in page.leads if not link.startswith("#")]
@@ -152,9 +152,9 @@ def test_a_gallery_that_fails_to_be_written_leaves_the_old_one(root, monkeypatch
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("predrecon.files.sync", full)
+    monkeypatch.setattr("predrecon.data.files.sync", full)
     with pytest.raises(OSError, match="disk full"):
-        pages.write_gallery(root)
+        gallery.write_gallery(root)
     assert (root / "index.html").read_text(encoding="utf-8") == before
     assert not list(root.glob(".index*"))
 
@@ -171,13 +171,13 @@ def test_a_figure_page_stands_alone_and_leads_back(root):
 def test_menus_are_lists_for_the_keyboard_too():
     fig = figures.switchable(lambda task: figure(), {"Task": {"SST-2": 0, "<b> & c": 1}})
     for content in (fig, json.loads(fig.to_json())):
-        html = pages.figure_div(content)
+        html = gallery.figure_div(content)
         choices = "<option>SST-2</option><option>&lt;b&gt; &amp; c</option>"
         assert f"<label>Task <select>{choices}</select></label>" in html
         assert html.index("<select>") < html.index('role="img"'), "not a part of the picture"
-    assert "<select>" not in pages.figure_div(figure())
+    assert "<select>" not in gallery.figure_div(figure())
 
 
 def test_titles_in_one_line_without_tags():
-    assert pages.words(TITLE) == WORDS
-    assert pages.words("p<0.05, q>1") == "p<0.05, q>1" and pages.words(None) == ""
+    assert gallery.words(TITLE) == WORDS
+    assert gallery.words("p<0.05, q>1") == "p<0.05, q>1" and gallery.words(None) == ""

@@ -5,11 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from predrecon import recipes, reports
-from predrecon.evidence import Geometry
-from predrecon.paper_map import CLAIMS, STATUSES, _published, decide, paper_map
-from predrecon.schedules import lambda_before
-from predrecon.uncertainty import Interval
+from predrecon import recipes
+from predrecon.audit.claims import CLAIMS, STATUSES, _published, decide, paper_map
+from predrecon.audit.seeds import Geometry
+from predrecon.audit.statistics import Interval
+from predrecon.objectives import lambda_before
+from predrecon.workbook import reports
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import figures, plateau
+from predrecon.audit import plateau
+from predrecon.workbook import figures
 
 
 def ends(objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "hybrid-sqrt", "mlm-sqrt")):

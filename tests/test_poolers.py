@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import analysis, figures, metrics, poolers
+from predrecon import metrics
+from predrecon.audit import analysis, poolers
+from predrecon.data.tasks import load_task
 from predrecon.pooling import embed
-from predrecon.tasks import load_task
+from predrecon.workbook import figures
 
 
 @pytest.fixture(scope="module")

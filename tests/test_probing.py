@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import probing, reports
+from predrecon.audit import linear_probes
+from predrecon.audit.statistics import over_units
 from predrecon.pooling import POOLINGS
-from predrecon.uncertainty import over_units
+from predrecon.workbook import reports
 
 
 @pytest.fixture(scope="module")
 def probed(compared, labelled):
-    return probing.linear_probing(compared, labelled)
+    return linear_probes.linear_probing(compared, labelled)
 
 
 def test_linear_probing_and_its_tables(probed):
@@ -62,18 +63,18 @@ def test_table_3_is_exported_like_the_others(probed, tmp_path):
 
 def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    first = probing.linear_probing(compared[:1], labelled[:1])
-    monkeypatch.setattr(probing.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
-    pd.testing.assert_frame_equal(probing.linear_probing(compared[:1], labelled[:1]), first)
+    first = linear_probes.linear_probing(compared[:1], labelled[:1])
+    monkeypatch.setattr(linear_probes.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
+    pd.testing.assert_frame_equal(linear_probes.linear_probing(compared[:1], labelled[:1]), first)
 
 
 def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatch, tmp_path):
     model, task = compared[0], labelled[0]
-    alone = {p: probing.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
+    alone = {p: linear_probes.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    passes, embed = [], probing.embed
-    monkeypatch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-    found = probing.each_pooling(model, task, max_train=60)
+    passes, embed = [], linear_probes.embed
+    monkeypatch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+    found = linear_probes.each_pooling(model, task, max_train=60)
     assert list(found) == list(POOLINGS) and len(passes) == 2
     for pooling, (result, interval, n_train) in alone.items():
         assert found[pooling][1:] == (interval, n_train)
@@ -83,8 +84,8 @@ def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatc
 def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeypatch, tmp_path):
     """`inner` chooses on other texts than `reported`; the default's results keep their names."""
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    asked, head = [], probing.probes.linear_probe
-    keys, remembered = [], probing.remembered
+    asked, head = [], linear_probes.probes.linear_probe
+    keys, remembered = [], linear_probes.remembered
 
     def fit(*parts, select, **ways):
         asked.append(select)
@@ -94,43 +95,43 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
         keys.append(parts)
         return remembered(kind, parts, compute)
 
-    monkeypatch.setattr(probing.probes, "linear_probe", fit)
-    monkeypatch.setattr(probing, "remembered", remember)
+    monkeypatch.setattr(linear_probes.probes, "linear_probe", fit)
+    monkeypatch.setattr(linear_probes, "remembered", remember)
     model, task = compared[0], dataclasses.replace(labelled[1], epochs=12)
     found = {}
-    for way in probing.probes.SELECT:
-        found[way] = probing.linear_probing([model], [task], select=way).iloc[0]
-        assert probing.probe(model, task, select=way)[0].score == found[way]["score"]
+    for way in linear_probes.probes.SELECT:
+        found[way] = linear_probes.linear_probing([model], [task], select=way).iloc[0]
+        assert linear_probes.probe(model, task, select=way)[0].score == found[way]["score"]
     assert asked == ["last", "inner", "reported"], "each fitted once"
     assert keys[0][-1] == "confidence"
     assert [key[len(keys[0]) :] for key in keys[::2]] == [(), ("inner",), ("reported",)]
     assert found["reported"]["score"] == found["last"]["best_epoch_score"]
     assert found["inner"]["score"] < found["inner"]["best_epoch_score"], "chosen elsewhere"
     with pytest.raises(ValueError, match="expected one of last, inner, reported"):
-        probing.probe(model, task, select="best")
+        linear_probes.probe(model, task, select="best")
 
 
 def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, tmp_path):
     """One seed: paired over texts. Several: over seeds."""
     task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
-    alone = probing.price_of_picking([one], [task]).iloc[0]
-    last, best = (probing.probe(one, task, select=s)[0] for s in ("last", "reported"))
+    alone = linear_probes.price_of_picking([one], [task]).iloc[0]
+    last, best = (linear_probes.probe(one, task, select=s)[0] for s in ("last", "reported"))
     assert alone["value"] == pytest.approx(best.score - last.score) and alone["basis"] == "samples"
     labels = task.validation.labels
     change = (best.predictions == labels) * 1.0 - (last.predictions == labels)
     margin = 1.96 * change.std() / np.sqrt(len(labels))
     assert alone["high"] - alone["value"] == pytest.approx(margin, rel=0.2)
-    passes, embed = [], probing.embed
+    passes, embed = [], linear_probes.embed
     with monkeypatch.context() as patch:
         patch.setenv("PREDRECON_CACHE", str(tmp_path))
-        patch.setattr(probing, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-        again = probing.price_of_picking([one], [task]).iloc[0]
-        probing.linear_probing([one], [task])
+        patch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+        again = linear_probes.price_of_picking([one], [task]).iloc[0]
+        linear_probes.linear_probing([one], [task])
     assert again.equals(alone) and len(passes) == 4, "two sides of two splits, each encoded once"
     second = dataclasses.replace(other, name=one.name, seed=1)
-    both = probing.price_of_picking([one, second], [task]).iloc[0]
-    gains = [alone["value"], probing.price_of_picking([other], [task])["value"].iloc[0]]
+    both = linear_probes.price_of_picking([one, second], [task]).iloc[0]
+    gains = [alone["value"], linear_probes.price_of_picking([other], [task])["value"].iloc[0]]
     assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
     assert both["high"] == pytest.approx(over_units(gains).high)
-    text = reports.price_table(probing.price_of_picking([one], [task]))
+    text = reports.price_table(linear_probes.price_of_picking([one], [task]))
     assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\] 1 seed").all()

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import published, tables, typeset
+from predrecon.audit import published
+from predrecon.workbook import tables, typeset
 
 RANGE = {"n": 100, "dim": 8, "note": ""}
 

@@ -6,9 +6,9 @@ import threading
 import numpy as np
 import pytest
 
-from predrecon import token_store
-from predrecon.corpus import load_tokenizer
-from predrecon.sources import SourceError
+from predrecon.data import token_store
+from predrecon.data.corpus import load_tokenizer
+from predrecon.data.readers import SourceError
 
 TEXTS = {
     "train": [

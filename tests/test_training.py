@@ -8,12 +8,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
-from predrecon import recipes, runs
-from predrecon.assembly import model_config, parameter_groups
-from predrecon.batches import draw_batch
-from predrecon.loop import HISTORY
-from predrecon.schedules import ema_momentum, learning_rate, predicted_lambda
-from predrecon.training import pretrain
+from predrecon import recipes
+from predrecon.objectives import ema_momentum, learning_rate, predicted_lambda
+from predrecon.training import runs
+from predrecon.training.assembly import model_config, parameter_groups
+from predrecon.training.batches import draw_batch
+from predrecon.training.loop import HISTORY
+from predrecon.training.pretraining import pretrain
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from predrecon import metrics
-from predrecon.resampling import pairwise_replicates, score_replicates, spectral_replicates
-from predrecon.uncertainty import (
+from predrecon.audit.resampling import pairwise_replicates, score_replicates, spectral_replicates
+from predrecon.audit.statistics import (
     Interval,
     around,
     bootstrap_counts,

@@ -5,12 +5,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from predrecon import batches, recipes
-from predrecon.assembly import build_model, build_optimizer
-from predrecon.batches import draw_batch, room_for, share_of
-from predrecon.corpus import Blocks, _reader
-from predrecon.flops import batch_flops
+from predrecon import recipes
+from predrecon.data.corpus import Blocks, _reader
 from predrecon.masking import IGNORE, block_masks
+from predrecon.training import batches
+from predrecon.training.assembly import build_model, build_optimizer
+from predrecon.training.batches import draw_batch, room_for, share_of
+from predrecon.training.flops import batch_flops
 
 ATEN = torch.ops.aten
 READS = {  # operations whose result, or its shape, the host has to ask a GPU for
@@ -141,12 +142,12 @@ def test_padding_never_counts(corpus):
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
 def test_a_real_step_waits_for_no_gpu(corpus, tmp_path, arm):
     """PyTorch itself raises where the host would wait, from the third step on."""
-    from predrecon import training
+    from predrecon.training import pretraining
 
     recipe = recipes.get("smoke", arm=arm, compile=False, max_steps=8, log_every=8)
     taken = []
 
-    class Watched(training.Training):
+    class Watched(pretraining.Training):
         def _step(self, step):
             torch.cuda.set_sync_debug_mode("error" if len(taken) > 2 else "default")
             try:
@@ -156,6 +157,6 @@ def test_a_real_step_waits_for_no_gpu(corpus, tmp_path, arm):
                 taken.append(step)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "Training", Watched)
-        training.pretrain(recipe, corpus, tmp_path, seed=0)
+        patched.setattr(pretraining, "Training", Watched)
+        pretraining.pretrain(recipe, corpus, tmp_path, seed=0)
     assert taken == list(range(8))

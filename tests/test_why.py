@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import figures, grid, length, plateau, references, why
-from predrecon.resampling import pairwise_replicates, uniformity_replicates
-from predrecon.tasks import Task, load_task
-from predrecon.uncertainty import bootstrap_counts
+from predrecon.audit import contrasts, grid, length, plateau, references
+from predrecon.audit.resampling import pairwise_replicates, uniformity_replicates
+from predrecon.audit.statistics import bootstrap_counts
+from predrecon.data.tasks import Task, load_task
+from predrecon.workbook import figures
 
 
 def ends(seeds=3, effect=0.3):
@@ -29,7 +30,7 @@ def ends(seeds=3, effect=0.3):
 
 
 def test_contrasts_find_what_was_put_in():
-    gaps = why.contrasts(ends()).set_index("contrast")
+    gaps = contrasts.contrasts(ends()).set_index("contrast")
     assert set(gaps.index) == {
         "objective",
         "objective, tokens × √D",
@@ -40,16 +41,16 @@ def test_contrasts_find_what_was_put_in():
         row = gaps.loc[name]
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
         assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
-    text = why.contrast_table(why.contrasts(ends()))
+    text = contrasts.contrast_table(contrasts.contrasts(ends()))
     assert text.loc["objective", "uniformity"].endswith("]"), "three seeds earn no star"
-    text = why.contrast_table(why.contrasts(ends(10)))
+    text = contrasts.contrast_table(contrasts.contrasts(ends(10)))
     assert text.loc["objective", "uniformity"].endswith("] *")
 
 
 def test_one_seed_has_no_interval():
-    gaps = why.contrasts(ends(1))
+    gaps = contrasts.contrasts(ends(1))
     assert np.isinf(gaps["low"]).all()
-    assert why.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
+    assert contrasts.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
     assert len(figures.contrasts(gaps).data) == 1
 
 
@@ -71,19 +72,22 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
 def test_seeds_that_lack_a_side_do_not_count():
     table = ends(3)
     gone = (table["condition"] == "mlm") & (table["seed"] == 2)
-    gaps = why.contrasts(table[~gone]).set_index("contrast")
+    gaps = contrasts.contrasts(table[~gone]).set_index("contrast")
     assert gaps.loc["objective", "seeds"] == 2 and gaps.loc["token scale, hybrid", "seeds"] == 3
 
 
 def test_without_runs_everything_is_empty_and_nothing_fails(corpus):
     cells = grid.cells(why_base(), corpus, range(2), ("hybrid", "mlm"))
-    table = why.inventory(cells, {})
+    table = contrasts.inventory(cells, {})
     assert (table["nats below word frequencies"] == "not trained").all()
-    assert why.costs({}).empty and why.beside_references({}, [], corpus.tokenizer).empty
-    nothing = why.endpoints({}, [], corpus.tokenizer)
-    assert why.endpoint_table(nothing).empty
+    assert contrasts.costs({}).empty and contrasts.beside_references({}, [], corpus.tokenizer).empty
+    nothing = contrasts.endpoints({}, [], corpus.tokenizer)
+    assert contrasts.endpoint_table(nothing).empty
     assert plateau.at_equal_loss(nothing).empty and plateau.per_run(nothing).empty
-    assert why.contrasts(nothing).empty and why.contrast_table(why.contrasts(nothing)).empty
+    assert (
+        contrasts.contrasts(nothing).empty
+        and contrasts.contrast_table(contrasts.contrasts(nothing)).empty
+    )
 
 
 def why_base():
@@ -98,15 +102,15 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     task = load_task("docs-swap")
     fields = (task.name, task.title, task.metric, task.classes, 2)
     short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
-    told = why.endpoints(found, [short], corpus.tokenizer)
-    assert set(told["metric"]) == set(why.SHOWN)
-    table = why.endpoint_table(told)
-    assert table.shape == (2, 1 + len(why.SHOWN))
+    told = contrasts.endpoints(found, [short], corpus.tokenizer)
+    assert set(told["metric"]) == set(contrasts.SHOWN)
+    table = contrasts.endpoint_table(told)
+    assert table.shape == (2, 1 + len(contrasts.SHOWN))
     assert (
         table.drop(columns=["seeds", "below_unigram"]).map(lambda cell: "[" in cell).all(axis=None)
     )
-    assert why.costs(found)["times MLM-only"].iloc[0] > 1.3
-    beside = why.beside_references(found, [short], corpus.tokenizer)
+    assert contrasts.costs(found)["times MLM-only"].iloc[0] > 1.3
+    beside = contrasts.beside_references(found, [short], corpus.tokenizer)
     assert {"hybrid", "MLM-only", "untrained"} <= set(beside.index)
     assert (beside.loc[["hybrid", "untrained"], "D"] == 32).all()
     numbers = beside.drop(columns=["D", "seeds"])

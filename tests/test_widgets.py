@@ -7,16 +7,19 @@ import time
 import numpy as np
 import pytest
 
-from predrecon import analysis, maps, paths, recipes, widgets
-from predrecon.figures.explorers import CONVENTIONS
-from predrecon.figures.panels import METRICS, titled
-from predrecon.masking_audit import masked_text
+from predrecon import recipes
+from predrecon.audit import analysis, projections
+from predrecon.audit.mask_counts import masked_text
+from predrecon.data import paths
 from predrecon.pooling import POOLINGS
 from predrecon.probes import ProbeResult
-from predrecon.widgets.explorer import Explorer, Latest, Picture
-from predrecon.widgets.maps import chosen_html
-from predrecon.widgets.probing import disagreements
-from predrecon.widgets.training import begun
+from predrecon.workbook import widgets
+from predrecon.workbook.figures.explorers import CONVENTIONS
+from predrecon.workbook.figures.panels import METRICS, titled
+from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
+from predrecon.workbook.widgets.maps import chosen_html
+from predrecon.workbook.widgets.probing import disagreements
+from predrecon.workbook.widgets.training import begun
 
 
 def settled(explorer, **changes):
@@ -87,7 +90,7 @@ def test_old_pictures_make_room(monkeypatch):
     import ipywidgets
     import plotly.graph_objects as go
 
-    from predrecon.widgets import explorer as module
+    from predrecon.workbook.widgets import explorer as module
 
     monkeypatch.setattr(module, "_KEPT", 3000)
     drawn = []
@@ -166,7 +169,7 @@ def test_a_deaf_view_is_replaced_and_a_hearing_one_stays(monkeypatch):
     import ipywidgets
     import plotly.graph_objects as go
 
-    from predrecon.widgets import explorer as module
+    from predrecon.workbook.widgets import explorer as module
 
     monkeypatch.setattr(module, "_PATIENCE", 0.05)
     explorer = Explorer(lambda n: Picture(go.Figure()), {"n": ipywidgets.IntSlider()})
@@ -293,7 +296,7 @@ def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, cor
 
     assert html.escape(labelled[0].validation.first[best][:60]) in listing.value
     assert f"{cosines[best]:.3f}" in listing.value
-    assert maps.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
+    assert projections.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
 
 
 def test_points_of_an_older_picture_choose_nothing(geometry, labelled, corpus):
@@ -318,7 +321,7 @@ def test_points_of_an_older_picture_choose_nothing(geometry, labelled, corpus):
 def test_both_arms_share_one_scale_of_colour_and_every_class_a_legend():
     import pandas as pd
 
-    from predrecon.figures.explorers import map_view
+    from predrecon.workbook.figures.explorers import map_view
 
     facts = {"x": [0.0, 1.0], "y": [0.0, 1.0], "number": [0, 1], "text": ["a", "b"]}
     both = [
@@ -341,7 +344,7 @@ def test_chosen_text_is_escaped():
 
 def test_frequent_words_are_named_and_the_rest_are_other(corpus):
     ids = np.array([10] * 5 + [11] * 3 + [12, -1])
-    told = maps.frequent_words(ids, corpus.tokenizer, shown=2)
+    told = projections.frequent_words(ids, corpus.tokenizer, shown=2)
     names = corpus.tokenizer.convert_ids_to_tokens([10, 11])
     assert told == [names[0]] * 5 + [names[1]] * 3 + ["other"] * 2
 
@@ -519,8 +522,8 @@ def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
 
     import pandas as pd
 
-    from predrecon.schedules import lambda_before, learning_rate, total_steps
-    from predrecon.trajectories import along
+    from predrecon.audit.snapshots import along
+    from predrecon.objectives import lambda_before, learning_rate, total_steps
 
     recipe = dataclasses.replace(recipes.get("paper"), arm="hybrid")
     total, steps = 20_000, np.arange(10, 5001, 10)
@@ -538,8 +541,8 @@ def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
 
 def test_snapshots_stand_at_their_own_tokens(tmp_path, corpus, labelled, monkeypatch):
     """Measured encoders neither tear the other curves nor borrow their neighbours' tokens."""
-    from predrecon.training import pretrain
-    from predrecon.trajectories import along
+    from predrecon.audit.snapshots import along
+    from predrecon.training.pretraining import pretrain
 
     run = pretrain(recipes.get("smoke", max_steps=12, snapshots=4, log_every=5), corpus, tmp_path)
     found, _ = along(run.folder, labelled[0], corpus.tokenizer)
@@ -563,7 +566,7 @@ def test_the_same_run_twice_is_one_run(smoke_runs, tmp_path, monkeypatch):
 def test_a_run_that_begins_later_is_offered(smoke_runs, tmp_path, monkeypatch):
     import shutil
 
-    from predrecon.widgets.training import _offer_new
+    from predrecon.workbook.widgets.training import _offer_new
 
     monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
     shutil.copytree(smoke_runs["mlm"].folder, tmp_path / "first")

@@ -1,0 +1,1 @@
+"""Encoders measured and compared: geometry, probes, statistics, the grid, the map of claims."""

@@ -1,0 +1,117 @@
+"""Does a run's geometry follow its objective, or how far it has left word frequencies behind?"""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata, spearmanr
+from scipy.stats import t as student
+
+from predrecon.audit.grid import CONDITIONS
+from predrecon.audit.statistics import Interval, cell_text
+from predrecon.seeding import numpy_generator
+
+WITHIN = "within conditions"
+BOTH = "within conditions and seeds"
+COLUMNS = ["among", "metric", "rho", "rho_low", "rho_high", "value", "low", "high", "runs"]
+FOLLOWED = ("uniformity", "equal_length", "effective_rank", "token_probe")
+
+
+def per_run(ends: pd.DataFrame) -> pd.DataFrame:
+    """One line a run: `condition, title, seed, arm` and every metric, mean of tasks."""
+    wide = ends.pivot_table(
+        index=["condition", "title", "seed"], columns="metric", values="value", sort=False
+    ).reset_index()
+    arms = [CONDITIONS[name][1].get("arm", "hybrid") for name in wide["condition"]]
+    return wide.assign(arm=arms).rename_axis(columns=None)
+
+
+def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd.DataFrame:
+    """How closely a metric follows the loss, and what the objective adds where the loss is equal.
+
+    Over runs, metric = a(seed) + b nats + c hybrid by least squares; nats below word frequencies
+    say how much a run has learned of its text. Two reservations. The loss is itself an outcome of
+    the objective: c is what is left of its effect, not its effect. And much of the spread is not
+    the objective's: token scales lie far apart, and the runs of one seed share initial weights,
+    text and masks. So there are rows of one token scale; `within conditions`, where every
+    condition's mean has been taken off; and `within conditions and seeds`, of the conditions that
+    have every seed, where the mean of every seed has been taken off as well.
+
+    Returns:
+        Columns `among, metric, rho, rho_low, rho_high, value, low, high, runs`: Spearman's rank
+        correlation of the metric with the nats, with a 95 % interval from runs drawn with
+        replacement (as if they were independent: a little too narrow; NaN where all draws agree,
+        as they do on a few runs in perfect order), and c with Student's (NaN
+        with two runs or fewer more than coefficients, or with one arm alone).
+    """
+    each, rows = per_run(ends), []
+    for among, runs in _parts(each).items():
+        for metric in (m for m in metrics if m in runs):
+            told = runs[["seed", "below_unigram", metric, "arm"]].dropna()
+            nats, y = told["below_unigram"].to_numpy(float), told[metric].to_numpy(float)
+            rho = _rank_correlation(nats, y)
+            x = np.column_stack([pd.get_dummies(told["seed"]), nats, told["arm"] == "hybrid"])
+            objective = among not in (WITHIN, BOTH)  # which is what was taken off
+            interval = _coefficient(x.astype(float), y) if objective else _none(len(told))
+            facts = {"among": among, "metric": metric, "rho": rho.value}
+            facts |= {"rho_low": rho.low, "rho_high": rho.high}
+            rows.append(facts | interval.bounds | {"runs": len(told)})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def readable(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """`at_equal_loss` with one cell a number and its interval."""
+    numbers = table[["rho", "rho_low", "rho_high", "value", "low", "high"]].to_numpy(float)
+    rho = [cell_text(*row[:3], digits, without=", no interval") for row in numbers]
+    added = [cell_text(*row[3:], digits) for row in numbers]
+    columns = {"rank correlation with nats": rho, "the objective adds": added}
+    return table[["among", "metric", "runs"]].assign(**columns)
+
+
+def _parts(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All runs, those of each token scale, and all without the means of conditions and seeds."""
+    scaled = runs["condition"].str.endswith("-sqrt")
+    seeds = runs.groupby("condition")["seed"].transform("nunique")
+    complete = runs[(seeds > 1) & (seeds == runs["seed"].nunique())]
+    return {
+        "all runs": runs,
+        "tokens as they are": runs[~scaled],
+        "tokens × √D": runs[scaled],
+        WITHIN: _without_means(runs[seeds > 1], "condition"),
+        BOTH: _without_means(_without_means(complete, "condition"), "seed"),
+    }
+
+
+def _without_means(runs: pd.DataFrame, of: str) -> pd.DataFrame:
+    numbers = list(runs.select_dtypes("number").columns.drop("seed", errors="ignore"))
+    means = runs.groupby(of)[numbers].transform("mean")
+    return runs.assign(**(runs[numbers] - means))
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Interval:
+    """Spearman's, with the quantiles of what runs drawn with replacement give."""
+    n = len(a)
+    if n < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return _none(n)
+    drawn = numpy_generator(0, "rank correlation").integers(n, size=(draws, n))
+    drawn = drawn[[len(np.unique(rows)) > 2 for rows in drawn]]
+    ranks = [rankdata(values[drawn], axis=1) for values in (a, b)]
+    x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    spread = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    low, high = np.quantile(spread, [0.025, 0.975])
+    if low == high:  # a few runs in perfect order: all draws agree, and say nothing of the next run
+        low = high = np.nan
+    return Interval(float(spearmanr(a, b).statistic), float(low), float(high), n)
+
+
+def _coefficient(x: np.ndarray, y: np.ndarray) -> Interval:
+    """Of the last column of `x [n, k]`, with Student's interval."""
+    n, k = x.shape
+    if n < k + 2 or np.linalg.matrix_rank(x) < k:
+        return _none(n)
+    fit, *_ = np.linalg.lstsq(x, y, rcond=None)
+    variance = ((y - x @ fit) ** 2).sum() / (n - k) * np.linalg.inv(x.T @ x)[-1, -1]
+    margin = student.ppf(0.975, n - k) * np.sqrt(variance)
+    return Interval(fit[-1], fit[-1] - margin, fit[-1] + margin, n)
+
+
+def _none(n: int) -> Interval:
+    return Interval(np.nan, np.nan, np.nan, n)

@@ -1,0 +1,1 @@
+"""Text to documents to packed token blocks, the embedded text, and labelled tasks."""

@@ -1,0 +1,56 @@
+"""Where things live on disk. Four folders, each moved by one environment variable.
+
+| folder  | variable            | default                                                     |
+|---------|---------------------|-------------------------------------------------------------|
+| data    | `PREDRECON_DATA`    | none: local copies of Wikipedia, GLUE and the tokenizer     |
+| cache   | `PREDRECON_CACHE`   | `~/.cache/predrecon`: what can be rebuilt (packed tokens)   |
+| runs    | `PREDRECON_RUNS`    | `runs/` of the checkout: trained models                     |
+| figures | `PREDRECON_FIGURES` | `figures/` of the checkout: pictures and their numbers      |
+"""
+
+import os
+from pathlib import Path
+
+VARIABLES = ("PREDRECON_DATA", "PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_FIGURES")
+
+
+def data_dir(given: str | Path | None = None) -> Path | None:
+    """The local data folder, `given` or `PREDRECON_DATA`; None if neither says.
+
+    Raises:
+        NotADirectoryError: it is not a folder.
+    """
+    value = given or os.environ.get("PREDRECON_DATA")
+    if not value:
+        return None
+    path = Path(value).expanduser().resolve()
+    if not path.is_dir():
+        name = "data_dir" if given else "PREDRECON_DATA"
+        raise NotADirectoryError(
+            f"{name}={str(value)!r} is not a folder (looked at {path}). "
+            "Correct it, or leave it out to use the embedded corpus and the hub."
+        )
+    return path
+
+
+def cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _folder("PREDRECON_CACHE", Path(base).expanduser() / "predrecon")
+
+
+def runs_dir() -> Path:
+    return _folder("PREDRECON_RUNS", _checkout() / "runs")
+
+
+def figures_dir() -> Path:
+    return _folder("PREDRECON_FIGURES", _checkout() / "figures")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    return Path(os.environ.get(variable) or default).expanduser().resolve()
+
+
+def _checkout() -> Path:
+    """The project's folder when run from a checkout, else the working folder."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()

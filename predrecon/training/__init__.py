@@ -1,0 +1,1 @@
+"""Batches, the training loop, checkpoints and run folders."""

@@ -1,0 +1,1 @@
+"""What the notebooks show: tables, figures, widgets, pages without a kernel, the command line."""

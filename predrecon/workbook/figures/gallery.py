@@ -1,0 +1,188 @@
+"""HTML that needs neither kernel nor network: a figure, its page, and the gallery of all pages.
+
+figures/index.html         the gallery, made anew from what lies in the folders
+figures/plotly.min.js      what all pages share
+figures/<tag>/<name>.html  a figure; its <title> is its caption in the gallery
+"""
+
+import re
+from html import escape, unescape
+from pathlib import Path
+from urllib.parse import quote
+
+import plotly.graph_objects as go
+import plotly.io as pio
+
+from predrecon.data import files
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<meta name="description" content="{caption}">
+"""
+_STYLE = """<style>
+:root { color-scheme: light dark; --ground: #fff; --text: #222; --quiet: #595959; --edge: #ccc;
+  --link: #005A8C; }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #161616; --text: #eee; --quiet: #b0b0b0; --edge: #444; --link: #8CC8F0; } }
+body { margin: 0 auto; background: var(--ground); color: var(--text);
+  font: 15px/1.45 Helvetica, Arial, sans-serif; }
+a { color: var(--link); }
+a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+"""
+_PAGE_STYLE = """body { max-width: 1500px; }
+main { background: white; border-radius: 6px; padding: 4px; }
+nav { padding: 12px 16px 24px; } nav a { margin-right: 1em; }
+</style>
+"""
+_KEYS = """<style>.menus { padding: 4px 12px; }
+.menus:not(:focus-within) { position: absolute; width: 1px; height: 1px; padding: 0;
+  overflow: hidden; clip-path: inset(50%); }</style>
+<script>(() => {
+  const box = document.currentScript.parentElement;
+  const plot = box.querySelector(".plotly-graph-div");
+  const lists = [...box.querySelectorAll(".menus select")];
+  lists.forEach((list, n) => list.addEventListener("change", () => {
+    const active = list.selectedIndex;
+    const [traces, layout] = plot.layout.updatemenus[n].buttons[active].args;
+    Plotly.update(plot, traces, {...layout, [`updatemenus[${n}].active`]: active});
+  }));
+  plot.on("plotly_buttonclicked", ({menu, active}) => lists[menu._index].selectedIndex = active);
+})();</script>"""
+_GALLERY_STYLE = """body { max-width: 1560px; padding: 16px 24px 48px; }
+h1 { font-size: 24px; margin: 8px 0; }
+h2 { font-size: 18px; margin: 36px 0 12px; overflow-wrap: anywhere; }
+nav ul { padding-left: 1.2em; }
+.grid { list-style: none; margin: 0; padding: 0; display: grid; gap: 20px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
+.grid li { border: 1px solid var(--edge); border-radius: 6px; padding: 10px; min-width: 0; }
+.grid img, .none { display: flex; width: 100%; aspect-ratio: 16 / 10; object-fit: contain;
+  background: white; border-radius: 3px; margin-bottom: 8px; }
+.none { align-items: center; justify-content: center; color: #595959; }
+p { margin: 4px 0; } .quiet { color: var(--quiet); font-size: 13px; }
+</style>
+"""
+
+
+def write_plotly_js(folder: Path):
+    """One plotly.min.js beside the pages that share it."""
+    file = folder / "plotly.min.js"
+    if not file.is_file():
+        from plotly.offline import get_plotlyjs
+
+        files.write_text(file, get_plotlyjs())
+
+
+def words(text: str | None) -> str:
+    """A title without plotly's tags, in one line."""
+    return " ".join(unescape(re.sub(r"</?[a-z][^<>]*>", " ", text or "")).split())
+
+
+def figure_div(figure: go.Figure | dict) -> str:
+    """A figure as HTML that finds plotly.js loaded; screen readers get its title.
+
+    plotly's menus take no keys: beside them stand lists of the same choices, seen when focused.
+
+    Args:
+        figure: or its content under plotly's mime type.
+    """
+    layout = (figure if isinstance(figure, dict) else figure.to_plotly_json()).get("layout", {})
+    title = layout.get("title") or {}
+    label = words(title if isinstance(title, str) else title.get("text")) or "figure"
+    config = dict(responsive=True, displaylogo=False)
+    div = pio.to_html(
+        figure, include_plotlyjs=False, full_html=False, validate=False, config=config
+    )
+    lists = "".join(_list(menu["buttons"]) for menu in layout.get("updatemenus") or ())
+    drawn = f'<div role="img" aria-label="{escape(label)}">{div}</div>'
+    return f'<div><div class="menus">{lists}</div>{drawn}{_KEYS}</div>' if lists else drawn
+
+
+def _list(buttons: list[dict]) -> str:
+    """The choices of a plotly menu, whose buttons are named `Task: SST-2`, as a named list."""
+    name = escape(buttons[0]["label"].partition(": ")[0])
+    options = (escape(button["label"].partition(": ")[2]) for button in buttons)
+    options = "".join(f"<option>{option}</option>" for option in options)
+    return f"<label>{name} <select>{options}</select></label> "
+
+
+def write_page(root: Path, tag: str, name: str, fig: go.Figure):
+    """`<root>/<tag>/<name>.html`, with links to the gallery and to the numbers."""
+    title, caption = words(fig.layout.title.text), words(fig.layout.title.subtitle.text)
+    head = _HEAD.format(title=escape(title or name), caption=escape(caption))
+    script = '<script src="../plotly.min.js" charset="utf-8"></script>\n</head>\n<body>\n<main>\n'
+    links = f'<nav><a href="../index.html">All figures</a>{_numbers(root, tag, name, "../")}</nav>'
+    body = f"{figure_div(fig)}\n</main>\n{links}\n</body>\n</html>\n"
+    files.write_text(root / tag / f"{name}.html", head + _STYLE + _PAGE_STYLE + script + body)
+
+
+def write_gallery(root: Path):
+    """`<root>/index.html`: every figure of every tag that lies there, with its one-line caption.
+
+    It is read off the folders, so that it neither forgets a figure nor shows one that is gone.
+    """
+    groups = {
+        folder.name: sorted({f.stem for f in folder.iterdir() if f.suffix in (".html", ".png")})
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and folder.name != "data" and not folder.name.startswith(".")
+    }
+    groups = {tag: names for tag, names in groups.items() if names}
+    count = sum(map(len, groups.values()))
+    contents = "".join(
+        f'<li><a href="#{quote(tag)}">{escape(tag)}</a>, {len(names)}</li>\n'
+        for tag, names in groups.items()
+    )
+    sections = "".join(_section(root, tag, names) for tag, names in groups.items())
+    text = (
+        _HEAD.format(title="Figures", caption="All exported figures.")
+        + f"{_STYLE}{_GALLERY_STYLE}</head>\n<body>\n<header>\n<h1>Figures</h1>\n"
+        f"<p>{count} figures, grouped by the runs that they "
+        "show. A picture opens its interactive page: hover, legend, menus.</p>\n"
+        f'<nav aria-label="Groups"><ul>\n{contents}</ul></nav>\n</header>\n'
+        f"<main>\n{sections}</main>\n</body>\n</html>\n"
+    )
+    files.write_text(root / "index.html", text)
+
+
+def _section(root: Path, tag: str, names: list[str]) -> str:
+    cards = "\n".join(_card(root, tag, name) for name in names)
+    return (
+        f'<section id="{escape(tag)}" aria-label="{escape(tag)}">\n<h2>{escape(tag)}</h2>\n'
+        f'<ul class="grid">\n{cards}\n</ul>\n</section>\n'
+    )
+
+
+def _card(root: Path, tag: str, name: str) -> str:
+    page, image = root / tag / f"{name}.html", root / tag / f"{name}.png"
+    title, caption = _told(page) if page.is_file() else ("", "")
+    title = escape(title or name.replace("_", " "))
+    target = quote(f"{tag}/{(page if page.is_file() else image).name}")
+    picture = '<span class="none" aria-hidden="true">no preview</span>'
+    if image.is_file():
+        source = quote(f"{tag}/{image.name}")
+        picture = f'<img src="{source}" alt="Preview: {title}" loading="lazy">'
+    kind = "" if page.is_file() else ", picture only"
+    small = " · ".join(part for part in (escape(name) + kind, escape(caption)) if part)
+    return (
+        f'<li><a href="{target}">{picture}{title}</a>\n'
+        f'<p class="quiet">{small}{_numbers(root, tag, name, "", " · ")}</p></li>'
+    )
+
+
+def _told(page: Path) -> tuple[str, str]:
+    """Title and caption from the head of a page of `write_page`."""
+    with page.open(encoding="utf-8", errors="replace") as file:
+        head = file.read(4000)
+    title = re.search(r"<title>(.*?)</title>", head, re.DOTALL)
+    caption = re.search(r'<meta name="description" content="(.*?)">', head, re.DOTALL)
+    return tuple(unescape(found[1]) if found else "" for found in (title, caption))
+
+
+def _numbers(root: Path, tag: str, name: str, up: str, between: str = "") -> str:
+    """A link to the numbers behind a figure, where they are kept."""
+    if not (root / "data" / tag / f"{name}.csv").is_file():
+        return ""
+    return f'{between}<a href="{up}{quote(f"data/{tag}/{name}.csv")}">numbers (CSV)</a>'

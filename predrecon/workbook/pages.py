@@ -1,0 +1,68 @@
+"""Executed notebooks to HTML that shows its figures without a kernel or a network.
+
+nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
+each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
+"""
+
+from pathlib import Path
+
+from predrecon.data import files
+from predrecon.workbook.figures import figure_div, write_plotly_js
+from predrecon.workbook.figures.style import PLOTLY
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+_NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
+# Formulas stay as their TeX source: a renderer would have to come from the network.
+# Below 1000 pixels the prompts give their place to code and tables; what is still wider scrolls.
+_TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_css -%}{{ super() }}<style>
+.jp-OutputArea-output, .jp-InputArea .highlight pre { overflow-x: auto; }
+.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.5em; }
+@media (max-width: 1000px) {
+  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
+  body.jp-Notebook { padding: 8px; }
+  .highlight pre, .jp-RenderedText pre { font-size: 12px; }
+  .jp-RenderedHTMLCommon table { font-size: 11px; }
+  .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.35em; }
+}
+</style>{%- endblock -%}
+{%- block html_head_js -%}<script src="plotly.min.js" charset="utf-8"></script>{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
+
+
+def to_html(notebook: Path, page: Path):
+    """Write an executed notebook as `page`, and plotly.min.js beside it.
+
+    An output that is a plotly figure is shown as one, whatever else it is; a widget, which needs a
+    kernel, leaves a note unless its cell shows a plotly figure too.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if "outputs" in cell:
+            cell["outputs"] = _without_kernel(cell["outputs"])
+    content.metadata.pop("widgets", None)
+    content.metadata.setdefault("title", notebook.stem)
+    body, _ = HTMLExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(content)
+    files.write_text(page, body)
+    write_plotly_js(page.parent)
+
+
+def _without_kernel(outputs: list) -> list:
+    drawn = any(PLOTLY in output.get("data", {}) for output in outputs)
+    kept = []
+    for output in outputs:
+        data = output.get("data", {})
+        if PLOTLY in data:
+            output["data"] = {"text/html": figure_div(data[PLOTLY])}
+        elif WIDGET in data:
+            if drawn:
+                continue
+            output["data"] = {"text/html": _NOTE}
+        kept.append(output)
+    return kept
