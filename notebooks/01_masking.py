@@ -41,15 +41,14 @@ from predrecon import recipes
 from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.data.corpus import load_corpus
 from predrecon.masking import block_masks, token_masks
-from predrecon.training import runs
 from predrecon.training.batches import draw_batch
-from predrecon.workbook import figures, widgets
+from predrecon.workbook import figures, labels, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 blocks = text.blocks("train", recipe.length)
 batch = draw_batch(recipe, text, blocks, seed, step=0)
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
+gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
 
 # %% [markdown]
 # ## A sentence in two disguises

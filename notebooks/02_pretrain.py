@@ -42,13 +42,13 @@ from predrecon import recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
-from predrecon.workbook import figures, reports, widgets
+from predrecon.workbook import figures, labels, reports, widgets
 from predrecon.workbook.widgets import LiveCurves
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 steps = recipe.steps(len(text.blocks("train", recipe.length)))
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
+gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
 trained = {}
 chosen = recipes.arms(arms)
 pd.Series(dataclasses.asdict(recipe) | {"steps": steps}).to_frame("recipe")
@@ -126,7 +126,7 @@ pd.concat(
 
 # %% tags=["nbval-ignore-output"]
 for arm, run in trained.items():
-    print(f"{arm}: {runs.shown(run.folder)}: {', '.join(sorted(runs.contents(run.folder)))}")
+    print(f"{arm}: {labels.short_path(run.folder)}: {', '.join(labels.contents(run.folder))}")
 
 # %% [markdown]
 # ## What we saw

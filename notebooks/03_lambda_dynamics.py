@@ -44,12 +44,12 @@ from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.objectives import predicted_lambda
 from predrecon.training import runs
-from predrecon.workbook import figures, reports, widgets
+from predrecon.workbook import figures, labels, reports, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 run = runs.ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, seed))
+gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
 
 # %% [markdown]
 # ## Prediction and outcome

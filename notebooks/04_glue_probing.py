@@ -41,7 +41,7 @@ from predrecon.audit import analysis, linear_probes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
-from predrecon.workbook import figures, reports, typeset, widgets
+from predrecon.workbook import figures, labels, reports, typeset, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -49,7 +49,7 @@ labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 trained = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
 compared = analysis.models(trained, text.tokenizer, untrained=True)
 seeds = sorted({model.seed for model in compared})
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, *seeds))
+gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, *seeds))
 
 # %% [markdown]
 # ## The tasks

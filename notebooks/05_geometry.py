@@ -44,7 +44,7 @@ from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.pooling import POOLINGS
 from predrecon.training import runs
-from predrecon.workbook import figures, reports, tables, typeset, widgets  # fmt: skip
+from predrecon.workbook import figures, labels, reports, tables, typeset, widgets  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -54,8 +54,8 @@ compared = analysis.models(several, text.tokenizer)
 compared.sort(key=lambda model: model.seed != seed)  # its embeddings are those that are drawn
 trained = {arm: next(r for r in found if r.facts["seed"] == seed) for arm, found in several.items()}
 seeds = sorted({model.seed for model in compared})
-gallery = figures.Gallery(runs.tag(recipe, seed), runs.caption(recipe, *seeds))
-alone = runs.caption(recipe, seed)  # of figures that show this seed only
+gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, *seeds))
+alone = labels.caption(recipe, seed)  # of figures that show this seed only
 
 # %% [markdown]
 # ## The tasks

@@ -49,8 +49,7 @@ from predrecon.audit import contrasts, grid, plateau
 from predrecon.audit.snapshots import lambdas, trajectories
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
-from predrecon.training import runs
-from predrecon.workbook import figures, typeset
+from predrecon.workbook import figures, labels, typeset
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -61,7 +60,7 @@ if train_missing:
     grid.train(asked, data_dir=data_dir)
 found = grid.found(asked, text)
 trained = sorted({cell.seed for cell in found})
-gallery = figures.Gallery(runs.tag(recipe, 0), runs.caption(recipe, *trained))
+gallery = figures.Gallery(labels.tag(recipe, 0), labels.caption(recipe, *trained))
 typeset.show(typeset.styled(contrasts.inventory(asked, found)))
 
 # %% [markdown]

@@ -170,22 +170,6 @@ def test_too_short_a_validation_text_shows_before_training(corpus, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_tags_tell_comparisons_apart():
-    plain = recipes.get("demo", corpus="wikipedia")
-    assert runs.tag(plain, 0) == "demo-wikipedia"
-    changed = recipes.get("demo", corpus="/x/my text.txt", max_steps=3000, tokenizer="/a/b")
-    name = runs.tag(changed, 2)
-    assert name.startswith("demo-my_text-") and name.endswith(
-        "-tokenizer=_a_b-max_steps=3000-seed=2"
-    )
-    assert runs.tag(recipes.get("demo", corpus="/y/my text.txt"), 0) != runs.tag(
-        recipes.get("demo", corpus="/x/my text.txt"), 0
-    )
-    assert (
-        runs.caption(plain, 0) == "preset demo, wikipedia, 500 steps, 1.02 M tokens an arm, seed 0"
-    )
-
-
 def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
     exploding = dataclasses.replace(SMOKE, lr=1e30)
     with pytest.raises(FloatingPointError, match=r"at step \d+.*lower lr"):
@@ -208,7 +192,7 @@ def test_ensure_trains_once(corpus, tmp_path, monkeypatch):
     second = runs.ensure(SMOKE, corpus, seed=0, on_log=rows.append)
     assert first == second and len(rows) == 14
     assert runs.folder(SMOKE, corpus, 0) != runs.folder(SMOKE, corpus, 1)
-    assert runs.shown(first.folder).startswith(tmp_path.name)
+    assert first.folder.parent == tmp_path
 
 
 def test_recipes():

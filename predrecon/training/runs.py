@@ -9,10 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from predrecon import recipes
 from predrecon.data import paths
 from predrecon.data.corpus import Corpus
-from predrecon.data.documents import EMBEDDED, HUB_CORPORA, digest
+from predrecon.data.documents import digest
 from predrecon.recipes import Recipe
 from predrecon.training.pretraining import pretrain
 from predrecon.training.run_folder import BOOKKEEPING, Run
@@ -31,29 +30,6 @@ def folder(recipe: Recipe, corpus: Corpus, seed: int | str) -> Path:
     facts = json.dumps([fields, corpus.fingerprint], sort_keys=True)
     name = f"{recipe.preset}-{Path(recipe.corpus).stem}"
     return paths.runs_dir() / f"{name}-{recipe.arm}-seed{seed}-{digest(facts)[:8]}"
-
-
-def tag(recipe: Recipe, seed: int) -> str:
-    """Names a comparison's figures: preset and corpus, then whatever differs from the preset."""
-    plain = dataclasses.asdict(recipes.get(recipe.preset))
-    apart = {k: v for k, v in dataclasses.asdict(recipe).items() if v != plain[k]}
-    parts = [f"{k}={v}" for k, v in apart.items() if k not in ("arm", "corpus")]
-    parts += [f"seed={seed}"] if seed else []
-    corpus = Path(recipe.corpus).stem
-    if recipe.corpus not in (EMBEDDED, *HUB_CORPORA):  # two files may have one name
-        corpus += "-" + digest(str(Path(recipe.corpus).expanduser().resolve()))[:4]
-    name = "-".join([recipe.preset, corpus, *parts])
-    return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
-
-
-def caption(recipe: Recipe, *seeds: int) -> str:
-    """What a figure's numbers cost, for the line under its title."""
-    length = f"{recipe.epochs:g} epochs"
-    if recipe.max_steps:
-        tokens = recipe.max_steps * recipe.batch_size * recipe.length
-        length = f"{recipe.max_steps:,} steps, {tokens / 1e6:.3g} M tokens an arm"
-    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds)) or '–'}"
-    return f"preset {recipe.preset}, {Path(recipe.corpus).stem}, {length}, {named}"
 
 
 def ensure(
@@ -81,16 +57,6 @@ def on_disk(recipe: Recipe, corpus: Corpus) -> list[Run]:
         path for path in pattern.parent.glob(pattern.name) if (path / "metrics.json").is_file()
     )
     return sorted(map(Run, whole), key=lambda run: run.facts["seed"])
-
-
-def shown(path: Path) -> str:
-    """A run's folder as the project sees it: no part of somebody's home."""
-    return f"{paths.runs_dir().name}/{path.name}"
-
-
-def contents(path: Path) -> list[str]:
-    """Names of the files and folders in a run's folder."""
-    return [item.name for item in path.iterdir() if not item.name.startswith(".")]
 
 
 def ensure_arms(

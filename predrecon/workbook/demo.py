@@ -11,8 +11,7 @@ import pandas as pd
 
 from predrecon import recipes
 from predrecon.data import paths
-from predrecon.training import runs
-from predrecon.workbook import pages, reports, stills
+from predrecon.workbook import labels, pages, reports, stills
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -143,7 +142,7 @@ def _table(out_dir: Path) -> str:
     """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
     given = _metadata(out_dir / "05_geometry.ipynb").get("parameters", {})
     recipe = recipes.get(**{k: given[k] for k in ("preset", "corpus", "max_steps") if k in given})
-    data = paths.figures_dir() / "data" / runs.tag(recipe, seed=0)
+    data = paths.figures_dir() / "data" / labels.tag(recipe, seed=0)
     files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
     if missing := [f for f in files if not f.is_file()]:
         return f"No table: {_here(missing[0])} is gone. `rm -r {_here(out_dir)}` makes all anew."

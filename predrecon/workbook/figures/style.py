@@ -161,8 +161,8 @@ class Gallery:
     `<figures>/index.html`.
 
     Args:
-        tag: names the comparison, e.g. `runs.tag(recipe, seed)`.
-        caption: what its numbers cost, e.g. `runs.caption(recipe, seed)`; stands under each title.
+        tag: names the comparison, e.g. `labels.tag(recipe, seed)`.
+        caption: what its numbers cost, e.g. `labels.caption(recipe, seed)`; under each title.
     """
 
     tag: str
