@@ -1,7 +1,23 @@
 """predrecon: what does a JEPA objective do to a text encoder?
 
+A flat core, and four rooms around it. Imports go one way: core, data, training, audit, workbook.
+
+| where              | what                                                                     |
+|--------------------|--------------------------------------------------------------------------|
+| `model`            | encoder, predictor, token regressor; `PredictReconstruct.forward`        |
+| `masking`          | block masks (JEPA) and token masks (MLM)                                 |
+| `objectives`       | both losses, the balance, the schedules                                  |
+| `pooling`          | token vectors to sentence vectors                                        |
+| `metrics`,`probes` | the six geometry metrics; linear heads, semantic and token probe         |
+| `recipes`          | what a run is made of; the presets                                       |
+| `seeding`          | randomness as a function of (seed, purpose, step)                        |
+| `data/`            | text to packed token blocks, the embedded text, labelled tasks           |
+| `training/`        | batches, the loop, checkpoints, run folders                              |
+| `audit/`           | encoders measured and compared, the grid, the map of claims              |
+| `workbook/`        | for the notebooks: tables, figures, widgets, pages; the command line     |
+
 Importing it registers the encoder with transformers, so that `AutoModel.from_pretrained(run_dir)`
-works. What needs datasets, accelerate, scikit-learn, plotly or umap is imported when first used.
+works. What needs datasets, accelerate, scikit-learn, plotly or umap is imported at its first use.
 """
 
 import importlib
@@ -19,6 +35,26 @@ from predrecon.pooling import pool
 
 __version__ = "0.1.0"
 
+EQUATIONS = {
+    1: "model.Encoder.encode",
+    2: "model.Predictor",
+    3: "model.PredictReconstruct.target_vectors",
+    4: "model.Encoder.encode",
+    5: "objectives.jepa_loss",
+    6: "objectives.mlm_loss",
+    7: "objectives.Balance",
+    8: "model.PredictReconstruct.update_target",
+    9: "model.TokenRegressor",
+    10: "pooling.pool",
+    11: "metrics.spectral_entropy",
+    12: "metrics.effective_rank",
+    13: "metrics.stable_rank",
+    14: "metrics.alignment",
+    15: "metrics.uniformity",
+    16: "metrics.probe_gap",
+}
+"""`{equation of the paper: what computes it}`, each name below `predrecon`."""
+
 _LAZY = {
     "load_corpus": "predrecon.data.corpus",
     "load_task": "predrecon.data.tasks",
@@ -26,6 +62,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "EQUATIONS",
     "Balance",
     "BlockMasks",
     "Encoder",

@@ -1,9 +1,10 @@
 """Encoder, predictor, token regressor, and the model that trains them together.
 
-One file to read in a sitting. Shapes: B samples, L tokens, C context tokens, K target blocks of T
-tokens, M masked tokens, D encoder width, V vocabulary. Source: paper, Section 3 and Eq. 1-4 and 9;
-details that the text leaves open (pre-norm, sine-cosine positions, initialisation) follow the
-author's public configuration: 34.8 M encoder values at D = 512, positions included.
+One file to read in a sitting; `PredictReconstruct.forward` near its end is the paper's training
+step. Shapes: B samples, L tokens, C context tokens, K target blocks of T tokens, M masked tokens,
+D encoder width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9; what the text leaves open
+(pre-norm, sine-cosine positions, initialisation) follows the author's public configuration: 34.8 M
+encoder values at D = 512, positions included.
 """
 
 import copy
@@ -107,10 +108,10 @@ class SineCosinePositions(nn.Module):
 
 
 def attend(q, k, v, key_mask: torch.Tensor | None = None) -> torch.Tensor:
-    """softmax(q k' / sqrt(d)) v for `[B, heads, n, d]`.
+    """softmax(q k' / sqrt(d)) v for `[B, heads, n, d]`; `key_mask` is False on padding.
 
-    PyTorch's fused kernel, except in bf16 on a CPU without padding, where two matrix products are
-    three to four times faster than it, forward and backward (`[8, 8, 128, 64]`: 6 against 28 ms).
+    PyTorch's fused kernel, except in bf16 on a CPU without padding: there two matrix products are
+    three to four times faster, forward and backward (`[8, 8, 128, 64]`: 6 against 28 ms).
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and key_mask is None:
         return ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
@@ -213,7 +214,14 @@ class Encoder(_Initialised):
         self.tokens = value
 
     def encode(self, input_ids, keep=None, key_mask=None) -> torch.Tensor:
-        """Vectors of unpadded `[B, L]` ids: `[B, L, D]`, or `[B, C, D]` of the positions `keep`."""
+        """f_theta(x) `[B, L, D]` (Eq. 4), or f_theta(x, M_enc) `[B, C, D]` at positions `keep` (Eq. 1).
+
+        Args:
+            input_ids: `[B, L]`.
+            keep: `[B, C]` positions that are encoded, with their own position embeddings. They do
+                not see the others. Default: all.
+            key_mask: broadcasts to `[B, heads, n, n]`; False on keys that no token attends to.
+        """
         x = self.embed(input_ids)
         return self.transform(x if keep is None else take(x, keep), key_mask)
 
@@ -228,10 +236,10 @@ class Encoder(_Initialised):
         return self.tokens(input_ids) * self.scale + self.positions.table[:length]
 
     def transform(self, x: torch.Tensor, key_mask=None, at=None) -> torch.Tensor:
-        """The blocks and the final norm: `[B, n, D]` to the same shape.
+        """`encode` from embeddings `[B, n, D]` on: the blocks and the final norm.
 
-        Where only some of the vectors are wanted, `at [P]` names them among the flattened `[B * n]`
-        and the result is `[P, D]`: the last block is not computed for the others.
+        With `at [P]`, positions in the flattened `[B * n]`, the result is `[P, D]`: the last block
+        computes only these.
         """
         *most, last = self.blocks
         for block in most:
@@ -282,9 +290,9 @@ class Predictor(nn.Module):
         each other.
         """
         b, k, t = targets.shape
-        seen = self.enter(z) + self.positions.table[context]  # (B, C, d)
-        asked = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
-        x = torch.cat([seen.repeat_interleave(k, dim=0), asked], dim=1)  # (B*K, C+T, d)
+        visible = self.enter(z) + self.positions.table[context]  # (B, C, d)
+        queries = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
+        x = torch.cat([visible.repeat_interleave(k, dim=0), queries], dim=1)  # (B*K, C+T, d)
         *most, last = self.blocks
         for block in most:
             x = block(x)
@@ -349,15 +357,17 @@ class PredictReconstruct(_Initialised):
         masked_at=None,
         count=None,
     ):
-        """One pre-training pass (Eq. 1-7).
+        """One pre-training pass: target, context, prediction, two losses, balance (Eq. 1-7).
+
+        After `loss.backward()` and the optimiser's step, `update_target` ends the training step.
 
         Args:
             input_ids: `[B, L]` original tokens x.
             masked_ids: `[B, L]` corrupted tokens.
             labels: `[B, L]` original ids at masked positions, -100 elsewhere.
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
-            masked_at: `[M]` where the labels are in the flattened `[B * L]`. Looked up if not
-                given, for which a GPU has to be waited for.
+            masked_at: `[M]` positions of the labels in the flattened `[B * L]`. Default: looked up,
+                which waits for a GPU.
             count: scalar that the MLM loss is divided by; default M.
 
         Returns:
@@ -366,16 +376,33 @@ class PredictReconstruct(_Initialised):
         if masked_at is None:
             masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
         x = self.encoder.embed(masked_ids)  # (B, L, D), looked up once for both passes
-        logits = self.regressor(self.encoder.transform(x, at=masked_at))  # (M, V)
-        mlm = mlm_loss(logits, labels.flatten()[masked_at], count=count)
+        z_full = self.encoder.transform(x, at=masked_at)  # (M, D), Eq. 4
+        mlm = mlm_loss(self.regressor(z_full), labels.flatten()[masked_at], count=count)  # Eq. 6, 9
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
-        z = self.encoder.transform(take(x, context))  # (B, C, D)
-        predicted = self.predictor(z, context, targets)  # (B, K, T, D)
-        jepa = jepa_loss(predicted, self.target_vectors(input_ids, targets))
-        return PretrainingOutput(
-            loss=self.balance(jepa, mlm), jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam
-        )
+        h = self.target_vectors(input_ids, targets)  # (B, K, T, D), Eq. 3
+        z = self.encoder.transform(take(x, context))  # (B, C, D), Eq. 1
+        predicted = self.predictor(z, context, targets)  # (B, K, T, D), Eq. 2
+        jepa = jepa_loss(predicted, h)  # Eq. 5
+        loss = self.balance(jepa, mlm)  # Eq. 7
+        return PretrainingOutput(loss=loss, jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam)
+
+    @torch.no_grad()
+    def target_vectors(self, input_ids, targets) -> torch.Tensor:
+        """h `[B, K, T, D]` (Eq. 3): the EMA encoder on the unmasked tokens, without gradient.
+
+        Layer-normalised without affine, as in I-JEPA and the public code.
+        """
+        b, length = input_ids.shape
+        rows = torch.arange(b, device=targets.device)[:, None, None] * length + targets  # (B, K, T)
+        h = self.target.transform(self.target.embed(input_ids), at=rows.flatten()).float()
+        return F.layer_norm(h, h.shape[-1:]).view(*targets.shape, -1)
+
+    @torch.no_grad()
+    def update_target(self, momentum: float):
+        """theta_bar <- m theta_bar + (1 - m) theta (Eq. 8), one fused call for all tensors."""
+        averaged, current = list(self.target.parameters()), list(self.encoder.parameters())
+        torch._foreach_lerp_(averaged, current, 1 - momentum)
 
     def compile_blocks(self):
         """torch.compile every transformer block, in place; the first call of each shape is slow.
@@ -388,20 +415,6 @@ class PredictReconstruct(_Initialised):
         for module in self.modules():
             if isinstance(module, Block):
                 module.compile()
-
-    @torch.no_grad()
-    def target_vectors(self, input_ids, targets) -> torch.Tensor:
-        """h `[B, K, T, D]`: EMA encoder on the unmasked tokens, layer-normalised without affine."""
-        b, length = input_ids.shape
-        rows = torch.arange(b, device=targets.device)[:, None, None] * length + targets  # (B, K, T)
-        h = self.target.transform(self.target.embed(input_ids), at=rows.flatten()).float()
-        return F.layer_norm(h, h.shape[-1:]).view(*targets.shape, -1)
-
-    @torch.no_grad()
-    def update_target(self, momentum: float):
-        """theta_bar <- m theta_bar + (1 - m) theta, one fused call for all tensors (Eq. 8)."""
-        averaged, current = list(self.target.parameters()), list(self.encoder.parameters())
-        torch._foreach_lerp_(averaged, current, 1 - momentum)
 
 
 def untrained(model: PreTrainedModel, seed: int) -> Encoder:

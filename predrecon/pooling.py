@@ -19,7 +19,7 @@ def pool(
     direction: torch.Tensor | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Pool token vectors over real positions (paper, Eq. 10 and Section 6).
+    """One vector a text from its token vectors, over real positions (Eq. 10 is `"mean"`).
 
     Args:
         hidden: `[B, L, D]`.
@@ -27,9 +27,10 @@ def pool(
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
             the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
             against random keys; the paper's is neither trained nor seeded, ours is seeded).
-        direction: `[D]` whose product with a token's vector is its score, in `"weighted"` and
-            `"attention"`; default zeros for the one, as published, and for the other what `seed`
-            draws. One query against linear keys is a direction, too.
+            Paper, Section 6.
+        direction: `[D]`; its product with a token's vector is the token's score in `"weighted"` and
+            `"attention"`. Default: zeros for `"weighted"`, as published; for `"attention"` what
+            `seed` draws, since one query against linear keys is a direction, too.
         seed: draws query and key of `"attention"`. Use the same for all models compared.
 
     Returns:
@@ -89,7 +90,7 @@ def embed(
         first, second: N texts; with `second`, "s1 [SEP] s2" is encoded as one sequence.
         directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
-        batch_tokens: padded tokens in a batch; texts are sorted by length first.
+        batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
 
     Returns:
         `{pooling: float32 [N, D]}` in the order given, `directions` last.
@@ -97,17 +98,17 @@ def embed(
     Raises:
         ValueError: no texts, or `first` and `second` of different length.
     """
-    ways = {how: {"how": how} for how in poolings}
-    ways |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
-    found = {}
+    options = {how: {"how": how} for how in poolings}
+    options |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
+    vectors = {}
     for rows, hidden, mask in token_vectors(
         encoder, tokenizer, first, second, max_length=max_length, batch_tokens=batch_tokens
     ):
-        for name, way in ways.items():
-            if name not in found:
-                found[name] = np.empty((len(first), hidden.shape[-1]), np.float32)
-            found[name][rows] = pool(hidden, mask, **way).cpu().numpy()
-    return found
+        for name, option in options.items():
+            if name not in vectors:
+                vectors[name] = np.empty((len(first), hidden.shape[-1]), np.float32)
+            vectors[name][rows] = pool(hidden, mask, **option).cpu().numpy()
+    return vectors
 
 
 def token_vectors(
@@ -119,17 +120,25 @@ def token_vectors(
     """
     longest = min(max_length, encoder.config.max_position_embeddings)
     ids = token_ids(tokenizer, first, second, longest)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    device, done = next(encoder.parameters()).device, 0
-    while done < len(ids):
-        widest = len(ids[order[min(done + 255, len(ids) - 1)]])
-        rows = order[done : done + max(1, batch_tokens // widest)]
+    device = next(encoder.parameters()).device
+    for rows in _batches([len(i) for i in ids], batch_tokens):
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
         batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
         with torch.inference_mode():
             hidden = encoder(**batch).last_hidden_state.float()
         yield rows, hidden, batch["attention_mask"]
-        done += len(rows)
+
+
+def _batches(lengths: list[int], batch_tokens: int):
+    """Indices of texts, shortest first: as many as fit `batch_tokens` once padded, at least one."""
+    rows: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if rows and (len(rows) + 1) * lengths[i] > batch_tokens:  # the newest is the widest
+            yield rows
+            rows = []
+        rows.append(i)
+    if rows:
+        yield rows
 
 
 def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:

@@ -46,6 +46,54 @@ class ProbeResult:
     confidence: np.ndarray | None = None
 
 
+class _Head(nn.Module):
+    """Features `[N, F]` to logits `[N, num_classes]`, or to scores `[N]` with `num_classes=0`."""
+
+    def __init__(self, dim: int, num_classes: int, *, single: bool, dropout: float, seed: int):
+        super().__init__()
+        self.similarity = num_classes == 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if self.similarity:
+                self.scale, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+            elif single:
+                linear = nn.Linear(dim, num_classes)
+                self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), linear)
+            else:
+                self.layers = nn.Linear(dim, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x[:, 0] + self.bias if self.similarity else self.layers(x)
+
+
+def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the head reads, `[N, F]`, and the labels `[N]`."""
+    *vectors, labels = (torch.as_tensor(np.asarray(part)) for part in parts)
+    if any(len(v) != len(labels) for v in vectors) or len(labels) == 0:
+        sizes = ", ".join(str(len(v)) for v in vectors)
+        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: expected as many.")
+    if not all(v.isfinite().all() for v in vectors):
+        raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
+    vectors = [v.float() for v in vectors]
+    if similarity:
+        return F.cosine_similarity(*vectors)[:, None], labels.float()
+    if len(vectors) == 1:
+        return vectors[0], labels.long()
+    a, b = vectors
+    return torch.cat([a, b, (a - b).abs(), a * b], dim=1), labels.long()
+
+
+def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
+    """Refuses labels outside 0 .. num_classes-1, and training labels of one class."""
+    if num_classes == 0:
+        return
+    seen = sorted(set(y.tolist()) | set(y_val.tolist()))
+    if seen[0] < 0 or seen[-1] >= num_classes:
+        raise ValueError(f"Labels {seen[:8]}: expected integers from 0 to {num_classes - 1}.")
+    if len(y.unique()) < 2:
+        raise ValueError(f"The training labels hold one class only ({seen[0]}): nothing to learn.")
+
+
 def linear_probe(
     train: tuple,
     validation: tuple,
@@ -91,12 +139,12 @@ def linear_probe(
     if select not in SELECT:
         raise ValueError(f"select={select!r}: expected one of {', '.join(SELECT)}.")
     (x, y), (x_val, y_val) = (
-        features(*part, similarity=num_classes == 0) for part in (train, validation)
+        _features(*part, similarity=num_classes == 0) for part in (train, validation)
     )
-    check_labels(y, y_val, num_classes)
+    _check_labels(y, y_val, num_classes)
     generator = torch_generator(seed, "probe")
     with _SEEDING:
-        head = Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
+        head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
     if select == "inner":
         held, kept = torch.randperm(len(x), generator=generator).tensor_split(
@@ -246,10 +294,10 @@ def _one_thread():
 
 
 def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:
-    from joblib import Parallel, delayed
+    from joblib import parallel_config
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -257,19 +305,14 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
     regression = metric == "spearman"
     _check_samples(z, labels, folds, regression)
     splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
-    predictions = np.zeros(len(labels), dtype=np.float64 if regression else labels.dtype)
-
-    def fold(train, test) -> float:
-        model = Ridge() if regression else LogisticRegression(max_iter=500)
-        pipeline = make_pipeline(StandardScaler(), model).fit(z[train], labels[train])
-        predictions[test] = pipeline.predict(z[test])
-        return score(labels[test], predictions[test], metric)
-
-    with warnings.catch_warnings(), _one_thread():
+    splits = list(splitter.split(z, labels))
+    model = make_pipeline(
+        StandardScaler(), Ridge() if regression else LogisticRegression(max_iter=500)
+    )
+    with warnings.catch_warnings(), _one_thread(), parallel_config(backend="threading"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
-        scores = Parallel(os.cpu_count(), prefer="threads")(
-            delayed(fold)(*parts) for parts in splitter.split(z, labels)
-        )
+        predictions = cross_val_predict(model, z, labels, cv=splits, n_jobs=os.cpu_count())
+    scores = [score(labels[test], predictions[test], metric) for _, test in splits]
     return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)
 
 
@@ -288,56 +331,8 @@ def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bo
     if len(labels) < 2 * folds:
         raise ValueError(f"{len(labels)} samples: too few for {folds} folds of two at least.")
     if not regression and (counts.max() < folds or np.sort(counts)[-2] < 2):
-        told = ", ".join(f"{v}: {n}" for v, n in list(zip(values, counts, strict=True))[:8])
+        sizes = ", ".join(f"{v}: {n}" for v, n in list(zip(values, counts, strict=True))[:8])
         raise ValueError(
-            f"Samples by class ({told}): too few for {folds} folds, which need one class of "
+            f"Samples by class ({sizes}): too few for {folds} folds, which need one class of "
             f"{folds} and a second of 2."
         )
-
-
-class Head(nn.Module):
-    """Features `[N, F]` to logits `[N, num_classes]`, or to scores `[N]` with `num_classes=0`."""
-
-    def __init__(self, dim: int, num_classes: int, *, single: bool, dropout: float, seed: int):
-        super().__init__()
-        self.similarity = num_classes == 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.similarity:
-                self.scale, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
-            elif single:
-                linear = nn.Linear(dim, num_classes)
-                self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), linear)
-            else:
-                self.layers = nn.Linear(dim, num_classes)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.scale * x[:, 0] + self.bias if self.similarity else self.layers(x)
-
-
-def features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the head reads, `[N, F]`, and the labels `[N]`."""
-    *vectors, labels = (torch.as_tensor(np.asarray(part)) for part in parts)
-    if any(len(v) != len(labels) for v in vectors) or len(labels) == 0:
-        sizes = ", ".join(str(len(v)) for v in vectors)
-        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: expected as many.")
-    if not all(v.isfinite().all() for v in vectors):
-        raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
-    vectors = [v.float() for v in vectors]
-    if similarity:
-        return F.cosine_similarity(*vectors)[:, None], labels.float()
-    if len(vectors) == 1:
-        return vectors[0], labels.long()
-    a, b = vectors
-    return torch.cat([a, b, (a - b).abs(), a * b], dim=1), labels.long()
-
-
-def check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
-    """Refuses labels outside 0 .. num_classes-1, and training labels of one class."""
-    if num_classes == 0:
-        return
-    seen = sorted(set(y.tolist()) | set(y_val.tolist()))
-    if seen[0] < 0 or seen[-1] >= num_classes:
-        raise ValueError(f"Labels {seen[:8]}: expected integers from 0 to {num_classes - 1}.")
-    if len(y.unique()) < 2:
-        raise ValueError(f"The training labels hold one class only ({seen[0]}): nothing to learn.")

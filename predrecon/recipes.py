@@ -21,24 +21,46 @@ def _expect(what: str, value: str, valid: tuple[str, ...]):
 class Recipe:
     """One pre-training run, complete except for its seed.
 
+    A learned lambda starts at 0.5, as in the paper. Every attribute but `preset` is an option of
+    the command line, with the text below as its help.
+
     Attributes:
-        preset: the name it started from.
-        arm: `"hybrid"` or `"mlm"`.
-        corpus, tokenizer: what `corpus.load_corpus` and `corpus.load_tokenizer` take; the tokenizer
-            `"auto"` is the corpus's own.
+        preset: the preset that the values come from.
+        arm: objective: hybrid (JEPA and MLM) or mlm.
+        corpus: docstrings (the embedded text), wikitext-103, wikipedia, or a path.
+        tokenizer: a hub name or a folder; auto: the corpus's own.
+        hidden_size: encoder width D.
+        num_layers: encoder layers.
+        num_heads: encoder heads.
+        mlp_ratio: width of the MLPs over D.
+        predictor_size: predictor width.
+        predictor_layers: predictor layers.
+        predictor_heads: predictor heads.
+        token_scale: none (as published) or sqrt_dim (token embeddings times the root of D).
         length: tokens in a block, [CLS] and [SEP] included.
-        epochs: passes over the corpus; used when `max_steps` is None.
-        max_steps: optimiser steps; the schedule spans exactly these.
-        lr: peak learning rate; linear warm-up over `warmup_steps`, then cosine to 0.
-        lam: lambda, fixed; None: learned from 0.5 on, as in the paper. Hybrid arm only.
-        lam_lr: peak learning rate of lambda's w; None: `lr`. Same schedule. Hybrid arm only.
-        ema: momentum of the target encoder, linear from first to second over training.
-        precision: `"fp32"`, `"bf16"` (autocast) or `"auto"`: see `hardware.precision`.
-        compile: torch.compile the transformer blocks; None: on a GPU only.
-        log_every, checkpoint_every: in steps. checkpoint_minutes: besides, after so many minutes.
+        context_scale: smallest and largest context block, as shares of a block.
+        target_scale: smallest and largest target block, as shares of a block.
+        num_targets: target blocks of a sample.
+        min_context: context tokens that stay after the targets are cut out.
+        mlm_probability: chance of a token to be masked.
+        batch_size: blocks in a step, over all processes.
+        epochs: passes over the corpus, where max_steps is not set.
+        max_steps: optimiser steps; the schedules span exactly these.
+        lr: peak learning rate; linear warm-up, then cosine to 0.
+        lam: lambda, fixed between 0 and 1; None (auto): learned. Hybrid arm only.
+        lam_lr: peak learning rate of lambda's w; None (auto): lr. Hybrid arm only.
+        warmup_steps: steps of linear warm-up.
+        weight_decay: of matrices.
+        betas: of AdamW.
+        ema: momentum of the target encoder at the first and last step, linear between them.
+        precision: fp32, bf16 (autocast), or auto: the fastest on this machine.
+        compile: whether to torch.compile the blocks; None (auto): on a GPU only.
+        log_every: steps between rows of history.csv.
+        checkpoint_every: steps between checkpoints.
+        checkpoint_minutes: minutes between checkpoints, besides (one process only).
         keep_last: checkpoints kept.
         snapshots: encoders kept, evenly spaced over training, with their held-out losses.
-        validation_blocks: blocks of held-out text used for the losses at the end.
+        validation_blocks: blocks of held-out text for the losses at the end.
     """
 
     preset: str

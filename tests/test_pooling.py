@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from predrecon.pooling import POOLINGS, attention_direction, embed, pool, token_ids
+from predrecon.pooling import POOLINGS, _batches, attention_direction, embed, pool, token_ids
 
 
 @pytest.fixture
@@ -83,3 +83,20 @@ def test_pairs_are_one_sequence(corpus):
     assert len(cut) == 48 and cut[-1] == tokenizer.sep_token_id
     with pytest.raises(ValueError, match="as many in both"):
         token_ids(tokenizer, ["a"], ["b", "c"], 48)
+
+
+def test_a_batch_is_no_larger_than_promised_wherever_long_texts_begin():
+    """Many short texts, then long ones: the batch that reaches the long ones is as wide as they."""
+    for lengths in (
+        [5] * 2000 + [128] * 50,
+        [128] * 50 + [5] * 2000,
+        [3, 9000],
+        list(range(2, 900)),
+    ):
+        batches = list(_batches(lengths, 8192))
+        assert sorted(i for rows in batches for i in rows) == list(range(len(lengths)))
+        for rows in batches:
+            assert len(rows) == 1 or len(rows) * max(lengths[i] for i in rows) <= 8192
+    # and none is needlessly small: the next text would not have fitted
+    batches = list(_batches([5] * 2000 + [128] * 50, 8192))
+    assert len(batches) <= 2000 * 5 // 8192 + 50 * 128 // 8192 + 3

@@ -1,0 +1,120 @@
+"""The house: imports go one way, every equation has its function, importing costs little."""
+
+import ast
+import functools
+import importlib
+import operator
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import predrecon
+
+PACKAGE = Path(predrecon.__file__).parent
+FLOORS = ("", "data", "training", "audit", "workbook")  # "": the core
+FRONT_DOOR = ("predrecon", "predrecon.__main__")  # it leads into every room
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name to file, for every file of the package."""
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = ("predrecon", *path.relative_to(PACKAGE).with_suffix("").parts)
+        names[".".join(parts).removesuffix(".__init__")] = path
+    return names
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of the package that a file imports, at its top or inside of a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            for _ in range(node.level - 1):
+                package = package.rpartition(".")[0]
+            base = node.module or ""
+            if node.level:
+                base = f"{package}.{base}".rstrip(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in known else base)
+    return {module for module in found if module.split(".")[0] == "predrecon"}
+
+
+def floor(module: str) -> int:
+    parts = module.split(".")
+    return FLOORS.index(parts[1]) if len(parts) > 1 and parts[1] in FLOORS else 0
+
+
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: imports(name, path, known) for name, path in known.items()}
+
+
+def test_imports_are_read_wherever_they_stand(tmp_path):
+    file = tmp_path / "room" / "module.py"
+    file.parent.mkdir()
+    file.write_text(
+        "from predrecon import (\n    metrics,\n    pool,\n)\n"
+        "def f():\n    import predrecon.audit.grid\n    from ..data import corpus\n"
+        "    from . import near\n"
+    )
+    known = dict.fromkeys(["predrecon.metrics", "predrecon.data.corpus", "predrecon.room.near"])
+    assert imports("predrecon.room.module", file, known) == {
+        "predrecon", "predrecon.metrics", "predrecon.audit.grid", "predrecon.data.corpus",
+        "predrecon.room.near",
+    }  # fmt: skip
+
+
+def test_every_file_lies_in_the_core_or_a_room():
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(FLOORS) - {""}
+
+
+def test_imports_go_one_way():
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in graph().items()
+        for other in others
+        if name not in FRONT_DOOR and (floor(other) > floor(name) or other in FRONT_DOOR)
+    ]
+    assert not wrong, wrong
+
+
+def test_no_module_imports_itself_around_a_corner():
+    left = {name: set(others) - {name} for name, others in graph().items()}
+    while free := [name for name, others in left.items() if not others & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left, f"a cycle among {sorted(left)}"
+
+
+def test_notebooks_are_the_roof():
+    """Nothing of the package reads the notebooks' code; they read it."""
+    assert not [name for name, others in graph().items() if any("notebooks" in o for o in others)]
+
+
+@pytest.mark.parametrize("number", range(1, 17))
+def test_every_equation_is_named_where_it_is_computed(number):
+    module, _, name = predrecon.EQUATIONS[number].partition(".")
+    function = operator.attrgetter(name)(importlib.import_module(f"predrecon.{module}"))
+    assert f"Eq. {number}" in function.__doc__, f"{module}.{name} does not name Eq. {number}"
+
+
+def test_importing_costs_no_heavy_library_and_touches_nothing():
+    heavy = "umap plotly sklearn ipywidgets anywidget datasets".split()
+    code = (
+        "import sys, socket, builtins, os\n"
+        "def no(*a, **k): raise AssertionError('the network')\n"
+        "socket.socket.connect = no\n"
+        "before = set(os.listdir('.'))\n"
+        "import predrecon\n"
+        f"print([m for m in {heavy!r} if m in sys.modules], set(os.listdir('.')) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[0] == "[] set()", done.stdout + done.stderr
