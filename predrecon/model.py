@@ -214,7 +214,7 @@ class Encoder(_Initialised):
         self.tokens = value
 
     def encode(self, input_ids, keep=None, key_mask=None) -> torch.Tensor:
-        """f_theta(x) `[B, L, D]` (Eq. 4), or f_theta(x, M_enc) `[B, C, D]` at positions `keep` (Eq. 1).
+        """f_theta(x) `[B, L, D]` (Eq. 4), or f_theta(x, M_enc) `[B, C, D]` for `keep` (Eq. 1).
 
         Args:
             input_ids: `[B, L]`.
