@@ -8,11 +8,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from predrecon import recipes
-from predrecon.audit import grid
+from predrecon.audit import analysis, contrasts, grid, snapshots
 from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
 from predrecon.data.tasks import load_task
+from predrecon.model import Encoder
 from predrecon.training import runs
 from predrecon.training.assembly import model_config
 from predrecon.training.batches import draw_batch
@@ -125,6 +127,22 @@ def test_trajectories_hold_every_snapshot(trained, corpus):
     assert start.nunique() == 1, "both arms start from the same encoder"
     left = table.query("metric == 'below_unigram'")
     assert len(left) == 2 * 3 and set(left["step"]) == {4, 8, 12}
+
+
+def test_every_measurement_moves_its_encoders_to_the_gpu(trained, corpus, monkeypatch):
+    cell, run = next(iter(trained.items()))
+    task, devices = load_task("docs-swap"), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(Encoder, "to", lambda self, device: devices.append(device) or self)
+    for measure, encoders in (
+        (lambda: analysis.models({"hybrid": run}, corpus.tokenizer, untrained=True), 2),
+        (lambda: contrasts.endpoints({cell: run}, [task], corpus.tokenizer, max_samples=100), 1),
+        (lambda: trajectories({cell: run}, task, corpus.tokenizer), 4),
+        (lambda: snapshots.along(run.folder, task, corpus.tokenizer), 3),
+    ):
+        devices.clear()
+        measure()
+        assert devices == ["cuda"] * encoders
 
 
 def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):

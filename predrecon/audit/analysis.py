@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-import torch
 
 from predrecon import metrics
 from predrecon.audit import published
@@ -38,19 +37,17 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
         ValueError: runs of different recipes or corpora (but for the arm): what is compared must
             differ in what it is compared for alone. Conditions of the grid are compared by `why`.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     found, first = [], {}
     listed = {name: s if isinstance(s, list) else [s] for name, s in runs.items()}
     _alike([run for several in listed.values() for run in several])
     for name, several in listed.items():
         for run in several:
             seed = run.facts["seed"]
-            found.append(Model(name, run.encoder().to(device), tokenizer, seed))
+            found.append(Model(name, run.encoder(), tokenizer, seed))
             first.setdefault(seed, run)
     if untrained:
         for seed, run in first.items():
-            encoder = run.untrained_encoder().to(device)
-            found.append(Model("untrained", encoder, tokenizer, seed))
+            found.append(Model("untrained", run.untrained_encoder(), tokenizer, seed))
     return found
 
 

@@ -6,6 +6,7 @@ What has been measured once is remembered by (weights, tokenizer, texts, protoco
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from predrecon import metrics, probes
 from predrecon.audit.cache import remembered, split_digest, tokenizer_digest, weights_digest
@@ -24,12 +25,18 @@ DRAWS = 200  # bootstrap samples
 
 @dataclass(frozen=True)
 class Model:
-    """An encoder to analyse, what it is called in tables, and the seed it was trained with."""
+    """An encoder to measure, its name in tables, and the seed it was trained with.
+
+    The encoder moves to the GPU if there is one: every measurement starts here.
+    """
 
     name: str
-    encoder: object
+    encoder: torch.nn.Module
     tokenizer: object
     seed: int = 0
+
+    def __post_init__(self):
+        self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
