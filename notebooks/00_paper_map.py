@@ -51,7 +51,7 @@ from predrecon.audit import analysis, claims, linear_probes, seeds
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
-from predrecon.workbook import figures, labels, reports, typeset  # fmt: skip
+from predrecon.workbook import figures, labels, tables, typeset  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -72,7 +72,7 @@ if all(arms.values()):
     geometry = seeds.with_probes(geometry, probed)
 stands = claims.paper_map(geometry, arms)
 where = figures.Gallery(labels.tag(recipe, 0)).keep("00_map", stands)
-typeset.show(typeset.styled(reports.map_table(stands), f"What stands ({where.name})."))
+typeset.show(typeset.styled(tables.map_table(stands), f"What stands ({where.name})."))
 
 # %% tags=["nbval-ignore-output"]
 stands["status"].value_counts()

@@ -42,7 +42,7 @@ from predrecon import recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
-from predrecon.workbook import figures, labels, reports, widgets
+from predrecon.workbook import figures, labels, tables, widgets
 from predrecon.workbook.widgets import LiveCurves
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
@@ -114,7 +114,7 @@ widgets.training_explorer(folders, task=labelled[0], tokenizer=text.tokenizer)
 
 # %% tags=["nbval-ignore-output"]
 pd.concat(
-    {arm: reports.fill_masks(run.model(), text, run.recipe, n=6) for arm, run in trained.items()},
+    {arm: tables.fill_masks(run.model(), text, run.recipe, n=6) for arm, run in trained.items()},
     axis=1,
 )
 

@@ -44,7 +44,7 @@ from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.objectives import predicted_lambda
 from predrecon.training import runs
-from predrecon.workbook import figures, labels, reports, widgets
+from predrecon.workbook import figures, labels, tables, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -55,7 +55,7 @@ gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed)
 # ## Prediction and outcome
 
 # %% tags=["nbval-ignore-output"]
-table = reports.balance_table(run)
+table = tables.balance_table(run)
 gallery.show("03_lambda", figures.lambda_dynamics(table), table)
 
 # %% tags=["nbval-ignore-output"]

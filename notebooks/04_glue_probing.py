@@ -41,7 +41,7 @@ from predrecon.audit import analysis, linear_probes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
-from predrecon.workbook import figures, labels, reports, typeset, widgets
+from predrecon.workbook import figures, labels, tables, typeset, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -55,7 +55,7 @@ gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, *seed
 # ## The tasks
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
+typeset.show(typeset.styled(tables.task_table(labelled, compared[0])))
 
 # %% [markdown]
 # ## The heads
@@ -81,13 +81,13 @@ prices = linear_probes.price_of_picking(
     compared, labelled, **ways
 )  # first: one pass for both choices
 probed = linear_probes.linear_probing(compared, labelled, select=select, **ways)
-print(reports.budget({arm: several[0] for arm, several in trained.items()}))
-typeset.show(typeset.styled(reports.probing_table(probed), reports.probing_caption(select)))
-made = reports.export_probing(probed, gallery.data_folder, select)
+print(tables.budget({arm: several[0] for arm, several in trained.items()}))
+typeset.show(typeset.styled(tables.probing_table(probed), tables.probing_caption(select)))
+made = tables.export_probing_table(probed, gallery.data_folder, select)
 print(", ".join(file.name for file in made))
 
 # %% tags=["nbval-ignore-output"]
-bars = reports.with_published(probed)
+bars = tables.probes_with_published(probed)
 gallery.show("04_probes", figures.probe_bars(bars), bars)
 
 # %% [markdown]
@@ -98,7 +98,7 @@ gallery.show("04_probes", figures.probe_bars(bars), bars)
 # texts for both epochs. It cannot be below 0; an interval that reaches there is a small price.
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(reports.price_table(prices), "Best epoch minus last, in points."))
+typeset.show(typeset.styled(tables.price_table(prices), "Best epoch minus last, in points."))
 
 # %% [markdown]
 # ## Explore: where do the arms disagree?

@@ -44,7 +44,7 @@ from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.pooling import POOLINGS
 from predrecon.training import runs
-from predrecon.workbook import figures, labels, reports, tables, typeset, widgets  # fmt: skip
+from predrecon.workbook import figures, labels, tables, typeset, widgets  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
@@ -61,7 +61,7 @@ alone = labels.caption(recipe, seed)  # of figures that show this seed only
 # ## The tasks
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
+typeset.show(typeset.styled(tables.task_table(labelled, compared[0])))
 
 # %% [markdown]
 # ## The whole table
@@ -69,7 +69,7 @@ typeset.show(typeset.styled(reports.task_table(labelled, compared[0])))
 # %% tags=["nbval-ignore-output"]
 found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
 table, embeddings = found.table, found.embeddings
-print(reports.budget(trained))
+print(tables.budget(trained))
 typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of its 95 % interval."))
 
 # %% [markdown]
@@ -101,19 +101,19 @@ if both:
 # Markdown and LaTeX in `figures/data/`, Table 3 is in notebook 04.
 
 # %% tags=["nbval-ignore-output"]
-made = tables.export_all(table, gallery.data_folder)
+made = tables.export_paper_tables(table, gallery.data_folder)
 print(", ".join(file.name for file in made if file.suffix == ".csv"))
 for number in (4, 5, 6):
-    typeset.show(tables.shown(number, table))
+    typeset.show(tables.styled_paper_table(number, table))
 
 # %% [markdown]
 # Tables 7 to 11 hold every metric of one task each; click on a line to unfold it.
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(*tables.of_tasks(table))
+typeset.show(*tables.task_tables(table))
 
 # %% tags=["nbval-ignore-output"]
-told = tables.with_published(table)
+told = tables.geometry_with_published(table)
 gallery.show("05_probes", figures.probe_comparison(told, "attention"), told)
 
 # %% [markdown]

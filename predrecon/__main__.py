@@ -82,7 +82,7 @@ def _pretrain(given):
     from predrecon.data.corpus import load_corpus
     from predrecon.training import runs
     from predrecon.training.pretraining import pretrain
-    from predrecon.workbook import reports
+    from predrecon.workbook import tables
 
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=given.data_dir)
     run = pretrain(
@@ -98,7 +98,7 @@ def _pretrain(given):
     import accelerate
 
     if accelerate.PartialState().is_main_process:
-        print(f"{run.folder}\n{reports.budget({recipe.arm: run})}")
+        print(f"{run.folder}\n{tables.budget({recipe.arm: run})}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from predrecon.audit.statistics import over_units
 from predrecon.data.tasks import Split
 from predrecon.training.batches import draw_batch
 from predrecon.training.pretraining import pretrain
-from predrecon.workbook import figures, reports, tables
+from predrecon.workbook import figures, tables
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,8 @@ def probed(compared, labelled):
 
 def test_geometry_fills_every_cell(measured, labelled):
     table, embeddings = measured
-    wide = reports_table = analysis.geometry_table(table)
-    assert wide.shape == (3 * 4, 6 * 2) and not reports_table.isna().any().any()
+    wide = analysis.geometry_table(table)
+    assert wide.shape == (3 * 4, 6 * 2) and not wide.isna().any().any()
     assert wide.stack([0, 1], future_stack=True).str.fullmatch(r"-?[\d.]+ ± [\d.]+").all()
     pairs = table[table["metric"] == "pair_alignment"]
     assert set(pairs["title"]) == {"Docs-overlap"} and (pairs["n"] < 120).all()
@@ -47,7 +47,7 @@ def test_geometry_fills_every_cell(measured, labelled):
 
 
 def test_published_numbers_are_the_papers():
-    told = reports._published_scores()
+    told = tables.published_scores()
     assert told.loc["sst2", "hybrid"] == pytest.approx(0.6755)
     assert told.loc["stsb", "mlm"] == pytest.approx(0.283)
     geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
@@ -59,20 +59,22 @@ def test_published_numbers_are_the_papers():
 
 
 def test_run_reports(smoke_runs, corpus):
-    table = reports.balance_table(smoke_runs["hybrid"])
+    table = tables.balance_table(smoke_runs["hybrid"])
     assert table["lam"].iloc[-1] == pytest.approx(table["predicted"].iloc[-1], abs=0.01)
     assert (table["gradient"] < 0).all()
     with pytest.raises(ValueError, match="MLM-only run"):
-        reports.balance_table(smoke_runs["mlm"])
-    line = reports.budget(smoke_runs)
+        tables.balance_table(smoke_runs["mlm"])
+    line = tables.budget(smoke_runs)
     assert "seed 0" in line and "0.01 M tokens in 30 steps" in line
     run = smoke_runs["mlm"]
-    guesses = reports.fill_masks(run.model(), corpus, run.recipe, n=3)
+    guesses = tables.fill_masks(run.model(), corpus, run.recipe, n=3)
     assert len(guesses) == 3 and guesses["text"].str.contains("[MASK]", regex=False).all()
 
 
 def test_summary_for_the_terminal(measured, probed):
-    text = reports.summary(reports.with_published(probed), tables.with_published(measured[0]))
+    text = tables.summary(
+        tables.probes_with_published(probed), tables.geometry_with_published(measured[0])
+    )
     assert "published hybrid" in text and "0.508" in text
     assert "1 seed;" in text and "embedded" in text
     assert "effective rank, mean pooling, D = 32" in text
@@ -81,7 +83,7 @@ def test_summary_for_the_terminal(measured, probed):
 
 
 def test_the_mean_of_intervals_holds_the_interval_of_the_mean():
-    """As `reports.summary` says of its means of tasks."""
+    """As `tables.summary` says of its means of tasks."""
     scores = np.random.default_rng(0).normal(size=(5, 3)) + np.random.default_rng(1).normal(size=3)
     mean = over_units(scores.mean(axis=0))
     each = [over_units(task) for task in scores]
@@ -139,14 +141,16 @@ def all_figures(corpus, smoke_runs, geometry, probed):
         "coverage": figures.coverage(shares),
         "fates": figures.token_fates(token_fates(recipe, corpus, 0, batches=3)),
         "curves": figures.training_curves(histories, unigram=6.0),
-        "lambda": figures.lambda_dynamics(reports.balance_table(smoke_runs["hybrid"])),
-        "probes": figures.probe_bars(reports.with_published(probed)),
-        "metrics": figures.metric_bars(tables.with_published(table), "mean"),
+        "lambda": figures.lambda_dynamics(tables.balance_table(smoke_runs["hybrid"])),
+        "probes": figures.probe_bars(tables.probes_with_published(probed)),
+        "metrics": figures.metric_bars(tables.geometry_with_published(table), "mean"),
         "ablation": figures.pooling_ablation(
-            tables.with_published(table), "docs-swap", "Docs-swap"
+            tables.geometry_with_published(table), "docs-swap", "Docs-swap"
         ),
-        "radar": figures.radar(tables.with_published(table), "docs-swap", "Docs-swap", "mean"),
-        "both probes": figures.probe_comparison(tables.with_published(table), "attention"),
+        "radar": figures.radar(
+            tables.geometry_with_published(table), "docs-swap", "Docs-swap", "mean"
+        ),
+        "both probes": figures.probe_comparison(tables.geometry_with_published(table), "attention"),
         "spectrum": figures.eigenspectra(spectra, "docs-swap", "mean", "Docs-swap"),
         "length": figures.length_control(
             pd.DataFrame(
@@ -154,7 +158,7 @@ def all_figures(corpus, smoke_runs, geometry, probed):
                 | {"value": [-1.0, -0.1], "low": [-1.2, -0.2], "high": [-0.8, 0.0]}
             )
         ),
-        "plane": figures.alignment_uniformity(tables.with_published(table), "max"),
+        "plane": figures.alignment_uniformity(tables.geometry_with_published(table), "max"),
         "map": figures.embedding_map(points, "a map"),
     }
 
@@ -204,7 +208,9 @@ def test_maps_are_repeatable():
 
 
 def test_figures_are_json_the_notebook_can_hold(measured):
-    bundle = figures.bundle(figures.metric_bars(tables.with_published(measured[0]), "mean"))
+    bundle = figures.bundle(
+        figures.metric_bars(tables.geometry_with_published(measured[0]), "mean")
+    )
     assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
     assert len(json.dumps(bundle)) < 60_000
     assert Split(["a"], None, np.array([1])).head(5).first == ["a"]

@@ -10,7 +10,7 @@ from predrecon.audit.claims import CLAIMS, STATUSES, _published, decide, paper_m
 from predrecon.audit.seeds import Geometry
 from predrecon.audit.statistics import Interval
 from predrecon.objectives import lambda_before
-from predrecon.workbook import reports
+from predrecon.workbook import tables
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 
@@ -57,12 +57,12 @@ def test_without_runs_every_claim_is_open():
 
 
 def test_what_is_read_has_every_claim_and_no_half_interval():
-    assert (reports.map_table(paper_map(None, {}))["ours"] == "–").all()
+    assert (tables.map_table(paper_map(None, {}))["ours"] == "–").all()
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
-    told = reports.map_table(paper_map(ours(), arms))
+    told = tables.map_table(paper_map(ours(), arms))
     assert len(told) == len(CLAIMS) + 3 and told.index[0] == CLAIMS[0].statement
     assert told.columns[0] == "status" and told["ours"].str.contains("[", regex=False).sum() >= 37
-    alone = reports.map_table(paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms}))
+    alone = tables.map_table(paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms}))
     assert alone["ours"].iloc[-2] == "1.900", "operations of one seed: counted, no interval"
 
 

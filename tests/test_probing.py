@@ -9,7 +9,7 @@ import pytest
 from predrecon.audit import linear_probes
 from predrecon.audit.statistics import over_units
 from predrecon.pooling import POOLINGS
-from predrecon.workbook import reports
+from predrecon.workbook import tables
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def probed(compared, labelled):
 
 def test_linear_probing_and_its_tables(probed):
     assert list(probed["model"].unique()) == ["hybrid", "mlm", "untrained", "majority"]
-    table = reports.probing_table(probed)
+    table = tables.probing_table(probed)
     assert list(table.index) == ["Docs-swap", "Docs-relation", "Docs-overlap"]
     assert table.loc["Docs-swap", "majority"] == "0.000 [0.000, 0.000]", "MCC of one answer"
     relation = probed.query("task == 'docs-relation' and model == 'majority'").iloc[0]
@@ -32,26 +32,26 @@ def test_linear_probing_and_its_tables(probed):
 
 def test_several_seeds_are_one_line_with_their_interval(probed):
     other = probed.assign(seed=1, score=probed["score"] + 0.1)
-    table = reports.probing_over_seeds(pd.concat([probed, other]))
+    table = tables.probes_over_seeds(pd.concat([probed, other]))
     row = table.set_index(["task", "model"]).loc[("docs-swap", "hybrid")]
     first = probed.query("task == 'docs-swap' and model == 'hybrid'")["score"].iloc[0]
     assert row["seeds"] == 2 and row["score"] == pytest.approx(first + 0.05)
     assert row["high"] - row["score"] == pytest.approx(12.706 * 0.05, rel=1e-3)
-    same = reports.probing_over_seeds(pd.concat([probed, probed.assign(seed=1)]))
+    same = tables.probes_over_seeds(pd.concat([probed, probed.assign(seed=1)]))
     assert (same["basis"] == "samples").all() and (same["seeds"] == 2).all()
     untrained = same["model"] == "untrained"
     first = probed.loc[probed["model"] == "untrained", "low"]
     assert same.loc[untrained, "low"].tolist() == first.tolist()
     assert (
         "2 equal seeds"
-        in reports.probing_table(pd.concat([probed, probed.assign(seed=1)])).loc[
+        in tables.probing_table(pd.concat([probed, probed.assign(seed=1)])).loc[
             "Docs-swap", "hybrid"
         ]
     )
 
 
 def test_table_3_is_exported_like_the_others(probed, tmp_path):
-    files = reports.export_probing(probed, tmp_path, "inner")
+    files = tables.export_probing_table(probed, tmp_path, "inner")
     assert [f.name for f in files] == ["table_03.csv", "table_03.md", "table_03.tex"]
     numbers, text = pd.read_csv(files[0]), files[1].read_text(encoding="utf-8")
     assert {"score", "low", "high", "seeds", "basis", "n"} <= set(numbers.columns)
@@ -133,5 +133,5 @@ def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, t
     gains = [alone["value"], linear_probes.price_of_picking([other], [task])["value"].iloc[0]]
     assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
     assert both["high"] == pytest.approx(over_units(gains).high)
-    text = reports.price_table(linear_probes.price_of_picking([one], [task]))
+    text = tables.price_table(linear_probes.price_of_picking([one], [task]))
     assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\] 1 seed").all()

@@ -21,13 +21,13 @@ def capture(monkeypatch):
 @pytest.fixture
 def table():
     """Two tasks whose value is the published one plus 0.5, two seeds apart by 0.1."""
-    told = published.geometry().query("task in ['sst2', 'cola']")
+    paper = published.geometry().query("task in ['sst2', 'cola']")
     names = {"semantic_probe_score": "semantic_probe", "token_probe_accuracy": "token_probe"}
-    told = told.assign(metric=told["metric"].replace(names))
-    told = told[told["metric"].isin(["uniformity", "effective_rank", "semantic_probe"])]
+    paper = paper.assign(metric=paper["metric"].replace(names))
+    paper = paper[paper["metric"].isin(["uniformity", "effective_rank", "semantic_probe"])]
     parts = []
     for seed, shift in ((0, 0.45), (1, 0.55)):
-        part = told.assign(**RANGE, seed=seed, title=told["task"].str.upper())
+        part = paper.assign(**RANGE, seed=seed, title=paper["task"].str.upper())
         part["value"] += shift
         parts.append(part.assign(low=part["value"] - 1, high=part["value"] + 1))
     return pd.concat(parts)
@@ -39,9 +39,9 @@ def test_ours_stands_beside_the_published_number(table):
     for arm in tables.ARMS:
         assert np.allclose(wide[arm]["value"] - wide[arm]["published"], 0.5)
         assert (wide[arm]["seeds"] == 2).all() and (wide[arm]["basis"] == "seeds").all()
-    told = published.geometry().set_index(["task", "pooling", "model", "metric"])["value"]
+    paper = published.geometry().set_index(["task", "pooling", "model", "metric"])["value"]
     row = wide.loc[("SST2", "attention", "uniformity")]
-    assert row["hybrid", "published"] == told["sst2", "attention", "hybrid", "uniformity"]
+    assert row["hybrid", "published"] == paper["sst2", "attention", "hybrid", "uniformity"]
 
 
 def test_a_task_has_its_own_table(table):
@@ -55,37 +55,37 @@ def test_a_task_has_its_own_table(table):
 
 def test_no_number_of_ours_goes_without_its_interval(table, tmp_path):
     one = table[table["seed"] == 0]
-    text = tables.readable(tables.paper_table(4, one))
+    text = tables.paper_table_text(tables.paper_table(4, one))
     assert text["hybrid"].str.fullmatch(r"-?\d+\.\d+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
-    files = tables.export(tables.paper_table(5, table), tmp_path / "made", "table_5")
-    assert [f.suffix for f in files] == [".csv", ".md", ".tex"]
-    numbers = pd.read_csv(files[0])
+    files = tables.export_paper_tables(table, tmp_path / "made")
+    csv, markdown, latex = (file for file in files if file.stem == "table_05")
+    assert [f.suffix for f in (csv, markdown, latex)] == [".csv", ".md", ".tex"]
+    numbers = pd.read_csv(csv)
     assert {"hybrid_value", "hybrid_low", "mlm_published"} <= set(numbers.columns)
-    assert "2 seeds" in files[1].read_text() and r"effective\_rank & " in files[2].read_text()
+    assert "2 seeds" in markdown.read_text() and r"effective\_rank & " in latex.read_text()
 
 
 def test_ranks_say_n_and_d(table, tmp_path):
     """A published rank says its D where ours is another, and only a rank does."""
-    text = tables.readable(tables.paper_table(5, table))
+    text = tables.paper_table_text(tables.paper_table(5, table))
     assert set(text["N"]) == {"100"} and set(text["D"]) == {"8"}
     assert text["published mlm"].str.fullmatch(r"\d+\.\d{3} \(D = 512\)").all()
     assert (
-        tables.readable(tables.paper_table(4, table))["published mlm"]
+        tables.paper_table_text(tables.paper_table(4, table))["published mlm"]
         .str.fullmatch(r"-\d+\.\d{3}")
         .all()
     )
-    same = tables.readable(tables.paper_table(5, table.assign(dim=512)))
+    same = tables.paper_table_text(tables.paper_table(5, table.assign(dim=512)))
     assert not same["published mlm"].str.contains("D =").any()
-    told = tables.with_published(table)
-    assert set(told.loc[told["model"] == "hybrid", "dim"]) == {8}
-    assert set(told.loc[told["model"] == "published hybrid", "dim"]) == {512}
-    (file, *_) = tables.export(tables.paper_table(5, table), tmp_path, "table_05")
-    assert (pd.read_csv(file)[["hybrid_dim", "mlm_dim"]] == 8).all(axis=None)
+    dims = tables.geometry_with_published(table).groupby("model")["dim"].unique()
+    assert dims["hybrid"].tolist() == [8] and dims["published hybrid"].tolist() == [512]
+    tables.export_paper_tables(table, tmp_path)
+    assert (pd.read_csv(tmp_path / "table_05.csv")[["hybrid_dim", "mlm_dim"]] == 8).all(axis=None)
 
 
 def test_tables_of_tasks_are_shown_with_the_papers_number(table, capture):
-    assert [t.caption.split(".")[0] for t in tables.of_tasks(table)] == ["Table 7", "Table 10"]
-    typeset.show(*tables.of_tasks(table))
+    assert [t.caption.split(".")[0] for t in tables.task_tables(table)] == ["Table 7", "Table 10"]
+    typeset.show(*tables.task_tables(table))
     (shown,) = capture
     html, plain = shown["text/html"], shown["text/plain"]
     assert html.count("<details") == 2 and html.count("<details open>") == 1
@@ -93,14 +93,14 @@ def test_tables_of_tasks_are_shown_with_the_papers_number(table, capture):
     assert plain == "[Table 7. All metrics, SST-2; Table 10. All metrics, CoLA]"
     assert "GLUE task of the same shape" not in html
     twin = table.replace({"task": {"sst2": "docs-library"}})
-    assert "another task" in tables.of_tasks(twin)[0].caption
+    assert "another task" in tables.task_tables(twin)[0].caption
 
 
 def test_one_arm_has_its_tables_too(table):
     one = table[(table["model"] == "mlm") & (table["seed"] == 0)]
-    text = tables.readable(tables.paper_table(7, one))
+    text = tables.paper_table_text(tables.paper_table(7, one))
     assert (text["hybrid"] == "–").all() and (text["N"] == "100").all()
-    assert "over texts (one seed)" in tables.shown(7, one).caption
+    assert "over texts (one seed)" in tables.styled_paper_table(7, one).caption
 
 
 def test_styled_tables_are_light_and_mute_what_is_published(capture):
@@ -111,3 +111,13 @@ def test_styled_tables_are_light_and_mute_what_is_published(capture):
     assert "<td>0.1 [0.0, 0.2]</td><td>0.3</td><td>1,500</td>" in html
     typeset.show(typeset.styled(text, "Table 3. A <name>."))
     assert capture[1] == capture[0], "the same table is the same output"
+
+
+def test_exported_latex_has_no_glyph_that_plain_latex_lacks(tmp_path):
+    text = pd.DataFrame({"a_b": ["10 % – x", "λ ± 0.1, ρ & # √D × 2"], "n": ["−1", "{$}"]})
+    files = typeset.export(text, text.set_index("a_b"), tmp_path, "some", "Caption.")
+    csv, markdown, latex = (file.read_text(encoding="utf-8") for file in files)
+    assert csv.startswith("a_b,n\n") and "| 10 % – x | −1 |" in markdown
+    assert r"10 \% -- x & $-$1 \\" in latex and r"a\_b & n \\" in latex
+    assert r"$\lambda$ $\pm$ 0.1, $\rho$ \& \# $\surd$D $\times$ 2 & \{\$\} \\" in latex
+    assert latex.isascii()

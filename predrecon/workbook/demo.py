@@ -11,7 +11,7 @@ import pandas as pd
 
 from predrecon import recipes
 from predrecon.data import paths
-from predrecon.workbook import labels, pages, reports, stills
+from predrecon.workbook import labels, pages, stills, tables
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -146,7 +146,7 @@ def _table(out_dir: Path) -> str:
     files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
     if missing := [f for f in files if not f.is_file()]:
         return f"No table: {_here(missing[0])} is gone. `rm -r {_here(out_dir)}` makes all anew."
-    return reports.summary(*map(pd.read_csv, files))
+    return tables.summary(*map(pd.read_csv, files))
 
 
 def adopt(out_dir: Path):

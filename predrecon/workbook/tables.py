@@ -1,7 +1,7 @@
-"""The paper's tables from ours: one function, one layout, intervals beside every number of ours.
+"""Tables as the notebooks show them: intervals in every cell of ours, published numbers beside.
 
-Tables 4-6 compare the arms over tasks and poolings, 7-11 hold everything of one task. Table 3, the
-linear probes, is `reports.probing_table`.
+Table 3 holds the linear probes. Tables 4-6 compare the arms over tasks and poolings, Tables 7-11
+hold everything of one task.
 """
 
 from dataclasses import dataclass
@@ -9,19 +9,222 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from pandas.io.formats.style import Styler
 
-from predrecon.audit import analysis
+from predrecon.audit import analysis, published
 from predrecon.audit.seeds import over_seeds
-from predrecon.audit.statistics import Interval, seeds_text
-from predrecon.data.tasks import EMBEDDED, GLUE
+from predrecon.audit.statistics import cell_text, seeds_text
+from predrecon.data.corpus import Corpus
+from predrecon.data.tasks import EMBEDDED, GLUE, Task
+from predrecon.model import PredictReconstruct
+from predrecon.objectives import balance_gradient, lambda_before
+from predrecon.pooling import MAX_LENGTH, POOLINGS, token_ids
+from predrecon.recipes import ARMS, Recipe
+from predrecon.training.batches import mask_batch
+from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 
-ALL = ("mean", "max", "weighted", "attention")
-ARMS = ("hybrid", "mlm")
+GLUE_TWIN = dict(zip(EMBEDDED, GLUE, strict=True))
+"""`{embedded task: the GLUE task of the same shape}`."""
+
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
-_INDEX = ("title", "pooling", "metric")
 _RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")  # at most min(N, D)
+
+
+def interval_cells(table: pd.DataFrame, *, digits: int = 3) -> list[str]:
+    """Each row as a cell: `0.512 [0.487, 0.537] 3 seeds`, or a dash where there is no value.
+
+    Args:
+        table: columns `value, low, high`. With `seeds, basis` a cell also names its seeds, unless
+            `seeds` is NaN: "equal seeds" agree exactly, so that their interval is over samples.
+    """
+    cells = []
+    for row in table.to_dict("records"):
+        text = cell_text(row["value"], row["low"], row["high"], digits, without=", no interval")
+        seeds = row.get("seeds", np.nan)
+        if text != "–" and seeds > 0:
+            equal = seeds > 1 and row["basis"] == "samples"
+            text += f" {seeds:.0f} equal seeds" if equal else f" {seeds_text(int(seeds))}"
+        cells.append(text)
+    return cells
+
+
+def pivot_cells(table: pd.DataFrame, index: list[str], column: str, cells) -> pd.DataFrame:
+    """One line an `index`, one column a value of `column`, both in order of appearance."""
+    tidy = table.assign(cell=cells).set_index([*index, column])["cell"]
+    return tidy.unstack(column, sort=False, fill_value="–").rename_axis(columns=None)
+
+
+def budget(runs: dict[str, Run]) -> str:
+    """What the numbers below it cost: one line an arm."""
+    return "\n".join(
+        f"{arm}: {run.recipe.preset} preset, {run.recipe.corpus}, seed {run.facts['seed']}, "
+        f"{run.metrics['tokens'] / 1e6:.2f} M tokens in {run.metrics['steps']:,} steps, "
+        f"{run.metrics['seconds']:.0f} s on {run.metrics['device']}"
+        for arm, run in runs.items()
+    )
+
+
+def balance_table(run: Run) -> pd.DataFrame:
+    """lambda(t), its gradient, and the prediction: `step, lam, predicted, sum_lr, gradient`.
+
+    Raises:
+        ValueError: an MLM-only run, which has no balance.
+    """
+    if run.recipe.arm != "hybrid":
+        raise ValueError(
+            f"{run.folder.name} is an MLM-only run: it has no balance. Use the hybrid."
+        )
+    history = run.history
+    predicted = lambda_before(run.recipe, run.metrics["steps"], history["step"])
+    return history[["step", "lam"]].assign(
+        predicted=predicted,
+        sum_lr=np.log(predicted / (1 - predicted)),
+        gradient=balance_gradient(history["lam"], history["jepa_loss"], history["mlm_loss"]),
+    )
+
+
+@torch.no_grad()
+def fill_masks(
+    model: PredictReconstruct, corpus: Corpus, recipe: Recipe, *, n: int = 6, top: int = 3
+) -> pd.DataFrame:
+    """The MLM head's guesses at `n` [MASK] positions of held-out text.
+
+    Returns:
+        columns `text` (five tokens either side), `was`, `guesses` (with probabilities).
+    """
+    blocks, tokenizer = corpus.blocks("validation", recipe.length), corpus.tokenizer
+    chosen = np.linspace(0, len(blocks) - 1, min(n, len(blocks))).astype(int)
+    batch = mask_batch(recipe, corpus, blocks.batch(chosen), 0, 0)
+    hidden = model.encoder.encode(batch["masked_ids"])  # (n, L, D)
+    rows = []
+    for ids, labels, vectors in zip(batch["masked_ids"], batch["labels"], hidden, strict=True):
+        masked = (ids == tokenizer.mask_token_id).int()
+        if not masked.any():
+            continue
+        place = int(masked.argmax())
+        likely = model.regressor(vectors[place]).softmax(-1).topk(top)
+        words = tokenizer.convert_ids_to_tokens(likely.indices.tolist())
+        guesses = ", ".join(f"{w} {p:.0%}" for w, p in zip(words, likely.values, strict=True))
+        text = tokenizer.decode(ids[max(0, place - 5) : place + 6].tolist())
+        was = tokenizer.convert_ids_to_tokens(int(labels[place]))
+        rows.append({"text": text, "was": was, "guesses": guesses})
+    return pd.DataFrame(rows)
+
+
+def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
+    """One line a task: sizes, classes, metric, and what a reader must know.
+
+    `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
+    reads, and lose their end.
+    """
+    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+
+    def cut(split) -> float:
+        ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
+        return sum(len(text) > longest for text in ids) / len(ids)
+
+    rows = {
+        task.title: {
+            "train": len(task.train),
+            "validation": len(task.validation),
+            "classes": ", ".join(task.classes) or "graded 0-5",
+            "metric": task.metric,
+            f"cut at {longest} tokens": f"{cut(task.validation):.1%}",
+            "note": task.note,
+        }
+        for task in tasks
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
+
+
+def map_table(claims: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """`claims.paper_map` for reading: the claim, its status, then the numbers."""
+    numbers = claims[["value", "low", "high"]].to_numpy(float)
+    ours = [cell_text(*row, digits) for row in numbers]
+    columns = ["status", "ours", "published", "seeds", "why", "where", "cell"]
+    return claims.assign(ours=ours).set_index("claim")[columns]
+
+
+# Table 3: linear probes
+
+
+def probes_over_seeds(probes: pd.DataFrame) -> pd.DataFrame:
+    """`linear_probes.linear_probing` with one row a task and model: the mean over its seeds.
+
+    Returns:
+        Columns `task, title, metric, n_train, n, model, score, low, high, seeds, basis`. The
+        interval is over validation samples with one seed, where all seeds agree exactly, and for
+        the majority class; else over seeds.
+    """
+    means = over_seeds(probes.rename(columns={"score": "value"}).assign(pooling="mean"))
+    means = means.merge(probes[["task", "n_train"]].drop_duplicates(), on="task")
+    columns = "task title metric n_train n model score low high seeds basis".split()
+    return means.rename(columns={"value": "score"})[columns]
+
+
+def probes_with_published(probes: pd.DataFrame) -> pd.DataFrame:
+    """`probes_over_seeds` with the published scores as two more models (GLUE tasks only)."""
+    means = probes_over_seeds(probes)
+    scores = published_scores().reset_index().melt("task", ARMS, "model", "score")
+    scores["model"] = "published " + scores["model"]
+    tasks = means[["task", "title", "metric"]].drop_duplicates()
+    return pd.concat([means, tasks.merge(scores, on="task")], ignore_index=True)
+
+
+def probing_table(probes: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+    """Table 3: `linear_probes.linear_probing`, one line a task, published numbers beside ours."""
+    means = probes_over_seeds(probes).rename(columns={"score": "value"})
+    means["seeds"] = means["seeds"].where(means["model"] != "majority")
+    cells = interval_cells(means, digits=digits)
+    table = pivot_cells(means, ["task", "title", "metric", "n_train", "n"], "model", cells)
+    scores = published_scores().reindex(table.index.get_level_values("task"))
+    for arm in ARMS:
+        table[f"published {arm}"] = _numbers(scores[arm], digits).to_numpy()
+    return table.reset_index(["metric", "n_train", "n"]).droplevel("task").rename_axis("task")
+
+
+def price_table(prices: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+    """`linear_probes.price_of_picking` in points (hundredths of the score): tasks x models."""
+    points = prices.assign(**100 * prices[["value", "low", "high"]])
+    cells = interval_cells(points, digits=digits)
+    table = pivot_cells(points, ["title", "n"], "model", cells)
+    return table.reset_index("n").rename_axis("task")
+
+
+_SELECTED = {
+    "last": "after the last epoch",
+    "inner": "of the epoch that is best on a tenth of the training split",
+    "reported": "of the epoch that is best on the very split that is reported",
+}
+
+
+def probing_caption(select: str = "last") -> str:
+    """What a reader of `probing_table` must know."""
+    return (
+        f"Table 3. Linear probes. Scores {_SELECTED[select]}, with 95 % intervals. Over several "
+        "seeds an interval says what another training run would give and holds no sampling error "
+        "of the n texts; with one seed, with equal seeds and for the majority it is that of the "
+        "texts alone. MCC and ρ of a constant answer are 0 on any texts. Published: one seed, "
+        "D = 512, the best epoch, no interval."
+    )
+
+
+def export_probing_table(probes: pd.DataFrame, folder: Path, select: str = "last") -> list[Path]:
+    """Table 3 as CSV (every number, published ones included), Markdown and LaTeX; the files."""
+    caption, text = probing_caption(select), probing_table(probes)
+    return typeset.export(probes_with_published(probes), text, folder, "table_03", caption)
+
+
+def published_scores() -> pd.DataFrame:
+    """The paper's Table 3: columns `hybrid, mlm`, scores from 0 to 1, indexed by task."""
+    table = published.linear_probe().set_index("task")
+    unit = np.where(table["metric"] == "spearman", 1.0, 0.01)
+    return table[list(ARMS)].mul(unit, axis=0)
+
+
+# Tables 4 to 11: geometry
 
 
 @dataclass(frozen=True)
@@ -30,7 +233,7 @@ class PaperTable:
 
     title: str
     metrics: tuple[str, ...]
-    poolings: tuple[str, ...] = ALL
+    poolings: tuple[str, ...] = POOLINGS
     task: str = ""
 
 
@@ -50,12 +253,29 @@ TABLES = {
 }
 
 
+def geometry_with_published(table: pd.DataFrame) -> pd.DataFrame:
+    """`seeds.over_seeds` and, for GLUE tasks, the published values as models `published ...`.
+
+    Returns:
+        Columns `task, title, pooling, metric, model, value, low, high, seeds, basis, n, dim`;
+        published rows have no interval and no n.
+    """
+    ours = _over_seeds_with_dim(table)
+    paper = analysis.published_geometry()
+    paper = paper[paper["task"].isin(ours["task"]) & paper["metric"].isin(ours["metric"])]
+    titles = ours.drop_duplicates("task").set_index("task")["title"]
+    paper = paper.assign(
+        model="published " + paper["model"], title=paper["task"].map(titles), dim=PUBLISHED_DIM
+    )
+    return pd.concat([ours, paper], ignore_index=True)
+
+
 def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     """Table `number` of the paper, ours beside the published numbers.
 
     Args:
         number: 4 to 11.
-        table: of `evidence.Geometry`, any number of seeds.
+        table: of `seeds.Geometry`, any number of seeds.
 
     Returns:
         Index `title, pooling, metric`. Columns for each arm `value, low, high, seeds, basis, n,
@@ -67,126 +287,145 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     """
     if number not in TABLES:
         raise ValueError(f"Table {number}: expected one of {', '.join(map(str, TABLES))}.")
-    asked = TABLES[number]
-    ours = _with_dim(table[table["model"].isin(ARMS)])
-    ours["twin"] = ours["task"].replace(dict(zip(EMBEDDED, GLUE, strict=True)))
-    keep = ours["metric"].isin(asked.metrics) & ours["pooling"].isin(asked.poolings)
-    if asked.task:
-        keep &= ours["twin"] == asked.task
-    ours = ours[keep]
+    content = TABLES[number]
+    ours = _over_seeds_with_dim(table[table["model"].isin(ARMS)])
+    ours["twin"] = ours["task"].replace(GLUE_TWIN)
+    ours = ours[ours["metric"].isin(content.metrics) & ours["pooling"].isin(content.poolings)]
+    if content.task:
+        ours = ours[ours["twin"] == content.task]
     if ours.empty:
-        raise ValueError(f"Table {number} needs {asked.task or 'GLUE tasks'}: not measured here.")
-    told = analysis.published_geometry().rename(columns={"task": "twin", "value": "published"})
-    both = ours.merge(told, on=["twin", "pooling", "metric", "model"], how="left")
+        raise ValueError(f"Table {number} needs {content.task or 'GLUE tasks'}: not measured here.")
+    paper = analysis.published_geometry().rename(columns={"task": "twin", "value": "published"})
+    both = ours.merge(paper, on=["twin", "pooling", "metric", "model"], how="left")
+    index = ["title", "pooling", "metric"]
     columns = ["value", "low", "high", "seeds", "basis", "n", "dim", "published"]
-    index = list(_INDEX)
-    wide = both.set_index([*index, "model"])[columns].unstack("model")
-    wide = wide.swaplevel(axis=1).reindex(columns=pd.MultiIndex.from_product([ARMS, columns]))
-    titles = dict.fromkeys(ours["title"])
-    order = [(t, p, m) for t in titles for p in asked.poolings for m in asked.metrics]
-    return wide.reindex(
-        pd.MultiIndex.from_tuples([k for k in order if k in wide.index], names=index)
+    wide = both.set_index([*index, "model"])[columns].unstack("model").swaplevel(axis=1)
+    wide = wide.reindex(columns=pd.MultiIndex.from_product([ARMS, columns]))
+    order = pd.MultiIndex.from_product(
+        [dict.fromkeys(ours["title"]), content.poolings, content.metrics], names=index
     )
+    return wide.reindex(order[order.isin(wide.index)])
 
 
-def with_published(table: pd.DataFrame) -> pd.DataFrame:
-    """`evidence.over_seeds` and, for GLUE tasks, the published values as models `published ...`.
-
-    Returns:
-        Columns `task, title, pooling, metric, model, value, low, high, seeds, basis, n, dim`;
-        published rows have no interval and no n.
-    """
-    ours = _with_dim(table)
-    told = analysis.published_geometry()
-    told = told[told["task"].isin(ours["task"]) & told["metric"].isin(ours["metric"])]
-    titles = ours.drop_duplicates("task").set_index("task")["title"]
-    told = told.assign(model="published " + told["model"], title=told["task"].map(titles))
-    told["dim"] = PUBLISHED_DIM
-    return pd.concat([ours, told], ignore_index=True)
-
-
-def readable(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+def paper_table_text(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     """`paper_table` with N, D and one cell an arm: value, interval, seeds; and the published one.
 
     A published rank says its D where ours is another: ranks go up to min(N, D).
     """
-
-    def cell(row) -> str:
-        if pd.isna(row["value"]):
-            return "–"
-        interval = Interval(row["value"], row["low"], row["high"], row["n"])
-        return f"{interval.text(digits)} {seeds_text(int(row['seeds']))}"
-
-    def told(row) -> str:
-        if pd.isna(row["published"]):
-            return "–"
-        other = row.name[-1] in _RANKS and row["dim"] not in (PUBLISHED_DIM, np.nan)
-        return f"{row['published']:.{digits}f}" + other * f" (D = {PUBLISHED_DIM})"
-
-    shown = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
+    text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
+    is_rank = wide.index.isin(_RANKS, level="metric")
     for arm in ARMS:
-        shown[arm] = wide[arm].apply(cell, axis=1)
-        shown[f"published {arm}"] = wide[arm].apply(told, axis=1)
-    return pd.DataFrame(shown, index=wide.index)
+        part = wide[arm]
+        text[arm] = interval_cells(part, digits=digits)
+        numbers = _numbers(part["published"], digits)
+        other_dim = is_rank & part["published"].notna() & part["dim"].notna()
+        other_dim &= part["dim"] != PUBLISHED_DIM
+        text[f"published {arm}"] = numbers.mask(other_dim, numbers + f" (D = {PUBLISHED_DIM})")
+    return pd.DataFrame(text, index=wide.index)
 
 
-def caption(number: int, table: pd.DataFrame) -> str:
+def paper_caption(number: int, table: pd.DataFrame) -> str:
     """What `paper_table(number, table)` holds, what its intervals are over, what is compared."""
     wide = paper_table(number, table)
     bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
     over = " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
-    dims = _of_both(wide, "dim").unique()
     text = (
-        f"Table {number}. {TABLES[number].title}. Ours at D = {', '.join(dims)} with 95 % "
-        f"intervals over {over}; published: one seed, D = {PUBLISHED_DIM}, no interval."
+        f"Table {number}. {TABLES[number].title}. Ours at D = "
+        f"{', '.join(_of_both(wide, 'dim').unique())} with 95 % intervals over {over}; published: "
+        f"one seed, D = {PUBLISHED_DIM}, no interval."
     )
     if table["task"].isin(EMBEDDED).any():
         text += " The published numbers are of the GLUE task of the same shape: another task."
     return text
 
 
-def shown(number: int, table: pd.DataFrame) -> Styler:
+def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
     """`paper_table` for a notebook; what its caption says is in no column.
 
     Args:
         number, table: as in `paper_table`, whose errors it raises.
     """
-    wide, asked = paper_table(number, table), TABLES[number]
-    alone = {"pooling": len(asked.poolings) == 1, "metric": len(asked.metrics) == 1}
-    text = readable(wide).droplevel([level for level, single in alone.items() if single])
-    return typeset.styled(text, caption(number, table))
+    text = paper_table_text(paper_table(number, table))
+    content = {"pooling": TABLES[number].poolings, "metric": TABLES[number].metrics}
+    text = text.droplevel([level for level, values in content.items() if len(values) == 1])
+    return typeset.styled(text, paper_caption(number, table))
 
 
-def of_tasks(table: pd.DataFrame) -> list[Styler]:
+def task_tables(table: pd.DataFrame) -> list[Styler]:
     """Tables 7 to 11, those whose task was measured, for a notebook."""
-    return [shown(n, table) for n, asked in TABLES.items() if asked.task and _measured(n, table)]
+    return [styled_paper_table(n, table) for n in _measured(table) if TABLES[n].task]
 
 
-def export(wide: pd.DataFrame, folder: Path, name: str, told: str = "") -> list[Path]:
-    """A table as CSV (every number), Markdown and LaTeX (readable), captioned `told`; the files."""
-    flat = wide.copy()
-    flat.columns = ["_".join(c) for c in wide.columns]
-    return typeset.export(flat.reset_index(), readable(wide), folder, name, told)
-
-
-def export_all(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """`export` every table whose tasks were measured; returns the files."""
+def export_paper_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Every measured table as CSV (every number), Markdown and LaTeX; returns the files."""
     files = []
-    for number in TABLES:
-        if _measured(number, table):
-            wide = paper_table(number, table)
-            files += export(wide, folder, f"table_{number:02d}", caption(number, table))
+    for number in _measured(table):
+        wide = paper_table(number, table)
+        numbers = wide.set_axis(["_".join(column) for column in wide.columns], axis=1).reset_index()
+        name, caption = f"table_{number:02d}", paper_caption(number, table)
+        files += typeset.export(numbers, paper_table_text(wide), folder, name, caption)
     return files
 
 
-def _measured(number: int, table: pd.DataFrame) -> bool:
-    asked = TABLES[number].task
-    twin = dict(zip(GLUE, EMBEDDED, strict=True)).get(asked)
-    return not asked or bool(table["task"].isin([asked, twin]).any())
+def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
+    """hybrid | MLM-only | published, as text for a terminal, ours with 95 % intervals.
+
+    The interval of a mean of tasks is the mean of the tasks' own intervals: seeds are shared by
+    all tasks, and a standard deviation of means is at most the mean of standard deviations.
+
+    Args:
+        probes: of `probes_with_published`. geometry: of `geometry_with_published`.
+    """
+    scores, rows = published_scores(), []
+    for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
+        theirs = scores.reindex([GLUE_TWIN.get(task, task)]).iloc[0]
+        part = part.rename(columns={"score": "value"})
+        rows.append([f"{title}, linear probe, {metric}", *_mean_cells(part, theirs)])
+    paper = analysis.published_geometry()
+    dims = geometry.loc[geometry["model"].isin(ARMS), "dim"].unique()
+    for metric in ("uniformity", "effective_rank"):
+        at = f", D = {', '.join(f'{d:.0f}' for d in dims)}" if metric == "effective_rank" else ""
+        for pooling in ("mean", "attention"):
+            ours, theirs = (
+                t[(t["metric"] == metric) & (t["pooling"] == pooling)] for t in (geometry, paper)
+            )
+            label = f"{metric.replace('_', ' ')}, {pooling} pooling{at}"
+            rows.append([label, *_mean_cells(ours, theirs.groupby("model")["value"].mean())])
+    columns = ["", "hybrid", "MLM-only", "published hybrid", "published MLM-only"]
+    lines = [pd.DataFrame(rows, columns=columns).to_string(index=False), ""]
+    if probes["task"].isin(EMBEDDED).any():
+        lines.append(
+            "The tasks are the embedded ones: the published column is the GLUE task of the same "
+            "shape, a different task."
+        )
+    seeds = int(geometry["seeds"].max())
+    lines.append(
+        f"Small-budget result, {seeds_text(seeds)}; 95 % intervals over "
+        f"{'seeds' if seeds > 1 else 'texts'}, geometry as means of tasks with intervals at least "
+        "as wide as theirs. Published: one seed, D = 512, 3 epochs, H100."
+    )
+    return "\n".join(lines)
 
 
-def _with_dim(table: pd.DataFrame) -> pd.DataFrame:
-    """`evidence.over_seeds` with the D of each model's embeddings."""
+def _mean_cells(ours: pd.DataFrame, theirs: pd.Series) -> list[str]:
+    """Both arms' means of tasks, then the published ones."""
+    means = ours.groupby("model")[["value", "low", "high"]].mean().reindex(ARMS)
+    return [*interval_cells(means), *_numbers(theirs.reindex(ARMS))]
+
+
+def _numbers(values: pd.Series, digits: int = 3) -> pd.Series:
+    """Numbers without an interval; a dash for NaN."""
+    return values.map(lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}")
+
+
+def _measured(table: pd.DataFrame) -> list[int]:
+    """The tables of which a task was measured."""
+    tasks = set(table["task"].replace(GLUE_TWIN))
+    return [number for number, content in TABLES.items() if content.task in {"", *tasks}]
+
+
+def _over_seeds_with_dim(table: pd.DataFrame) -> pd.DataFrame:
+    """`seeds.over_seeds` with the D of each model's embeddings."""
     dims = table.groupby("model", as_index=False)["dim"].first()
     return over_seeds(table).merge(dims, on="model", how="left")
 

@@ -1,4 +1,4 @@
-"""Tables as they are read: styled for a notebook, and as CSV, Markdown and LaTeX files."""
+"""Tables for readers: styled in a notebook, and as CSV, Markdown and LaTeX files."""
 
 import hashlib
 import re
@@ -17,6 +17,9 @@ _RULES = [
     ("tbody th", "text-align: left; vertical-align: top; white-space: nowrap"),
 ]
 _MUTED = "opacity: 0.65"  # of a light and of a dark page's text alike
+# What pandas leaves as it is and plain LaTeX has no glyph for.
+_LATEX = {"–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "√": r"$\surd$"}
+_LATEX |= {"λ": r"$\lambda$", "ρ": r"$\rho$"}
 
 
 def styled(
@@ -25,7 +28,7 @@ def styled(
     """A table for a notebook: caption above, numbers right-aligned, published columns muted.
 
     Args:
-        text: rows as they shall be read; columns named `published ...` are the paper's.
+        text: rows to read; columns named `published ...` are the paper's.
         caption: with the paper's table number, if it has one.
         precision: decimals of columns that are still numbers.
         index: whether to show the rows' names.
@@ -42,49 +45,53 @@ def styled(
     return table if index else table.hide(axis="index")
 
 
-def show(*tables: Styler):
-    """Display tables in a notebook: one as it is, of several all but the first folded away."""
+def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
+    """Display tables in a notebook: one as it is, of several all but the first folded away.
+
+    Args:
+        tables: of `styled`, or frames that are styled here.
+        caption, options: of `styled`, for a frame.
+    """
     from IPython.display import display
 
-    parts, names = [_light(table) for table in tables], [table.caption or "" for table in tables]
+    tables = [t if isinstance(t, Styler) else styled(t, caption, **options) for t in tables]
+    headings = [". ".join((t.caption or "").split(". ")[:2]).rstrip(".") for t in tables]
+    parts = [_light(table) for table in tables]
     if len(tables) > 1:
         parts = [
-            f"<details{' open' if i == 0 else ''}><summary>{escape(_heading(name))}</summary>"
-            f"{part}</details>"
-            for i, (name, part) in enumerate(zip(names, parts, strict=True))
+            f"<details{' open' if i == 0 else ''}><summary>{escape(heading)}</summary>{part}"
+            "</details>"
+            for i, (heading, part) in enumerate(zip(headings, parts, strict=True))
         ]
-    plain = "; ".join(_heading(name) or "a table" for name in names)
+    plain = "; ".join(heading or "a table" for heading in headings)
     display({"text/html": "".join(parts), "text/plain": f"[{plain}]"}, raw=True)
 
 
 def export(
-    numbers: pd.DataFrame, text: pd.DataFrame, folder: Path, name: str, caption: str = ""
+    numbers: pd.DataFrame, text: pd.DataFrame, folder: Path, name: str, caption: str
 ) -> list[Path]:
     """Write a table as CSV (`numbers`), Markdown and LaTeX (`text`); returns the files.
 
     Args:
         numbers: every number, unrounded; its index is left out.
-        text: rows as they shall be read; its index is the first columns.
+        text: rows to read; its index becomes the first columns.
         folder, name: where, and the file's name without its ending.
         caption: above the Markdown table, a comment of the LaTeX.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = text.reset_index().astype(str)
     lines = [list(text.columns), ["---"] * len(text.columns), *text.to_numpy().tolist()]
-    table = "".join("| " + " | ".join(line) + " |\n" for line in lines)
-    written = {
+    latex = text.to_latex(index=False, escape=True)
+    for glyph, command in _LATEX.items():
+        latex = latex.replace(glyph, command)
+    contents = {
         ".csv": numbers.to_csv(index=False),
-        ".md": (f"{caption}\n\n" if caption else "") + table,
-        ".tex": (f"% {caption}\n" if caption else "") + _latex(text),
+        ".md": f"{caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines),
+        ".tex": f"% {caption}\n{latex}",
     }
-    for suffix, content in written.items():
+    for suffix, content in contents.items():
         write_text(folder / f"{name}{suffix}", content)
-    return [folder / f"{name}{suffix}" for suffix in written]
-
-
-def _heading(caption: str) -> str:
-    """`Table 7. All metrics, SST-2` of a caption that goes on."""
-    return ". ".join(caption.split(". ")[:2]).rstrip(".")
+    return [folder / f"{name}{suffix}" for suffix in contents]
 
 
 def _light(table: Styler) -> str:
@@ -94,12 +101,3 @@ def _light(table: Styler) -> str:
     rest = re.sub(r' (?:id|class)="[^"]*"', "", rest).replace(" >", ">")
     rest = re.sub(r">\s+<", "><", rest).replace("</tr>", "</tr>\n")
     return f"{style}</style>{head.strip()}>{rest}"
-
-
-def _latex(text: pd.DataFrame) -> str:
-    """A plain tabular; pandas' own writes more than is needed."""
-    special = {"_": r"\\_", "–": "--", "%": r"\\%"}
-    rows = [text.columns.astype(str), *text.replace(special, regex=True).to_numpy()]
-    rows[0] = [column.replace("_", r"\_") for column in rows[0]]
-    body = " \\\\\n".join(" & ".join(row) for row in rows)
-    return f"\\begin{{tabular}}{{{'l' * len(text.columns)}}}\n{body} \\\\\n\\end{{tabular}}\n"

@@ -37,7 +37,7 @@ def probe_bars(table: pd.DataFrame) -> go.Figure:
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
-    """The six metrics of all tasks under one pooling: `tables.with_published`."""
+    """The six metrics of all tasks under one pooling: `tables.geometry_with_published`."""
     part = table[table["pooling"] == pooling]
     size = stacked(len(BETTER), 2, cell=170, gap=75)
     plot = size.pop("plot")

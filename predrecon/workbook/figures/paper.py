@@ -1,6 +1,7 @@
 """The paper's figures 2 to 6 and the two charts of its public code, with intervals.
 
-All take `tables.with_published`: a row a task, pooling, metric and model, with `value, low, high`.
+All take `tables.geometry_with_published`: a row a task, pooling, metric and model, with
+`value, low, high`.
 """
 
 import pandas as pd
