@@ -217,7 +217,7 @@ def geometry(given) -> list[dict]:
     import textbook_geometry as textbook
 
     from predrecon import probes
-    from predrecon.audit import measuring
+    from predrecon.audit import geometry
     from predrecon.data.tasks import load_task
     from predrecon.pooling import POOLINGS, embed, token_ids
 
@@ -236,7 +236,7 @@ def geometry(given) -> list[dict]:
         ours["z"] = embed(encoder, corpus.tokenizer, texts)
 
     def probed(z):
-        return measuring.probe_metrics(z, labels, tokens, "classification", 0)
+        return geometry.probe_metrics(z, labels, tokens, "classification", 0)
 
     def plain():
         theirs["z"] = {
@@ -246,7 +246,7 @@ def geometry(given) -> list[dict]:
     took = {"embed": (seconds(own), seconds(plain))}
 
     def own_metrics():
-        ours["m"] = measuring.of_each(ours["z"], lambda z: measuring.shape_metrics(z, labels))
+        ours["m"] = geometry.per_pooling(ours["z"], lambda z: geometry.shape_metrics(z, labels))
 
     def plain_metrics():
         for how, z in theirs["z"].items():
@@ -257,7 +257,7 @@ def geometry(given) -> list[dict]:
         for name, value in theirs["m"][how].items():
             same.append(abs(ours["m"][how][name] - value) / max(1e-6, abs(value)))
     took["probes"] = (
-        seconds(lambda: measuring.of_each(ours["z"], probed)),
+        seconds(lambda: geometry.per_pooling(ours["z"], probed)),
         seconds(lambda: [textbook.probe(z, labels, tokens) for z in theirs["z"].values()]),
     )
     both = {k: took["embed"][i] + took["metrics"][i] for i, k in enumerate(("ours", "textbook"))}

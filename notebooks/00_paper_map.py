@@ -47,7 +47,8 @@ overrides = {}  # any other field of a recipe
 import dataclasses
 
 from predrecon import recipes
-from predrecon.audit import analysis, claims, linear_probes, seeds
+from predrecon.audit import claims, encoders, linear_probes, seeds
+from predrecon.audit.geometry import measure_all
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
@@ -66,8 +67,8 @@ for arm, found in arms.items():
 geometry = None
 if all(arms.values()):
     labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-    compared = analysis.models(arms, text.tokenizer)
-    geometry = analysis.geometry(compared, labelled, max_samples=max_samples)
+    compared = encoders.models(arms, text.tokenizer)
+    geometry = measure_all(compared, labelled, max_samples=max_samples)
     probed = linear_probes.linear_probing(compared, labelled, max_train=max_train)
     geometry = seeds.with_probes(geometry, probed)
 stands = claims.paper_map(geometry, arms)

@@ -37,7 +37,7 @@ overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
 from predrecon import recipes
-from predrecon.audit import analysis, linear_probes
+from predrecon.audit import encoders, linear_probes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.training import runs
@@ -47,7 +47,7 @@ recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_s
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 trained = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
-compared = analysis.models(trained, text.tokenizer, untrained=True)
+compared = encoders.models(trained, text.tokenizer, untrained=True)
 seeds = sorted({model.seed for model in compared})
 gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, *seeds))
 
@@ -77,7 +77,7 @@ typeset.show(typeset.styled(tables.task_table(labelled, compared[0])))
 
 # %% tags=["nbval-ignore-output"]
 ways = {"max_train": max_train, "seed": seed}
-prices = linear_probes.price_of_picking(
+prices = linear_probes.epoch_selection_gain(
     compared, labelled, **ways
 )  # first: one pass for both choices
 probed = linear_probes.linear_probing(compared, labelled, select=select, **ways)

@@ -38,7 +38,7 @@ overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
 from predrecon import recipes
-from predrecon.audit import analysis, length, poolers, projections
+from predrecon.audit import encoders, geometry, length, poolers, projections
 from predrecon.audit.seeds import headline, over_seeds
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
@@ -50,7 +50,7 @@ recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_s
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
 several = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
-compared = analysis.models(several, text.tokenizer)
+compared = encoders.models(several, text.tokenizer)
 compared.sort(key=lambda model: model.seed != seed)  # its embeddings are those that are drawn
 trained = {arm: next(r for r in found if r.facts["seed"] == seed) for arm, found in several.items()}
 seeds = sorted({model.seed for model in compared})
@@ -67,10 +67,10 @@ typeset.show(typeset.styled(tables.task_table(labelled, compared[0])))
 # ## The whole table
 
 # %% tags=["nbval-ignore-output"]
-found = analysis.geometry(compared, labelled, max_samples=max_samples, seed=seed)
+found = geometry.measure_all(compared, labelled, max_samples=max_samples, seed=seed)
 table, embeddings = found.table, found.embeddings
 print(tables.budget(trained))
-typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of its 95 % interval."))
+typeset.show(typeset.styled(tables.geometry_table(table), "Value ± half of its 95 % interval."))
 
 # %% [markdown]
 # ## Hybrid minus MLM-only
@@ -82,7 +82,7 @@ typeset.show(typeset.styled(analysis.geometry_table(table), "Value ± half of it
 
 # %% tags=["nbval-ignore-output"]
 both = {"hybrid", "mlm"} <= set(trained)
-compare = (*analysis.SIX, "semantic_probe", "token_probe")
+compare = (*geometry.SIX, "semantic_probe", "token_probe")
 gaps = headline(found, metrics=compare) if both else None
 if both:
     typeset.show(typeset.styled(gaps, "Hybrid minus MLM-only, mean of tasks.", index=False))
@@ -160,7 +160,7 @@ by_seed if both else "One arm only: no ratio."
 # seeds, with one seed over texts.
 
 # %% tags=["nbval-ignore-output"]
-with_untrained = analysis.models(several, text.tokenizer, untrained=True)
+with_untrained = encoders.models(several, text.tokenizer, untrained=True)
 each = length.length_control(with_untrained, labelled, max_samples=max_samples)
 control = over_seeds(each)
 typeset.show(typeset.styled(length.readable(control), "Uniformity and length."))
@@ -188,7 +188,7 @@ for task in labelled:
 # whatever the scale of the embeddings.
 
 # %% tags=["nbval-ignore-output"]
-spectra, theirs = analysis.seed_spectra(found), analysis.published_spectra()
+spectra, theirs = geometry.seed_spectra(found), geometry.published_spectra()
 spectra = spectra[spectra["pooling"] == "mean"]
 for task in labelled:
     spectrum = figures.eigenspectra(spectra, task.name, "mean", task.title, theirs)

@@ -40,14 +40,14 @@ def labelled(corpus):
 @pytest.fixture(scope="session")
 def compared(corpus, smoke_runs):
     """Both arms and the untrained encoder."""
-    from predrecon.audit import analysis
+    from predrecon.audit import encoders
 
-    return analysis.models(smoke_runs, corpus.tokenizer, untrained=True)
+    return encoders.models(smoke_runs, corpus.tokenizer, untrained=True)
 
 
 @pytest.fixture(scope="session")
 def geometry(compared, labelled):
     """Both arms on all of `labelled`."""
-    from predrecon.audit import analysis
+    from predrecon.audit.geometry import measure_all
 
-    return analysis.geometry(compared[:2], labelled)
+    return measure_all(compared[:2], labelled)

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from predrecon import metrics, recipes
-from predrecon.audit import analysis, length, linear_probes, projections, seeds
+from predrecon.audit import encoders, length, linear_probes, projections, seeds
+from predrecon.audit.geometry import published_geometry, published_spectra, seed_spectra
 from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.audit.statistics import over_units
+from predrecon.audit.statistics import student_interval
 from predrecon.data.tasks import Split
 from predrecon.training.batches import draw_batch
 from predrecon.training.pretraining import pretrain
@@ -27,7 +28,7 @@ def probed(compared, labelled):
 
 def test_geometry_fills_every_cell(measured, labelled):
     table, embeddings = measured
-    wide = analysis.geometry_table(table)
+    wide = tables.geometry_table(table)
     assert wide.shape == (3 * 4, 6 * 2) and not wide.isna().any().any()
     assert wide.stack([0, 1], future_stack=True).str.fullmatch(r"-?[\d.]+ ± [\d.]+").all()
     pairs = table[table["metric"] == "pair_alignment"]
@@ -50,7 +51,7 @@ def test_published_numbers_are_the_papers():
     told = tables.published_scores()
     assert told.loc["sst2", "hybrid"] == pytest.approx(0.6755)
     assert told.loc["stsb", "mlm"] == pytest.approx(0.283)
-    geometry = analysis.published_geometry().set_index(["task", "pooling", "model", "metric"])
+    geometry = published_geometry().set_index(["task", "pooling", "model", "metric"])
     value = geometry["value"]
     assert value["sst2", "mean", "hybrid", "uniformity"] == pytest.approx(-0.160, abs=5e-4)
     assert value["mrpc", "max", "hybrid", "probe_gap"] == pytest.approx(0.031, abs=1e-3)
@@ -85,17 +86,17 @@ def test_summary_for_the_terminal(measured, probed):
 def test_the_mean_of_intervals_holds_the_interval_of_the_mean():
     """As `tables.summary` says of its means of tasks."""
     scores = np.random.default_rng(0).normal(size=(5, 3)) + np.random.default_rng(1).normal(size=3)
-    mean = over_units(scores.mean(axis=0))
-    each = [over_units(task) for task in scores]
+    mean = student_interval(scores.mean(axis=0))
+    each = [student_interval(task) for task in scores]
     assert np.mean([i.low for i in each]) <= mean.low < mean.high <= np.mean([i.high for i in each])
 
 
 def test_published_spectra_are_shares_of_all_components():
     """Half of the variance or more lies in 50 of 512 components, and never more than all."""
-    told = analysis.published_spectra()
+    told = published_spectra()
     assert told.groupby(["task", "pooling", "model"]).ngroups == 40
     assert (told["rank"] <= 50).all() and told["cumulative"].between(0, 1).all()
-    rank = analysis.published_geometry().query("metric == 'stable_rank'")
+    rank = published_geometry().query("metric == 'stable_rank'")
     first = told[told["rank"] == 1].assign(model=lambda t: t["model"].str.split().str[1])
     both = first.merge(rank, on=["task", "pooling", "model"])
     assert np.allclose(both["share"] * both["value"], 1)
@@ -117,7 +118,7 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
 
 
 def test_spectra_are_shares_of_variance(geometry):
-    table = analysis.seed_spectra(geometry)
+    table = seed_spectra(geometry)
     for _, part in table.groupby(["task", "pooling", "model", "seed"]):
         assert part["share"].sum() == pytest.approx(1)
         assert part["share"].is_monotonic_decreasing
@@ -131,7 +132,7 @@ def all_figures(corpus, smoke_runs, geometry, probed):
     table, embeddings, spectra = (
         geometry.table,
         geometry.embeddings,
-        analysis.seed_spectra(geometry),
+        seed_spectra(geometry),
     )
     chosen = {m: embeddings["docs-swap", "mean", m][:40] for m in smoke_runs}
     points = projections.points(chosen, ["a", "b"] * 20, ["some text"] * 40)
@@ -221,4 +222,4 @@ def test_runs_of_different_recipes_are_not_compared(smoke_runs, corpus, tmp_path
     with pytest.raises(
         ValueError, match=r"not of one recipe: they differ in max_steps \(30 and 5\)"
     ):
-        analysis.models({"hybrid": smoke_runs["hybrid"], "mlm": other}, corpus.tokenizer)
+        encoders.models({"hybrid": smoke_runs["hybrid"], "mlm": other}, corpus.tokenizer)

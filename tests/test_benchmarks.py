@@ -12,7 +12,7 @@ import textbook_geometry
 import torch
 
 from predrecon import recipes
-from predrecon.audit import measuring
+from predrecon.audit import geometry
 from predrecon.training.assembly import build_model
 from predrecon.training.batches import draw_batch
 
@@ -35,7 +35,7 @@ def test_the_textbook_encodes_and_predicts_the_same(corpus):
 def test_the_textbook_measures_the_same():
     draw = np.random.default_rng(0)
     z, labels = draw.normal(size=(60, 12)), draw.integers(0, 3, 60)
-    ours = measuring.shape_metrics(z, labels)
+    ours = geometry.shape_metrics(z, labels)
     theirs = textbook_geometry.metrics(z, labels)
     assert {k: ours[k] for k in theirs} == pytest.approx(theirs, rel=1e-9)
 

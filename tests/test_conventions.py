@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from predrecon.audit import analysis, published
+from predrecon.audit import published
+from predrecon.audit.geometry import published_geometry
 
 KEYS = ["task", "pooling", "model"]
 SAMPLES = {"sst2": 872, "cola": 1043, "mrpc": 408, "stsb": 1500, "mnli": 2000}
@@ -14,7 +15,7 @@ DIM = 512
 
 @pytest.fixture(scope="module")
 def told():
-    table = analysis.published_geometry()
+    table = published_geometry()
     return table.pivot_table(index=KEYS, columns="metric", values="value")
 
 

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold what they should, by simulation; `around` tells users of it."""
+"""How often 95 % intervals hold what they should, by simulation, as its docstring tells."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from predrecon.audit.resampling import (
     score_replicates,
     spectral_replicates,
 )
-from predrecon.audit.statistics import around, bootstrap_counts
+from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval
 
 LABELS = np.arange(120) % 3
 USUAL = (0.88, 0.99)
@@ -51,7 +51,7 @@ def test_intervals_of_geometry(signal, unusual):
         z = cloud(seed, signal)
         values, again = replicates(z, once), replicates(z, counts)
         for name in values:
-            found.setdefault(name, []).append(around(values[name][0], again[name], 120))
+            found.setdefault(name, []).append(bootstrap_interval(values[name][0], again[name], 120))
     assert len(found) == 13
     for name, intervals in found.items():
         low, high = unusual.get(name, USUAL)
@@ -70,14 +70,14 @@ def probed(kind, signal, seed, n=120):
         result = probes.semantic_probe(z, labels, kind=kind)
     counts = bootstrap_counts(n, draws=100)
     spread = score_replicates(labels, result.predictions, result.metric, counts)
-    return around(result.score, spread, n)
+    return bootstrap_interval(result.score, spread, n)
 
 
 @pytest.mark.parametrize(
     ("kind", "chance"), [("classification", 0.5), ("token", 0.5), ("regression", 0.0)]
 )
 def test_intervals_of_probes_at_chance(kind, chance):
-    """Random labels, 60 sets: too narrow, as `around` says, but chance is in most of them."""
+    """Random labels, 60 sets: too narrow, as documented, but chance is in most of them."""
     share = covered([probed(kind, 0.0, seed) for seed in range(60)], chance)
     assert 0.75 <= share <= 0.96, share
 

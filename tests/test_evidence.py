@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from predrecon.audit.geometry import Geometry
 from predrecon.audit.seeds import (
-    Geometry,
     contrast,
     differences,
     headline,

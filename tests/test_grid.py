@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from predrecon import recipes
-from predrecon.audit import analysis, contrasts, grid, snapshots
+from predrecon.audit import contrasts, encoders, grid, snapshots
 from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
 from predrecon.data.tasks import load_task
 from predrecon.model import Encoder
@@ -134,15 +134,15 @@ def test_every_measurement_moves_its_encoders_to_the_gpu(trained, corpus, monkey
     task, devices = load_task("docs-swap"), []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(Encoder, "to", lambda self, device: devices.append(device) or self)
-    for measure, encoders in (
-        (lambda: analysis.models({"hybrid": run}, corpus.tokenizer, untrained=True), 2),
+    for measure, count in (
+        (lambda: encoders.models({"hybrid": run}, corpus.tokenizer, untrained=True), 2),
         (lambda: contrasts.endpoints({cell: run}, [task], corpus.tokenizer, max_samples=100), 1),
         (lambda: trajectories({cell: run}, task, corpus.tokenizer), 4),
         (lambda: snapshots.along(run.folder, task, corpus.tokenizer), 3),
     ):
         devices.clear()
         measure()
-        assert devices == ["cuda"] * encoders
+        assert devices == ["cuda"] * count
 
 
 def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):

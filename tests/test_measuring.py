@@ -8,11 +8,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from predrecon import metrics
-from predrecon.audit import cache, measuring
-from predrecon.audit.analysis import geometry_table
-from predrecon.audit.measuring import Model, measure
-from predrecon.audit.statistics import around
+from predrecon.audit import cache, geometry
+from predrecon.audit.encoders import Model
+from predrecon.audit.geometry import measure
+from predrecon.audit.statistics import bootstrap_interval
 from predrecon.data.tasks import load_task
+from predrecon.workbook.tables import geometry_table
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, results
     options = dict(poolings=("mean", "weighted"), max_samples=80, draws=20)
     first = measure(model, task, **options)
     with monkeypatch.context() as patched:
-        patched.setattr(measuring, "embed", lambda *_, **__: pytest.fail("encoded again"))
+        patched.setattr(geometry, "embed", lambda *_, **__: pytest.fail("encoded again"))
         again = measure(Model("two", model.encoder, model.tokenizer), task, **options)
     assert first.rows == again.rows
     assert all(np.array_equal(first.replicates[k], again.replicates[k]) for k in first.replicates)
@@ -78,9 +79,9 @@ def test_an_error_names_task_and_model(smoke_runs, task, results):
 def test_spoilt_embeddings_give_a_message_and_no_number(
     smoke_runs, task, results, monkeypatch, spoil, told
 ):
-    whole = measuring.embed
+    whole = geometry.embed
     monkeypatch.setattr(
-        measuring, "embed", lambda *a, **k: {n: spoil(z) for n, z in whole(*a, **k).items()}
+        geometry, "embed", lambda *a, **k: {n: spoil(z) for n, z in whole(*a, **k).items()}
     )
     with pytest.raises(ValueError, match=f"{task.title}, one: {told}"):
         measure(encoder(smoke_runs["mlm"]), task, poolings=("mean",), max_samples=60)
@@ -122,12 +123,10 @@ def test_results_from_before_log_min_n_d_are_found_where_they_still_hold(
 ):
     """32 dimensions: with as many samples log min(N, D) is log D, and the old key stays."""
     asked = []
-    monkeypatch.setattr(
-        measuring, "remembered", lambda _, parts, __: asked.append(parts) or ([], {})
-    )
+    monkeypatch.setattr(geometry, "cached", lambda _, parts, __: asked.append(parts) or ([], {}))
     measure(encoder(smoke_runs["mlm"]), task, max_samples=samples)
     assert (asked[0][-1] == "sigma^2 entropy over log min(N, D)") == renamed
-    assert renamed or asked[0][-2:] == (measuring.DRAWS, True)
+    assert renamed or asked[0][-2:] == (geometry.DRAWS, True)
 
 
 def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, results):
@@ -137,7 +136,7 @@ def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, res
     few = measure(model, task, max_samples=4, **options)
     spread = few.replicates["mean", "alignment"]
     assert np.isnan(spread).any()
-    interval = around(few.rows[0]["value"], spread, 4)
+    interval = bootstrap_interval(few.rows[0]["value"], spread, 4)
     facts = {"task": "t", "title": "T", "model": "mlm", "seed": 0, "n": 4, "pooling": "mean"}
     table = pd.DataFrame([facts | {"metric": "alignment"} | interval.bounds])
     assert geometry_table(table, ("alignment",)).iloc[0, 0] == interval.text()
@@ -153,8 +152,8 @@ def test_a_half_written_result_is_not_found(results):
         return [{"value": float("nan"), "n": 1}], {"a": np.arange(3)}
 
     with pytest.raises(KeyboardInterrupt):
-        cache.remembered("x", ("key",), compute)
+        cache.cached("x", ("key",), compute)
     for _ in range(2):
-        rows, arrays = cache.remembered("x", ("key",), compute)
+        rows, arrays = cache.cached("x", ("key",), compute)
     assert len(calls) == 2 and np.isnan(rows[0]["value"])
     assert np.array_equal(arrays["a"], np.arange(3))

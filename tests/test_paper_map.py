@@ -7,7 +7,7 @@ import pytest
 
 from predrecon import recipes
 from predrecon.audit.claims import CLAIMS, STATUSES, _published, decide, paper_map
-from predrecon.audit.seeds import Geometry
+from predrecon.audit.geometry import Geometry
 from predrecon.audit.statistics import Interval
 from predrecon.objectives import lambda_before
 from predrecon.workbook import tables

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from predrecon import metrics
-from predrecon.audit import analysis, poolers
+from predrecon.audit import encoders, poolers
 from predrecon.data.tasks import load_task
 from predrecon.pooling import embed
 from predrecon.workbook import figures
@@ -15,7 +15,7 @@ from predrecon.workbook import figures
 
 @pytest.fixture(scope="module")
 def table(smoke_runs, corpus):
-    compared = analysis.models(smoke_runs, corpus.tokenizer)
+    compared = encoders.models(smoke_runs, corpus.tokenizer)
     return poolers.spread(compared, [load_task("docs-relation")], draws=3, max_samples=60)
 
 
@@ -101,7 +101,7 @@ def test_one_arm_alone_has_values_and_no_ratio():
 
 
 def test_a_training_split_of_one_class_is_named(smoke_runs, corpus):
-    compared = analysis.models({"mlm": smoke_runs["mlm"]}, corpus.tokenizer)
+    compared = encoders.models({"mlm": smoke_runs["mlm"]}, corpus.tokenizer)
     task = load_task("docs-relation")
     same = dataclasses.replace(task.train.head(20), labels=np.zeros(20, dtype=int))
     with pytest.raises(ValueError, match=r"Docs-relation.*, mlm: .*one class"):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from predrecon.audit import linear_probes
-from predrecon.audit.statistics import over_units
+from predrecon.audit.statistics import student_interval
 from predrecon.pooling import POOLINGS
 from predrecon.workbook import tables
 
@@ -74,7 +74,7 @@ def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatc
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
     passes, embed = [], linear_probes.embed
     monkeypatch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-    found = linear_probes.each_pooling(model, task, max_train=60)
+    found = linear_probes.probe_poolings(model, task, max_train=60)
     assert list(found) == list(POOLINGS) and len(passes) == 2
     for pooling, (result, interval, n_train) in alone.items():
         assert found[pooling][1:] == (interval, n_train)
@@ -85,7 +85,7 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
     """`inner` chooses on other texts than `reported`; the default's results keep their names."""
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
     asked, head = [], linear_probes.probes.linear_probe
-    keys, remembered = [], linear_probes.remembered
+    keys, cached = [], linear_probes.cached
 
     def fit(*parts, select, **ways):
         asked.append(select)
@@ -93,7 +93,7 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
 
     def remember(kind, parts, compute):
         keys.append(parts)
-        return remembered(kind, parts, compute)
+        return cached(kind, parts, compute)
 
     monkeypatch.setattr(linear_probes.probes, "linear_probe", fit)
     monkeypatch.setattr(linear_probes, "remembered", remember)
@@ -114,7 +114,7 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
 def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, tmp_path):
     """One seed: paired over texts. Several: over seeds."""
     task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
-    alone = linear_probes.price_of_picking([one], [task]).iloc[0]
+    alone = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
     last, best = (linear_probes.probe(one, task, select=s)[0] for s in ("last", "reported"))
     assert alone["value"] == pytest.approx(best.score - last.score) and alone["basis"] == "samples"
     labels = task.validation.labels
@@ -125,13 +125,13 @@ def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, t
     with monkeypatch.context() as patch:
         patch.setenv("PREDRECON_CACHE", str(tmp_path))
         patch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-        again = linear_probes.price_of_picking([one], [task]).iloc[0]
+        again = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
         linear_probes.linear_probing([one], [task])
     assert again.equals(alone) and len(passes) == 4, "two sides of two splits, each encoded once"
     second = dataclasses.replace(other, name=one.name, seed=1)
-    both = linear_probes.price_of_picking([one, second], [task]).iloc[0]
-    gains = [alone["value"], linear_probes.price_of_picking([other], [task])["value"].iloc[0]]
+    both = linear_probes.epoch_selection_gain([one, second], [task]).iloc[0]
+    gains = [alone["value"], linear_probes.epoch_selection_gain([other], [task])["value"].iloc[0]]
     assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
-    assert both["high"] == pytest.approx(over_units(gains).high)
-    text = tables.price_table(linear_probes.price_of_picking([one], [task]))
+    assert both["high"] == pytest.approx(student_interval(gains).high)
+    text = tables.price_table(linear_probes.epoch_selection_gain([one], [task]))
     assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\] 1 seed").all()

@@ -10,12 +10,12 @@ from predrecon import metrics
 from predrecon.audit.resampling import pairwise_replicates, score_replicates, spectral_replicates
 from predrecon.audit.statistics import (
     Interval,
-    around,
     bootstrap_counts,
+    bootstrap_interval,
     holm,
-    of_seeds,
-    over_units,
+    interval_over_seeds,
     sign_flip_p,
+    student_interval,
 )
 
 LABELS = np.arange(120) % 3
@@ -83,7 +83,7 @@ def test_samples_that_leave_no_value_leave_no_bounds():
     found = replicates(z, np.array([0, 0, 1]), counts)
     for metric in ("uniformity", "effective_rank", "rank_90", "rankme"):
         assert np.array_equal(np.isnan(found[metric]), alone), metric
-        interval = around(1.0, found[metric], 3)
+        interval = bootstrap_interval(1.0, found[metric], 3)
         assert (interval.low, interval.high) == (-np.inf, np.inf) and not interval.excludes_zero
         assert interval.text() == "1.000, no interval"
     assert np.isnan(found["alignment"]).sum() > alone.sum()
@@ -94,7 +94,7 @@ def test_too_little_for_an_interval_is_an_error():
         with pytest.raises(ValueError, match=f"Bootstrap of {n} samples"):
             bootstrap_counts(n)
     with pytest.raises(ValueError, match="1 replicates: two at least"):
-        around(0.5, np.array([0.5]), 10)
+        bootstrap_interval(0.5, np.array([0.5]), 10)
     with pytest.raises(ValueError, match="All embeddings are equal"):
         spectral_replicates(np.full((10, 3), 0.1), bootstrap_counts(10))
 
@@ -159,20 +159,20 @@ def test_scores_of_an_unknown_metric():
 
 def test_interval_over_seeds_is_students():
     values = [0.1, 0.4, 0.25]
-    found = over_units(values)
+    found = student_interval(values)
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.value, found.low, found.high, found.n) == pytest.approx((0.25, low, high, 3))
-    alone = over_units([0.3])
+    alone = student_interval([0.3])
     assert alone.low == -np.inf and alone.n == 1 and not alone.excludes_zero
 
 
 def test_equal_seeds_say_nothing_of_the_spread():
     alone = [Interval(0.5, 0.4, 0.6, 90), Interval(0.5, 0.45, 0.55, 90)]
-    assert of_seeds(alone) == (Interval(0.5, 0.4, 0.6, 90), "samples")
-    assert of_seeds(alone[1:]) == (alone[1], "samples")
-    assert of_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])[1] == "seeds"
-    found, _ = of_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])
-    assert found == over_units([0.5, 0.5, 0.7])
+    assert interval_over_seeds(alone) == (Interval(0.5, 0.4, 0.6, 90), "samples")
+    assert interval_over_seeds(alone[1:]) == (alone[1], "samples")
+    assert interval_over_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])[1] == "seeds"
+    found, _ = interval_over_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])
+    assert found == student_interval([0.5, 0.5, 0.7])
 
 
 @pytest.mark.parametrize("bound", [np.nan, np.inf])
@@ -206,6 +206,6 @@ def test_holm():
 
 @pytest.mark.parametrize("bad", [[], [np.nan, 1.0]])
 def test_nothing_to_say_is_an_error(bad):
-    for function in (over_units, sign_flip_p):
+    for function in (student_interval, sign_flip_p):
         with pytest.raises(ValueError, match="at least one value, all finite"):
             function(bad)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon.audit import contrasts, grid, length, plateau, references
+from predrecon.audit import contrasts, encoders, grid, length, plateau
 from predrecon.audit.resampling import pairwise_replicates, uniformity_replicates
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task, load_task
@@ -115,20 +115,20 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     assert (beside.loc[["hybrid", "untrained"], "D"] == 32).all()
     numbers = beside.drop(columns=["D", "seeds"])
     assert numbers.map(lambda cell: "[" in cell).all(axis=None), "no number without its interval"
-    assert ("MiniLM" in beside.index) == bool(references.installed())
+    assert ("MiniLM" in beside.index) == bool(encoders.reference_models())
 
 
 def test_a_known_good_encoder_is_used_only_if_installed(monkeypatch):
-    monkeypatch.setattr(references.importlib.util, "find_spec", lambda name: None)
-    assert references.installed() == []
+    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
+    assert encoders.reference_models() == []
 
 
-@pytest.mark.skipif(not references.installed(), reason="needs predrecon[minilm]")
+@pytest.mark.skipif(not encoders.reference_models(), reason="needs predrecon[minilm]")
 def test_minilm_is_more_uniform_than_any_untrained_encoder(corpus):
     from predrecon import metrics
     from predrecon.pooling import embed
 
-    (minilm,) = references.installed()
+    (minilm,) = encoders.reference_models()
     texts = load_task("docs-library").validation.first[:60]
     z = embed(minilm.encoder, minilm.tokenizer, texts, poolings=("mean",))["mean"]
     assert z.shape == (60, 384) and metrics.uniformity(z) < -2

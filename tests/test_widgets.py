@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from predrecon import recipes
-from predrecon.audit import analysis, projections
+from predrecon.audit import projections
+from predrecon.audit.geometry import seed_spectra
 from predrecon.audit.mask_counts import masked_text
 from predrecon.data import paths
 from predrecon.pooling import POOLINGS
@@ -218,7 +219,7 @@ def test_geometry_follows_every_control(geometry):
         before = after
     assert settled(explorer, scale="linear")["layout"]["yaxis"].get("type") != "log"
     assert "Docs-overlap, max pooling" in before["layout"]["title"]["text"]
-    shares = analysis.seed_spectra(geometry).query(
+    shares = seed_spectra(geometry).query(
         "task == 'docs-overlap' and pooling == 'max' and model == 'mlm' and rank <= 7"
     )
     curve = explorer.draw(**explorer.values).figure.data[0]

@@ -17,7 +17,7 @@ Rows = list[dict]
 Arrays = dict[str, np.ndarray]
 
 
-def remembered(
+def cached(
     kind: str, parts: tuple, compute: Callable[[], tuple[Rows, Arrays]]
 ) -> tuple[Rows, Arrays]:
     """`compute()`, or what it gave for the same `kind` and `parts` before.
@@ -36,7 +36,7 @@ def remembered(
         return rows, {name: file[name] for name in file.files}
 
 
-def weights_digest(encoder) -> str:
+def encoder_digest(encoder) -> str:
     """Names an encoder by its configuration and its weights."""
     found = hashlib.sha256(repr(sorted(encoder.config.to_diff_dict().items())).encode())
     for name, tensor in sorted(encoder.state_dict().items()):

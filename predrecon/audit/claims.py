@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from predrecon.audit import analysis, published
-from predrecon.audit.seeds import Geometry, Side, contrast, differences
-from predrecon.audit.statistics import Interval, over_units
+from predrecon.audit import published
+from predrecon.audit.geometry import Geometry, published_geometry
+from predrecon.audit.seeds import Side, contrast, differences
+from predrecon.audit.statistics import Interval, student_interval
 from predrecon.data.tasks import EMBEDDED, GLUE
 from predrecon.objectives import lambda_before
 from predrecon.training.run_folder import Run
@@ -204,7 +205,7 @@ def _published() -> pd.DataFrame:
     told = published.linear_probe().melt(["task", "metric"], ["hybrid", "mlm"], "model", "value")
     told.loc[told["metric"] != "spearman", "value"] /= 100
     told = told.assign(metric="linear_probe", pooling="mean")
-    both = pd.concat([analysis.published_geometry(), told])
+    both = pd.concat([published_geometry(), told])
     return both.pivot_table(index=["metric", "task"], columns=["model", "pooling"], values="value")
 
 
@@ -277,7 +278,7 @@ def _learned_balance(runs: list[Run]) -> dict:
 
 def _span(values: list[float]) -> Interval:
     """What the seeds tell of a number without sampling error; of one seed, the number itself."""
-    return over_units(values) if len(values) > 1 else Interval(values[0], *values * 2, 1)
+    return student_interval(values) if len(values) > 1 else Interval(values[0], *values * 2, 1)
 
 
 def _counted(values: list[float]) -> dict:

@@ -8,17 +8,18 @@ from dataclasses import replace
 
 import pandas as pd
 
-from predrecon.audit import analysis, length, references
+from predrecon.audit import encoders, length
+from predrecon.audit.encoders import Model
+from predrecon.audit.geometry import SIX, measure, measure_all
 from predrecon.audit.grid import CONDITIONS, Cell
-from predrecon.audit.measuring import Model, measure
 from predrecon.audit.seeds import mean_of_tasks
 from predrecon.audit.statistics import (
     Interval,
-    around,
+    bootstrap_interval,
     holm,
-    over_units,
     seeds_text,
     sign_flip_p,
+    student_interval,
 )
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
@@ -138,7 +139,7 @@ def contrasts(ends: pd.DataFrame) -> pd.DataFrame:
             if gaps.empty:
                 continue
             by_seed = gaps.groupby("seed").mean()
-            interval = over_units(by_seed)
+            interval = student_interval(by_seed)
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
             row["same_sign"] = float(max((gaps > 0).mean(), (gaps < 0).mean()))
             rows.append(row | {"p": sign_flip_p(by_seed)})
@@ -191,15 +192,13 @@ def beside_references(
     compared = []
     for scale, title in SCALES.items():
         arms = {name + scale: _of(found, name + scale) for name in ARMS}
-        several = analysis.models({k: v for k, v in arms.items() if v}, tokenizer, untrained=True)
+        several = encoders.models({k: v for k, v in arms.items() if v}, tokenizer, untrained=True)
         compared += [replace(m, name=title) if m.name == "untrained" else m for m in several]
-    compared += references.installed()
+    compared += encoders.reference_models()
     if not compared or not tasks:
         return pd.DataFrame()
-    geometry = analysis.geometry(
-        compared, tasks, poolings=("mean",), max_samples=max_samples, seed=seed
-    )
-    shown, cells = [*analysis.SIX, "semantic_probe", "token_probe"], {}
+    geometry = measure_all(compared, tasks, poolings=("mean",), max_samples=max_samples, seed=seed)
+    shown, cells = [*SIX, "semantic_probe", "token_probe"], {}
     for (name, metric), part in geometry.table.groupby(["model", "metric"], sort=False):
         cells.setdefault(name, {})[metric] = mean_of_tasks(part)[0].text(digits)
     wide = pd.DataFrame.from_dict(cells, orient="index")[shown].rename_axis("model")
@@ -217,7 +216,9 @@ def _of(found: dict[Cell, Run], condition: str) -> list[Run]:
 def _values(model: Model, task: Task, max_samples: int, seed: int) -> dict[str, Interval]:
     measured = measure(model, task, poolings=("mean",), max_samples=max_samples, seed=seed)
     told = {
-        row["metric"]: around(row["value"], measured.replicates["mean", row["metric"]], row["n"])
+        row["metric"]: bootstrap_interval(
+            row["value"], measured.replicates["mean", row["metric"]], row["n"]
+        )
         for row in measured.rows
         if row["metric"] in SHOWN
     }

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from predrecon import metrics
-from predrecon.audit.measuring import Model
+from predrecon.audit.encoders import Model
 from predrecon.audit.resampling import uniformity_replicates
-from predrecon.audit.statistics import Interval, around, bootstrap_counts, cell_text
+from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval, cell_text
 from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import MAX_LENGTH, embed, token_ids
@@ -32,7 +32,7 @@ def uniformity(z, counts=None, *, seed: int = 0) -> Interval:
     """
     drawn = bootstrap_counts(len(z), seed=seed)
     spread = uniformity_replicates(z, drawn, groups=counts)
-    return around(metrics.uniformity(z, groups=counts), spread, len(z))
+    return bootstrap_interval(metrics.uniformity(z, groups=counts), spread, len(z))
 
 
 def length_control(

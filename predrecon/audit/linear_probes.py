@@ -8,10 +8,16 @@ import numpy as np
 import pandas as pd
 
 from predrecon import probes
-from predrecon.audit.cache import remembered, split_digest, tokenizer_digest, weights_digest
-from predrecon.audit.measuring import DRAWS, Model
+from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
+from predrecon.audit.encoders import Model
+from predrecon.audit.geometry import DRAWS
 from predrecon.audit.resampling import score_replicates
-from predrecon.audit.statistics import Interval, around, bootstrap_counts, of_seeds
+from predrecon.audit.statistics import (
+    Interval,
+    bootstrap_counts,
+    bootstrap_interval,
+    interval_over_seeds,
+)
 from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Task
 from predrecon.pooling import POOLINGS, embed
@@ -58,7 +64,7 @@ def linear_probing(
     return pd.DataFrame(rows).rename(columns={"value": "score"})
 
 
-def price_of_picking(
+def epoch_selection_gain(
     compared: list[Model],
     tasks: list[Task],
     *,
@@ -92,7 +98,7 @@ def price_of_picking(
         if len(set(gains)) == 1:
             best = probe(first, task, select="reported", **ways)[0]
             alone = [_gain(last[0], best, task, seed)]
-        interval, basis = of_seeds(alone)
+        interval, basis = interval_over_seeds(alone)
         facts = {"task": task.name, "title": task.title, "metric": task.metric, "model": name}
         told = {"seeds": len(last), "basis": basis, "n": last[0].n}
         rows.append(facts | interval.bounds | told)
@@ -101,7 +107,7 @@ def price_of_picking(
 
 def _gain(last: probes.ProbeResult, best: probes.ProbeResult, task: Task, seed: int) -> Interval:
     spread = _replicates(best.predictions, task, seed) - _replicates(last.predictions, task, seed)
-    return around(last.best_epoch_score - last.score, spread, last.n)
+    return bootstrap_interval(last.best_epoch_score - last.score, spread, last.n)
 
 
 def probe(
@@ -117,10 +123,10 @@ def probe(
     the number of training samples. Fitted once: remembered by weights, texts and protocol.
     """
     ways = {"max_train": max_train, "select": select, "seed": seed}
-    return each_pooling(model, task, (pooling,), **ways)[pooling]
+    return probe_poolings(model, task, (pooling,), **ways)[pooling]
 
 
-def each_pooling(
+def probe_poolings(
     model: Model,
     task: Task,
     poolings: tuple[str, ...] = POOLINGS,
@@ -145,7 +151,7 @@ def _each(
     """`{(pooling, select): probe(...)}`; texts are encoded once, and only if a head is missing."""
     train = _train(task, max_train)
     digests = [split_digest(split) for split in (train, task.validation)]
-    digests = weights_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests
+    digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests
 
     @functools.cache
     def vectors():
@@ -168,10 +174,14 @@ def _each(
 
         protocol = (task.metric, len(task.classes), task.epochs, seed, pooling, "confidence")
         protocol += () if select == "last" else (select,)  # kept before there was a choice
-        (told,), arrays = remembered("linear-probe", (*digests, *protocol), compute)
+        (told,), arrays = cached("linear-probe", (*digests, *protocol), compute)
         result = probes.ProbeResult(**told, **arrays)
         spread = _replicates(result.predictions, task, seed)
-        found[pooling, select] = result, around(result.score, spread, result.n), len(train)
+        found[pooling, select] = (
+            result,
+            bootstrap_interval(result.score, spread, result.n),
+            len(train),
+        )
     return found
 
 
@@ -183,7 +193,7 @@ def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Inte
     train, labels = _train(task, max_train).labels, task.validation.labels
     answer = probes.majority_answer(train, labels, task.metric)
     value = probes.score(labels, answer, task.metric)
-    return around(value, _replicates(answer, task, seed), len(labels))
+    return bootstrap_interval(value, _replicates(answer, task, seed), len(labels))
 
 
 def _replicates(predictions, task: Task, seed: int) -> np.ndarray:

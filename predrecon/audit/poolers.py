@@ -7,9 +7,10 @@ its numbers are one draw each of a distribution; here are many draws, the same f
 import pandas as pd
 
 from predrecon.audit import published
-from predrecon.audit.cache import remembered, split_digest, tokenizer_digest, weights_digest
+from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
+from predrecon.audit.encoders import Model
 from predrecon.audit.fitted_pooling import fitted_directions
-from predrecon.audit.measuring import Model, of_each, shape_metrics
+from predrecon.audit.geometry import per_pooling, shape_metrics
 from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Task
 from predrecon.pooling import attention_direction, embed
@@ -116,7 +117,7 @@ def _one(model: Model, task: Task, draws: int, max_samples: int) -> list[dict]:
                 poolings=("mean",), directions=ways,
             )  # fmt: skip
             groups = task.groups(split.labels)
-            found = of_each(pooled, lambda z: shape_metrics(z, groups))
+            found = per_pooling(pooled, lambda z: shape_metrics(z, groups))
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
         for name, values in found.items():
@@ -125,7 +126,7 @@ def _one(model: Model, task: Task, draws: int, max_samples: int) -> list[dict]:
             rows += [facts | {"metric": m, "value": values[m], "n": len(split)} for m in METRICS]
         return rows, {}
 
-    whose = weights_digest(model.encoder), tokenizer_digest(model.tokenizer)
+    whose = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer)
     texts = split_digest(split), split_digest(train)
-    rows, _ = remembered("poolers", (*whose, *texts, task.kind, draws), compute)
+    rows, _ = cached("poolers", (*whose, *texts, task.kind, draws), compute)
     return rows

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from predrecon.audit.cache import remembered
+from predrecon.audit.cache import cached
 
 METHODS = ("PCA", "UMAP")
 
@@ -63,9 +63,7 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     if method == "PCA":
         return pca(z)
     digest = hashlib.sha256(np.ascontiguousarray(z).tobytes()).hexdigest()
-    _, arrays = remembered(
-        "umap", (digest, z.shape, seed), lambda: ([], {"xy": umap(z, seed=seed)})
-    )
+    _, arrays = cached("umap", (digest, z.shape, seed), lambda: ([], {"xy": umap(z, seed=seed)}))
     return arrays["xy"]
 
 

@@ -1,9 +1,9 @@
-"""Geometry metrics on bootstrap samples, all at once: replicates for `uncertainty.around`.
+"""Geometry metrics on bootstrap samples, all at once: replicates for `bootstrap_interval`.
 
 Instead of drawing rows again and again, every quantity is written with multiplicities `w [N]`:
 pairwise means are quadratic forms in w, spectra are those of a weighted covariance. A replicate is
 NaN where its sample leaves the metric without a value: no pair of one class (few samples, or only
-one class with two), or one sample drawn again and again. `around` then gives no bounds.
+one class with two), or one sample drawn again and again. `bootstrap_interval` then gives no bounds.
 """
 
 import numpy as np
@@ -104,7 +104,7 @@ def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np
     """A probe's score `[draws]` on every bootstrap sample of its out-of-fold predictions.
 
     The probe is not fitted again: the interval is that of the test samples, and too narrow for a
-    cross-validated probe at chance (`uncertainty.around`).
+    cross-validated probe at chance (`bootstrap_interval`).
     """
     from predrecon.probes import score
 

@@ -4,33 +4,23 @@ With one seed an interval tells how sure the number is of *these* weights on new
 it tells what another training run would give. Each row says which (`basis`).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from predrecon.audit.statistics import Interval, around, holm, of_seeds, over_units, sign_flip_p
+from predrecon.audit.geometry import Geometry
+from predrecon.audit.statistics import (
+    Interval,
+    bootstrap_interval,
+    holm,
+    interval_over_seeds,
+    sign_flip_p,
+    student_interval,
+)
 
 Side = tuple[str, str]  # (model, pooling)
-
 CELL = ["task", "title", "pooling", "metric"]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What `analysis.geometry` found.
-
-    Attributes:
-        table: columns `task, title, pooling, model, seed, metric, value, low, high, n, dim, note`.
-        embeddings: `{(task, pooling, model): [N, D]}` of each model's first seed.
-        replicates: `{(task, pooling, model, seed, metric): [draws]}`.
-        spectra: `{(task, pooling, model, seed): [min(N, D)]}` singular values, largest first.
-    """
-
-    table: pd.DataFrame
-    embeddings: dict[tuple, np.ndarray]
-    replicates: dict[tuple, np.ndarray]
-    spectra: dict[tuple, np.ndarray] = field(default_factory=dict)
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +29,7 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     for key, part in table.groupby([*CELL, "model"], sort=False):
         facts = dict(zip([*CELL, "model"], key, strict=True))
         numbers = part[["value", "low", "high", "n"]].to_numpy()
-        interval, basis = of_seeds([Interval(*row) for row in numbers])
+        interval, basis = interval_over_seeds([Interval(*row) for row in numbers])
         told = interval.bounds | {"seeds": len(part), "basis": basis}
         rows.append(facts | told | {"n": int(part["n"].iloc[0])})
     return pd.DataFrame(rows)
@@ -57,7 +47,7 @@ def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
     """
     by_seed = part.groupby("seed")["value"].mean()
     if len(by_seed) > 1:
-        return over_units(by_seed), len(by_seed)
+        return student_interval(by_seed), len(by_seed)
     margins = ((part["high"] - part["low"]) / 2).to_numpy(float)
     margin, mean = float(np.sqrt((margins**2).sum())) / len(margins), float(by_seed.iloc[0])
     return Interval(mean, mean - margin, mean + margin, 1), 1
@@ -184,14 +174,14 @@ def _interval(
 ) -> Interval:
     """Of the mean of `gaps [seeds, tasks]`: over seeds, or over samples where there is one seed."""
     if len(gaps) > 1:
-        return over_units(gaps.mean(axis=1))
+        return student_interval(gaps.mean(axis=1))
     seed, metric, margins = gaps.index[0], part["metric"].iloc[0], []
     for task in gaps:
         keys = [(task, side[1], side[0], seed, metric) for side in (one, other)]
         if all(key in found.replicates for key in keys):
             a, b = (found.replicates[key] for key in keys)
             change = np.log(np.abs(a)) - np.log(np.abs(b)) if log else a - b
-            margins.append(around(0.0, change, 1).high)
+            margins.append(bootstrap_interval(0.0, change, 1).high)
         else:  # no replicates (linear probes): as if the two sides were independent
             rows = part.set_index(["task", "pooling", "model", "seed"]).loc[[k[:4] for k in keys]]
             margins.append(np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()))

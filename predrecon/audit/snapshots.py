@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from transformers import AutoModel
 
+from predrecon.audit.encoders import Model
+from predrecon.audit.geometry import measure
 from predrecon.audit.grid import Cell
-from predrecon.audit.measuring import Model, measure
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
 from predrecon.objectives import lambda_before, total_steps

@@ -67,7 +67,9 @@ def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
     return numpy_generator(seed, "bootstrap").multinomial(n, np.full(n, 1 / n), size=draws)
 
 
-def around(value: float, replicates: np.ndarray, n: int, *, level: float = 0.95) -> Interval:
+def bootstrap_interval(
+    value: float, replicates: np.ndarray, n: int, *, level: float = 0.95
+) -> Interval:
     """`value` plus and minus a normal quantile of the replicates' standard deviation.
 
     Centred on the value itself: resampling repeats samples, which makes ranks of replicates lower
@@ -101,7 +103,7 @@ def around(value: float, replicates: np.ndarray, n: int, *, level: float = 0.95)
     return Interval(float(value), float(value) - margin, float(value) + margin, n)
 
 
-def over_units(values, *, level: float = 0.95) -> Interval:
+def student_interval(values, *, level: float = 0.95) -> Interval:
     """Mean of a few values (seeds) with Student's interval; infinite for one value alone.
 
     Raises:
@@ -117,7 +119,7 @@ def over_units(values, *, level: float = 0.95) -> Interval:
     return Interval(mean, mean - margin, mean + margin, n)
 
 
-def of_seeds(alone: list[Interval]) -> tuple[Interval, str]:
+def interval_over_seeds(alone: list[Interval]) -> tuple[Interval, str]:
     """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
 
     Student's over seeds. With one seed, or where all agree exactly, as constant answers do, seeds
@@ -128,7 +130,7 @@ def of_seeds(alone: list[Interval]) -> tuple[Interval, str]:
     """
     values = [interval.value for interval in alone]
     if len(set(values)) > 1:
-        return over_units(values), "seeds"
+        return student_interval(values), "seeds"
     low, high = min(each.low for each in alone), max(each.high for each in alone)
     return Interval(values[0], low, high, alone[0].n), "samples"
 

@@ -12,7 +12,9 @@ import pandas as pd
 import torch
 from pandas.io.formats.style import Styler
 
-from predrecon.audit import analysis, published
+from predrecon.audit import published
+from predrecon.audit.encoders import Model
+from predrecon.audit.geometry import SIX, published_geometry
 from predrecon.audit.seeds import over_seeds
 from predrecon.audit.statistics import cell_text, seeds_text
 from predrecon.data.corpus import Corpus
@@ -113,7 +115,7 @@ def fill_masks(
     return pd.DataFrame(rows)
 
 
-def task_table(tasks: list[Task], model: analysis.Model) -> pd.DataFrame:
+def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     """One line a task: sizes, classes, metric, and what a reader must know.
 
     `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
@@ -186,7 +188,7 @@ def probing_table(probes: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
 
 
 def price_table(prices: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
-    """`linear_probes.price_of_picking` in points (hundredths of the score): tasks x models."""
+    """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
     points = prices.assign(**100 * prices[["value", "low", "high"]])
     cells = interval_cells(points, digits=digits)
     table = pivot_cells(points, ["title", "n"], "model", cells)
@@ -261,7 +263,7 @@ def geometry_with_published(table: pd.DataFrame) -> pd.DataFrame:
         published rows have no interval and no n.
     """
     ours = _over_seeds_with_dim(table)
-    paper = analysis.published_geometry()
+    paper = published_geometry()
     paper = paper[paper["task"].isin(ours["task"]) & paper["metric"].isin(ours["metric"])]
     titles = ours.drop_duplicates("task").set_index("task")["title"]
     paper = paper.assign(
@@ -295,7 +297,7 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
         ours = ours[ours["twin"] == content.task]
     if ours.empty:
         raise ValueError(f"Table {number} needs {content.task or 'GLUE tasks'}: not measured here.")
-    paper = analysis.published_geometry().rename(columns={"task": "twin", "value": "published"})
+    paper = published_geometry().rename(columns={"task": "twin", "value": "published"})
     both = ours.merge(paper, on=["twin", "pooling", "metric", "model"], how="left")
     index = ["title", "pooling", "metric"]
     columns = ["value", "low", "high", "seeds", "basis", "n", "dim", "published"]
@@ -381,7 +383,7 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
         theirs = scores.reindex([GLUE_TWIN.get(task, task)]).iloc[0]
         part = part.rename(columns={"score": "value"})
         rows.append([f"{title}, linear probe, {metric}", *_mean_cells(part, theirs)])
-    paper = analysis.published_geometry()
+    paper = published_geometry()
     dims = geometry.loc[geometry["model"].isin(ARMS), "dim"].unique()
     for metric in ("uniformity", "effective_rank"):
         at = f", D = {', '.join(f'{d:.0f}' for d in dims)}" if metric == "effective_rank" else ""
@@ -434,3 +436,23 @@ def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
     """A count in each row: one where the arms agree, else both."""
     counts = wide.xs(column, axis=1, level=1)
     return counts.apply(lambda row: ", ".join(f"{int(v):,}" for v in row.dropna().unique()), axis=1)
+
+
+def geometry_table(
+    table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX, *, digits: int = 3
+) -> pd.DataFrame:
+    """`Geometry.table` with one line a task and pooling, columns metric x model, value ± margin.
+
+    The margin is half of the 95 % interval: over seeds, or over samples where there is one seed.
+    Without bounds (a handful of samples, `bootstrap_interval`) the cell says so.
+    """
+    means = over_seeds(table[table["metric"].isin(metrics_shown)])
+    margin = (means["high"] - means["low"]) / 2
+    told = [f" ± {m:.{digits}f}" if np.isfinite(m) else ", no interval" for m in margin]
+    cells = [f"{v:.{digits}f}{m}" for v, m in zip(means["value"], told, strict=True)]
+    wide = means.assign(cell=cells).pivot(
+        index=["title", "pooling"], columns=["metric", "model"], values="cell"
+    )
+    titles, poolings = (list(dict.fromkeys(means[c])) for c in ("title", "pooling"))
+    rows = pd.MultiIndex.from_product([titles, poolings], names=wide.index.names)
+    return wide.reindex(rows).reindex(columns=list(metrics_shown), level=0)

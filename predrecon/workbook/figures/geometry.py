@@ -78,8 +78,8 @@ def eigenspectra(
     """Figures 7-10: share of variance by component (log) and its sum, a line a model and seed.
 
     Args:
-        spectra: of `analysis.seed_spectra`; several seeds are thin lines.
-        published: `analysis.published_spectra`, drawn dotted where it knows the task.
+        spectra: of `geometry.seed_spectra`; several seeds are thin lines.
+        published: `geometry.published_spectra`, drawn dotted where it knows the task.
     """
     both = spectra if published is None else pd.concat([spectra, published])
     part = both[(both["task"] == task) & (both["pooling"] == pooling)]

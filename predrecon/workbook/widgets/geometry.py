@@ -3,8 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from predrecon.audit import analysis
-from predrecon.audit.seeds import Geometry
+from predrecon.audit.geometry import (
+    Geometry,
+    published_geometry,
+    published_spectra,
+    seed_spectra,
+)
 from predrecon.audit.statistics import Interval, seeds_text
 from predrecon.workbook.figures.explorers import CONVENTIONS, geometry_view
 from predrecon.workbook.figures.panels import titled
@@ -19,11 +23,11 @@ def geometry_explorer(found: Geometry) -> Explorer:
     """Task, pooling, arms, seed and convention at choice: spectra, alignment, uniformity, table.
 
     Args:
-        found: `analysis.geometry`, of one or several seeds.
+        found: `geometry.measure_all`, of one or several seeds.
     """
-    table, spectra = found.table, analysis.seed_spectra(found)
-    theirs = analysis.published_geometry().assign(low=float("nan"), high=float("nan"))
-    curves = analysis.published_spectra()
+    table, spectra = found.table, seed_spectra(found)
+    theirs = published_geometry().assign(low=float("nan"), high=float("nan"))
+    curves = published_spectra()
     titles = dict(zip(table["task"], table["title"], strict=True))
     poolings, models = list(table["pooling"].unique()), list(table["model"].unique())
     seeds = sorted(table["seed"].unique().tolist())

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from predrecon import probes
 from predrecon.audit import projections
-from predrecon.audit.seeds import Geometry
+from predrecon.audit.geometry import Geometry
 from predrecon.data.tasks import Task
 from predrecon.pooling import MAX_LENGTH, token_ids
 from predrecon.workbook.figures import switchable
@@ -33,7 +33,7 @@ def map_explorer(
     most frequent token. A search rings the matches.
 
     Args:
-        found: `analysis.geometry`; tasks: what it was measured on; tokenizer: the runs'.
+        found: `geometry.measure_all`; tasks: what it was measured on; tokenizer: the runs'.
         max_samples: points of a map at most; as many as `found` holds.
         seed: of UMAP and of the probe's folds.
     """

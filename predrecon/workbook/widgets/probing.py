@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from predrecon.audit import linear_probes
-from predrecon.audit.measuring import Model
+from predrecon.audit.encoders import Model
 from predrecon.audit.statistics import Interval
 from predrecon.data.tasks import Task
 from predrecon.pooling import POOLINGS
@@ -41,7 +41,7 @@ def probing_explorer(
     @functools.cache
     def probed(arm: str, run: int, task: str) -> dict:
         ways = {"max_train": max_train, "seed": seed}
-        return linear_probes.each_pooling(models[arm, run], by_name[task], **ways)
+        return linear_probes.probe_poolings(models[arm, run], by_name[task], **ways)
 
     def draw(task, pooling, arms, run) -> Picture:
         asked = by_name[task]

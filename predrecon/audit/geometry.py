@@ -1,42 +1,38 @@
-"""One encoder on one task: all metrics, poolings and probes from one pass, each with its spread.
+"""The geometry of encoders on tasks: every metric, pooling and probe (Tables 4-11).
 
-What has been measured once is remembered by (weights, tokenizer, texts, protocol): `results`.
+A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
+What has been measured once is cached by encoder, tokenizer, texts and protocol (`cache`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
+import pandas as pd
 
 from predrecon import metrics, probes
-from predrecon.audit.cache import remembered, split_digest, tokenizer_digest, weights_digest
+from predrecon.audit import published
+from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
+from predrecon.audit.encoders import Model
 from predrecon.audit.resampling import (
     pair_replicates,
     pairwise_replicates,
     score_replicates,
     spectral_replicates,
 )
-from predrecon.audit.statistics import bootstrap_counts
+from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval
+from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Task
 from predrecon.pooling import MAX_LENGTH, POOLINGS, embed, token_ids
 
+SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
+"""The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
+
+CONVENTIONS = {
+    "spectral_entropy_sigma2": "spectral entropy as in the paper's tables, from sigma squared",
+    "alignment_squared": "alignment as Wang & Isola (2020) define it, the mean squared distance",
+}
+GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 DRAWS = 200  # bootstrap samples
-
-
-@dataclass(frozen=True)
-class Model:
-    """An encoder to measure, its name in tables, and the seed it was trained with.
-
-    The encoder moves to the GPU if there is one: every measurement starts here.
-    """
-
-    name: str
-    encoder: torch.nn.Module
-    tokenizer: object
-    seed: int = 0
-
-    def __post_init__(self):
-        self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @dataclass(frozen=True)
@@ -54,6 +50,59 @@ class Measured:
     rows: list[dict]
     embeddings: dict[str, np.ndarray]
     replicates: dict[tuple[str, str], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What `geometry.measure_all` found.
+
+    Attributes:
+        table: columns `task, title, pooling, model, seed, metric, value, low, high, n, dim, note`.
+        embeddings: `{(task, pooling, model): [N, D]}` of each model's first seed.
+        replicates: `{(task, pooling, model, seed, metric): [draws]}`.
+        spectra: `{(task, pooling, model, seed): [min(N, D)]}` singular values, largest first.
+    """
+
+    table: pd.DataFrame
+    embeddings: dict[tuple, np.ndarray]
+    replicates: dict[tuple, np.ndarray]
+    spectra: dict[tuple, np.ndarray] = field(default_factory=dict)
+
+
+def measure_all(
+    compared: list[Model],
+    tasks: list[Task],
+    *,
+    poolings: tuple[str, ...] = POOLINGS,
+    max_samples: int = GEOMETRY_SAMPLES,
+    seed: int = 0,
+) -> Geometry:
+    """All metrics of all tasks, poolings and models, from one pass of each encoder over each task.
+
+    Args:
+        compared: encoders, of one or several seeds.
+        tasks: labelled tasks; their validation splits are used, pairs as "s1 [SEP] s2".
+        max_samples: the first so many samples of a split.
+        seed: shuffles the folds of the probes, draws the bootstrap samples.
+
+    Returns:
+        `Geometry`; `low` and `high` of its table are a 95 % interval over samples, which
+        `bootstrap_interval` says how far to trust.
+    """
+    rows, embeddings, replicates, singular = [], {}, {}, {}
+    for task, model in each_pair("geometry", tasks, compared):
+        found = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)
+        facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
+        for pooling, z in found.embeddings.items():
+            embeddings.setdefault((task.name, pooling, model.name), z)
+            singular[task.name, pooling, model.name, model.seed] = metrics.singular_values(z)
+        for row in found.rows:
+            spread = found.replicates[row["pooling"], row["metric"]]
+            interval = bootstrap_interval(row["value"], spread, row["n"])
+            rows.append(facts | row | interval.bounds | {"note": task.note})
+            key = task.name, row["pooling"], model.name, model.seed, row["metric"]
+            replicates[key] = spread
+    return Geometry(pd.DataFrame(rows), embeddings, replicates, singular)
 
 
 def measure(
@@ -90,7 +139,7 @@ def measure(
     protocol = (task.kind, poolings, extra, longest, seed, draws, probed)
     if len(split) < model.encoder.config.hidden_size:  # older results had log D there
         protocol += ("sigma^2 entropy over log min(N, D)",)
-    parts = (weights_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split))
+    parts = (encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split))
 
     def compute():
         ways = {"poolings": poolings, "directions": directions}
@@ -99,7 +148,7 @@ def measure(
         tokens = probes.frequent_tokens(ids)
         try:
             counts = bootstrap_counts(len(split), draws, seed)
-            found = of_each(
+            found = per_pooling(
                 pooled, lambda z: _one(z, split.labels, task, tokens, counts, seed, probed)
             )
             for pooling, told in _true_pairs(model, split, task, ways, draws, seed).items():
@@ -114,7 +163,7 @@ def measure(
                 arrays[f"replicates/{pooling}/{metric}"] = spread
         return rows, arrays
 
-    rows, arrays = remembered("geometry", (*parts, *protocol), compute)
+    rows, arrays = cached("geometry", (*parts, *protocol), compute)
     embeddings, replicates = {}, {}
     for name, array in arrays.items():
         kind, pooling, *metric = name.split("/")
@@ -125,7 +174,7 @@ def measure(
     return Measured(rows, embeddings, replicates)
 
 
-def of_each(pooled: dict[str, np.ndarray], take) -> dict:
+def per_pooling(pooled: dict[str, np.ndarray], take) -> dict:
     """`take(z)` by pooling, once for poolings that agree (untrained weights are the mean)."""
     memo: dict[bytes, dict] = {}
     found = {}
@@ -215,3 +264,50 @@ def _probes(z, labels, tokens, kind: str, seed: int, counts: np.ndarray) -> dict
         again = score_replicates(labels, semantic.predictions, "mcc", counts)
         found["semantic_probe_mcc"] = (mcc, again, semantic.n)
     return found
+
+
+def published_geometry() -> pd.DataFrame:
+    """The published geometry under the names of `geometry`'s table (probe gap included)."""
+    told = published.geometry().replace(
+        {
+            "metric": {
+                "alignment_fourth_power": "alignment",
+                "semantic_probe_score": "semantic_probe",
+                "token_probe_accuracy": "token_probe",
+            }
+        }
+    )
+    wide = told.pivot(index=["task", "pooling", "model"], columns="metric", values="value")
+    gap = (wide["semantic_probe"] - wide["token_probe"]).rename("value").reset_index()
+    return pd.concat([told, gap.assign(metric="probe_gap")], ignore_index=True)
+
+
+def published_spectra() -> pd.DataFrame:
+    """The published spectra as `seed_spectra` gives ours: 50 components, as shares of all.
+
+    Of the rest only the sum is known, through the stable rank: sum(sigma^2) = srank sigma_1^2. So
+    shares are exact, and shapes compare whatever the scale of the embeddings.
+    """
+    told = published.singular_values()
+    rank = published.geometry().query("metric == 'stable_rank'").rename(columns={"value": "srank"})
+    keys = ["task", "pooling", "model"]
+    told = told.merge(rank[[*keys, "srank"]], on=keys).sort_values([*keys, "rank"])
+    largest = told.groupby(keys)["singular_value"].transform("max")
+    share = (told["singular_value"] / largest) ** 2 / told["srank"]
+    told = told.assign(share=share, model="published " + told["model"])
+    told["cumulative"] = told.groupby(keys)["share"].cumsum()
+    return told[["task", "pooling", "model", "rank", "share", "cumulative"]]
+
+
+def seed_spectra(found: Geometry) -> pd.DataFrame:
+    """Eigenspectra of every seed: columns `task, pooling, model, seed, rank, share, cumulative`.
+
+    `share` is the explained variance sigma_i^2 / sum(sigma^2) of component `rank` (from 1), and
+    `cumulative` its running sum.
+    """
+    keys, parts = ("task", "pooling", "model", "seed"), []
+    for key, singular_values in found.spectra.items():
+        share = singular_values**2 / (singular_values**2).sum()
+        facts = dict(zip(keys, key, strict=True)) | {"rank": np.arange(1, len(share) + 1)}
+        parts.append(pd.DataFrame({**facts, "share": share, "cumulative": share.cumsum()}))
+    return pd.concat(parts, ignore_index=True)
