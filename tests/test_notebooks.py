@@ -10,7 +10,7 @@ import nbformat
 import papermill
 import pytest
 
-from predrecon.workbook import demo, pages, stills
+from predrecon.workbook import demo, pages
 from predrecon.workbook.figures import style
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,11 +116,11 @@ def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
     output = nbformat.v4.new_output("display_data", {style.PLOTLY: figure})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
     with monkeypatch.context() as patch:
-        patch.setattr(stills, "has_browser", lambda: False)
-        assert stills.add_images(notebook) == 0
-    if not stills.has_browser():
+        patch.setattr(pages, "has_browser", lambda: False)
+        assert pages.add_images(notebook) == 0
+    if not pages.has_browser():
         pytest.skip("no Chrome or Chromium on this machine")
-    assert stills.add_images(notebook) == 1
+    assert pages.add_images(notebook) == 1
     data = notebook.cells[0].outputs[0]["data"]
     png = base64.b64decode(data["image/png"])
     assert data[style.PLOTLY] == figure and len(png) < 20_000
@@ -130,20 +130,20 @@ def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):
     done = []
 
-    def execute(source, target, parameters, head):
-        if source.stem.startswith("03"):
-            raise RuntimeError(f"{source.name} failed in cell 3")
+    def execute(source, target, parameters, **_):
         notebook = nbformat.read(source, as_version=4)
         notebook.metadata["papermill"] = {"parameters": parameters}
         nbformat.write(notebook, target)
+        if source.stem.startswith("03"):
+            raise papermill.PapermillExecutionError(5, 3, "1 / 0", "ZeroDivisionError", "by 0", [])
         done.append(source.stem)
-        return 0.0
 
-    monkeypatch.setattr(demo, "_execute", execute)
-    monkeypatch.setattr(pages, "to_html", lambda notebook, page: page.write_text("x"))
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="03_lambda_dynamics"):
+        with pytest.raises(RuntimeError, match=r"03_lambda_dynamics\.ipynb failed in cell 3: Zero"):
             demo.run(tmp_path, {"preset": "smoke"})
+    assert (tmp_path / "03_lambda_dynamics.failed.ipynb").is_file()
+    assert not (tmp_path / "03_lambda_dynamics.ipynb").is_file()
     assert done == ["01_masking", "02_pretrain"]
     assert capsys.readouterr().out.count("up to date") == 2
     with pytest.raises(RuntimeError):

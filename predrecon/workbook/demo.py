@@ -1,5 +1,7 @@
-"""Run the notebooks headless, one after another, and say what came out (`make demo`)."""
+"""Run the notebooks headless, one after another, and print what came out (`make demo`)."""
 
+import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -7,11 +9,14 @@ import threading
 import time
 from pathlib import Path
 
+import jupytext
+import nbformat
 import pandas as pd
+import papermill
 
 from predrecon import recipes
 from predrecon.data import paths
-from predrecon.workbook import labels, pages, stills, tables
+from predrecon.workbook import labels, pages, tables
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -25,8 +30,6 @@ def run(out_dir: Path, parameters: dict):
     Raises:
         RuntimeError: a notebook failed; its partial output is kept as `<name>.failed.ipynb`.
     """
-    import papermill
-
     for variable in paths.VARIABLES:  # the notebooks run in another folder
         if os.environ.get(variable):
             os.environ[variable] = str(Path(os.environ[variable]).expanduser().resolve())
@@ -38,115 +41,24 @@ def run(out_dir: Path, parameters: dict):
     if not sources:
         raise FileNotFoundError(f"No notebooks in {NOTEBOOKS}: run this from a checkout.")
     code = max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
-    begun = time.monotonic()
+    started = time.monotonic()
     for number, source in enumerate(sources, start=1):
-        target = out_dir / source.name
-        head = f"[{number}/{len(sources)}] {source.stem}"
-        known = papermill.inspect_notebook(source)
-        own = {name: value for name, value in parameters.items() if name in known}
-        if _fresh(target, max(code, source.stat().st_mtime), own):
-            print(f"{head}: up to date")
+        target, title = out_dir / source.name, f"[{number}/{len(sources)}] {source.stem}"
+        accepted = papermill.inspect_notebook(source)
+        passed = {name: value for name, value in parameters.items() if name in accepted}
+        if _up_to_date(target, max(code, source.stat().st_mtime), passed):
+            print(f"{title}: up to date")
             continue
-        spent = _execute(source, target, own, head)
+        notebook_started = time.monotonic()
+        with _progress_line(title):
+            _execute(source, target, passed)
         pages.to_html(target, target.with_suffix(".html"))
-        print(f"{head}: done in {spent:.0f} s", flush=True)
-    print(f"\nAll notebooks ready after {time.monotonic() - begun:.0f} s.\n")
-    print(_places(out_dir, sources))
-    print(_table(out_dir))
-
-
-def _fresh(target: Path, newest: float, parameters: dict) -> bool:
-    if not target.is_file() or not target.with_suffix(".html").is_file():
-        return False
-    asked = _metadata(target).get("parameters", {})
-    return target.stat().st_mtime > newest and asked == parameters
-
-
-def _metadata(notebook: Path) -> dict:
-    import nbformat
-
-    return nbformat.read(notebook, as_version=4).metadata.get("papermill", {})
-
-
-def _execute(source: Path, target: Path, parameters: dict, head: str) -> float:
-    import papermill
-
-    begun = time.monotonic()
-    part = target.with_name(f"{target.stem}.failed.ipynb")
-    with _watch_progress(head):
-        try:
-            papermill.execute_notebook(
-                source,
-                part,
-                parameters=parameters,
-                progress_bar=False,
-                cwd=NOTEBOOKS,
-                extra_arguments=["--log-level=50"],  # of the kernel: no chatter on the terminal
-            )
-        except papermill.PapermillExecutionError as error:
-            raise RuntimeError(
-                f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-                f"What it had done is in {part}."
-            ) from None
-    part.replace(target)
-    return time.monotonic() - begun
-
-
-class _watch_progress:  # noqa: N801
-    """Prints the progress line that the kernel leaves in a file: one line, rewritten in place."""
-
-    def __init__(self, head: str):
-        self.head, self.stop = head, threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.file = Path(self.folder.name) / "progress"
-        os.environ["PREDRECON_PROGRESS"] = str(self.file)
-        self.thread.start()
-
-    def __exit__(self, *_):
-        os.environ.pop("PREDRECON_PROGRESS")
-        self.stop.set()
-        self.thread.join()
-        self.folder.cleanup()
-        if sys.stdout.isatty():
-            print("\r\x1b[2K", end="")
-
-    def _watch(self):
-        shown, last = "", 0.0
-        pause = 1.0 if sys.stdout.isatty() else 20.0  # a log gets a line every 20 s
-        while not self.stop.wait(0.5):
-            line = self.file.read_text(encoding="utf-8") if self.file.is_file() else "starting"
-            if line != shown and time.monotonic() - last >= pause:
-                shown, last = line, time.monotonic()
-                if sys.stdout.isatty():
-                    width = os.get_terminal_size().columns
-                    print(f"\r\x1b[2K{self.head}: {line}"[: width + 4], end="", flush=True)
-                else:
-                    print(f"{self.head}: {line}", flush=True)
-
-
-def _places(out_dir: Path, sources: list[Path]) -> str:
-    rows = [f"  {_here(out_dir / s.name)}, and .html" for s in sources]
-    figures = f"  {_here(paths.figures_dir())}/index.html shows all (numbers in data/)"
-    return "\n".join(["Executed notebooks:", *rows, "Figures:", figures, "Runs:",
-                      f"  {_here(paths.runs_dir())}/", ""])  # fmt: skip
-
-
-def _here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _table(out_dir: Path) -> str:
-    """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
-    given = _metadata(out_dir / "05_geometry.ipynb").get("parameters", {})
-    recipe = recipes.get(**{k: given[k] for k in ("preset", "corpus", "max_steps") if k in given})
-    data = paths.figures_dir() / "data" / labels.tag(recipe, seed=0)
-    files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
-    if missing := [f for f in files if not f.is_file()]:
-        return f"No table: {_here(missing[0])} is gone. `rm -r {_here(out_dir)}` makes all anew."
-    return tables.summary(*map(pd.read_csv, files))
+        print(f"{title}: done in {time.monotonic() - notebook_started:.0f} s", flush=True)
+    print(f"\nAll notebooks ready after {time.monotonic() - started:.0f} s.\n\nExecuted notebooks:")
+    for source in sources:
+        print(f"  {_relative(out_dir / source.name)}, and .html")
+    print(f"Figures:\n  {_relative(paths.figures_dir())}/index.html shows all (numbers in data/)")
+    print(f"Runs:\n  {_relative(paths.runs_dir())}/\n\n{_results(out_dir)}")
 
 
 def adopt(out_dir: Path):
@@ -158,24 +70,104 @@ def adopt(out_dir: Path):
     Raises:
         RuntimeError: a source has changed since its notebook was executed.
     """
-    import jupytext
-    import nbformat
-
     for source in sorted(NOTEBOOKS.glob("0*.py")):
-        executed = nbformat.read(out_dir / f"{source.stem}.ipynb", as_version=4)
-        ran = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+        executed = nbformat.read(out_dir / f"{source.stem}.ipynb", as_version=4).cells
+        executed = [c for c in executed if "injected-parameters" not in c.metadata.get("tags", [])]
         paired = jupytext.read(source)
-        if [c.source for c in paired.cells] != [c.source for c in ran]:
+        if [c.source for c in paired.cells] != [c.source for c in executed]:
             raise RuntimeError(f"{source.name} is not what {out_dir} executed: run make notebooks.")
-        count = 0
-        for number, (cell, done) in enumerate(zip(paired.cells, ran, strict=True)):
+        counts = itertools.count(1)
+        for number, (cell, done) in enumerate(zip(paired.cells, executed, strict=True)):
             cell["id"] = f"cell-{number:02d}"  # stable, so that diffs show changes only
             if cell.cell_type == "code":
-                count += 1
-                cell["execution_count"], cell["outputs"] = count, done.outputs
+                cell["execution_count"], cell["outputs"] = next(counts), done.outputs
                 for output in cell["outputs"]:
                     if "execution_count" in output:
-                        output["execution_count"] = count
-        stills.add_images(paired)
+                        output["execution_count"] = cell["execution_count"]
+        pages.add_images(paired)
         nbformat.validate(paired)
         nbformat.write(paired, source.with_suffix(".ipynb"))
+
+
+def _up_to_date(target: Path, newest: float, parameters: dict) -> bool:
+    return (
+        target.is_file()
+        and target.with_suffix(".html").is_file()
+        and target.stat().st_mtime > newest
+        and _parameters(target) == parameters
+    )
+
+
+def _parameters(notebook: Path) -> dict:
+    """What papermill passed to an executed notebook."""
+    metadata = nbformat.read(notebook, as_version=4).metadata
+    return metadata.get("papermill", {}).get("parameters", {})
+
+
+def _execute(source: Path, target: Path, parameters: dict):
+    partial = target.with_name(f"{target.stem}.failed.ipynb")
+    try:
+        papermill.execute_notebook(
+            source,
+            partial,
+            parameters=parameters,
+            progress_bar=False,
+            cwd=NOTEBOOKS,
+            extra_arguments=["--log-level=50"],  # of the kernel: no chatter on the terminal
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(
+            f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"What it had done is in {partial}."
+        ) from None
+    partial.replace(target)
+
+
+@contextlib.contextmanager
+def _progress_line(title: str):
+    """Print the progress line that the kernel leaves in a file."""
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "progress"
+        os.environ["PREDRECON_PROGRESS"] = str(file)
+        thread = threading.Thread(target=_print_progress, args=(title, file, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            del os.environ["PREDRECON_PROGRESS"]
+            stop.set()
+            thread.join()
+
+
+def _print_progress(title: str, file: Path, stop: threading.Event):
+    """On a terminal one line, rewritten in place; in a log a line every 20 s."""
+    terminal = sys.stdout.isatty()
+    printed, last = "", 0.0
+    while not stop.wait(0.5):
+        line = file.read_text(encoding="utf-8") if file.is_file() else "starting"
+        if line != printed and time.monotonic() - last >= (1.0 if terminal else 20.0):
+            printed, last = line, time.monotonic()
+            text = f"{title}: {line}"
+            if terminal:
+                text = f"\r\x1b[2K{text}"[: os.get_terminal_size().columns + 4]
+            print(text, end="" if terminal else "\n", flush=True)
+    if terminal:
+        print("\r\x1b[2K", end="")
+
+
+def _results(out_dir: Path) -> str:
+    """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
+    passed = _parameters(out_dir / "05_geometry.ipynb")
+    names = {"preset", "corpus", "max_steps"} & set(passed)
+    recipe = recipes.get(**{name: passed[name] for name in names})
+    data = paths.figures_dir() / "data" / labels.tag(recipe, seed=0)
+    files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
+    if missing := [_relative(file) for file in files if not file.is_file()]:
+        return f"No table: {missing[0]} is gone. `rm -r {_relative(out_dir)}` makes all anew."
+    return tables.summary(*map(pd.read_csv, files))
+
+
+def _relative(path: Path) -> Path:
+    """To the working folder, for what lies in it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,15 +1,24 @@
-"""Executed notebooks to HTML that shows its figures without a kernel or a network.
+"""Executed notebooks as pages that show their figures without a kernel or a network.
 
 nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
-each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
+each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them. For
+hosts that run no scripts, figures of committed notebooks get small PNG pictures.
 """
 
+import base64
+import io
+import tempfile
 from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io as pio
 
 from predrecon.data import files
 from predrecon.workbook.figures import figure_div, write_plotly_js
-from predrecon.workbook.figures.style import PLOTLY
+from predrecon.workbook.figures.style import PLOTLY, has_browser
 
+_PNG_WIDTH = 700  # pixels
+_PNG_COLORS = 32  # of a palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
 # Formulas stay as their TeX source: a renderer would have to come from the network.
@@ -54,15 +63,41 @@ def to_html(notebook: Path, page: Path):
 
 
 def _without_kernel(outputs: list) -> list:
-    drawn = any(PLOTLY in output.get("data", {}) for output in outputs)
-    kept = []
+    has_figure = any(PLOTLY in output.get("data", {}) for output in outputs)
+    shown = []
     for output in outputs:
         data = output.get("data", {})
         if PLOTLY in data:
             output["data"] = {"text/html": figure_div(data[PLOTLY])}
         elif WIDGET in data:
-            if drawn:
+            if has_figure:
                 continue
             output["data"] = {"text/html": _NOTE}
-        kept.append(output)
-    return kept
+        shown.append(output)
+    return shown
+
+
+def add_images(notebook) -> int:
+    """Give every plotly output of an nbformat notebook an `image/png`; returns how many there are.
+
+    Front ends that know plotly go on showing the figure. Without a Chromium or without Pillow
+    nothing is added.
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        return 0
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    outputs = [output for output in outputs if PLOTLY in output.get("data", {})]
+    if not outputs or not has_browser():
+        return 0
+    figures = [go.Figure(output["data"][PLOTLY], skip_invalid=True) for output in outputs]
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = [Path(folder) / f"{number}.png" for number in range(len(figures))]
+        heights = [figure.layout.height or 420 for figure in figures]
+        pio.write_images(figures, pictures, width=_PNG_WIDTH, height=heights)
+        for output, picture in zip(outputs, pictures, strict=True):
+            png = io.BytesIO()
+            Image.open(picture).convert("RGB").quantize(_PNG_COLORS).save(png, "PNG", optimize=True)
+            output["data"]["image/png"] = base64.b64encode(png.getvalue()).decode() + "\n"
+    return len(outputs)

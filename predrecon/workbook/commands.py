@@ -1,0 +1,215 @@
+"""Command line: `python -m predrecon demo`, `pretrain`, `grid` and `pair`."""
+
+import argparse
+import functools
+import inspect
+import itertools
+import re
+import signal
+import sys
+import typing
+from pathlib import Path
+
+from predrecon import recipes
+
+_KINDS = {  # metavar, and what an error says was expected
+    bool: ("yes|no|auto", "yes, no"),
+    int: ("N", "a whole number"),
+    float: ("X", "a number"),
+    str: ("NAME", "a name"),
+    tuple: ("A,B", "two numbers, as 0.1,0.25"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors are one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (OSError, ArithmeticError, RuntimeError, ValueError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stopped:
+        print(f"\n{stopped or 'Stopped.'}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+def _demo(options):
+    """run the notebooks headless and print where their results are"""
+    from predrecon.workbook import demo
+
+    names = ("preset", "corpus", "max_steps")
+    parameters = {name: getattr(options, name) for name in names}
+    demo.run(options.out.resolve(), {k: v for k, v in parameters.items() if v is not None})
+
+
+def _pair(options):
+    """put the outputs of a demo run into notebooks/*.ipynb"""
+    from predrecon.workbook import demo
+
+    demo.adopt(options.out.resolve())
+
+
+def _pretrain(options):
+    """train one arm without a notebook: in one process, or under accelerate launch"""
+    recipe = recipes.get(options.preset, **_overrides(options))
+    import accelerate
+
+    from predrecon.data.corpus import load_corpus
+    from predrecon.training import runs
+    from predrecon.training.pretraining import pretrain
+    from predrecon.workbook import tables
+
+    corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=options.data_dir)
+    run = pretrain(
+        recipe,
+        corpus,
+        options.out or runs.folder(recipe, corpus, options.seed),
+        seed=options.seed,
+        resume=not options.no_resume,
+        may_differ=tuple(_names(options.may_differ)),
+        tracker=options.tracker,
+        shard=options.shard,
+    )
+    if accelerate.PartialState().is_main_process:
+        print(f"{run.folder}\n{tables.budget({recipe.arm: run})}")
+
+
+def _grid(options):
+    """train the grid of notebook 06: objective x token scale, lambda fixed or slow, seeds"""
+    base = recipes.get(options.preset, **_overrides(options))
+    from predrecon.audit import grid
+    from predrecon.data.corpus import load_corpus
+
+    corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
+    conditions = _names(options.conditions) or grid.CONDITIONS
+    cells = grid.cells(base, corpus, range(options.seeds), conditions)
+    numbers = itertools.count(1)
+
+    def report(cell, run):
+        metrics = run.metrics
+        print(
+            f"[{next(numbers)}/{len(cells)}] {cell.title}, seed {cell.seed}: "
+            f"{metrics['steps']:,} steps, {metrics['seconds']:.0f} s, "
+            f"held-out MLM {metrics['validation_mlm']:.3f} "
+            f"(word frequencies {metrics['validation_unigram']:.3f})",
+            flush=True,
+        )
+
+    grid.train(cells, workers=options.workers, data_dir=options.data_dir, on_done=report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m predrecon", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(run, preset: str = "") -> argparse.ArgumentParser:
+        name, about = run.__name__.strip("_"), run.__doc__
+        added = commands.add_parser(name, help=about, description=about)
+        added.set_defaults(run=run)
+        if preset:
+            added.add_argument(
+                "--preset", default=preset, choices=("auto", *recipes.PRESETS),
+                help="where all other values come from; auto: paper on a CUDA machine, else demo. "
+                "Default: %(default)s",
+            )  # fmt: skip
+        return added
+
+    demo, pair = command(_demo, "demo"), command(_pair)
+    demo.add_argument("--corpus", help="name or path; default: the preset's")
+    demo.add_argument("--max-steps", type=int, help="optimiser steps; default: the preset's")
+    for added in (demo, pair):
+        added.add_argument(
+            "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
+        )
+
+    pretrain = command(_pretrain, "auto")
+    pretrain.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    pretrain.add_argument(
+        "--out", help="the run's folder; default: one in runs/, named after recipe, text and seed"
+    )
+    pretrain.add_argument(
+        "--no-resume", action="store_true", help="refuse a folder that already holds a run"
+    )
+    pretrain.add_argument(
+        "--may-differ", default="", metavar="FIELD,FIELD",
+        help="fields that may differ from those of the run in the folder; default: none",
+    )  # fmt: skip
+    pretrain.add_argument(
+        "--shard", action="store_true",
+        help="spread weights and optimiser over the processes (FSDP): for models too large for DDP",
+    )  # fmt: skip
+    pretrain.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"),
+                          help="log there too; default: nowhere")  # fmt: skip
+
+    grid = command(_grid, "demo")
+    grid.add_argument("--seeds", type=int, default=3, help="how many; default: %(default)s")
+    grid.add_argument(
+        "--workers", type=int, default=2, help="runs at a time, a thread each; default: %(default)s"
+    )
+    grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
+    for added in (pretrain, grid):
+        added.add_argument(
+            "--data-dir", help="local copies of the real data; default: PREDRECON_DATA"
+        )
+        _add_recipe_fields(added)
+    return parser
+
+
+def _add_recipe_fields(parser: argparse.ArgumentParser):
+    """Every field of a recipe as an option, explained by the docstring of `Recipe`."""
+    group = parser.add_argument_group("recipe", "values of the preset, unless named here")
+    attributes = inspect.getdoc(recipes.Recipe).split("Attributes:")[1]
+    about = dict(re.findall(r"^    (\w+): (.+)\.$", attributes, re.MULTILINE))
+    for name, kind in _fields().items():
+        values = {preset: getattr(recipes.get(preset), name) for preset in recipes.PRESETS}
+        texts = {preset: _text(value) for preset, value in values.items()}
+        same = len(set(texts.values())) == 1
+        default = texts["paper"] if same else ", ".join(f"{p} {text}" for p, text in texts.items())
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            type=functools.partial(_read, kind, set(values.values()) == {None}),
+            metavar=_KINDS[kind][0],
+            default=argparse.SUPPRESS,
+            help=f"{about[name]}. Default: {default}".replace("%", "%%"),
+        )
+
+
+def _fields() -> dict[str, type]:
+    """The fields of a recipe that are options, and what each holds if it is not None."""
+    hints = typing.get_type_hints(recipes.Recipe)
+    del hints["preset"]
+    return {
+        name: tuple if typing.get_origin(hint) is tuple else next(iter(typing.get_args(hint)), hint)
+        for name, hint in hints.items()
+    }
+
+
+def _overrides(options: argparse.Namespace) -> dict:
+    """The fields of a recipe that were named on the command line."""
+    return {name: value for name, value in vars(options).items() if name in _fields()}
+
+
+def _read(kind: type, automatic: bool, word: str):
+    """A field's value from a word; `auto` is None where that is every preset's value."""
+    if automatic and word in ("auto", "none"):
+        return None
+    try:
+        if kind is tuple:
+            first, second = map(float, word.split(","))
+            return first, second
+        return {"yes": True, "no": False}[word] if kind is bool else kind(word)
+    except (KeyError, ValueError):
+        expected = _KINDS[kind][1] + " or auto" * automatic
+        raise argparse.ArgumentTypeError(f"{word!r}: expected {expected}") from None
+
+
+def _names(words: str) -> list[str]:
+    return [name for name in words.split(",") if name]
+
+
+def _text(value) -> str:
+    if isinstance(value, tuple):
+        return ",".join(f"{v:g}" for v in value)
+    return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
