@@ -163,7 +163,7 @@ by_seed if both else "One arm only: no ratio."
 with_untrained = encoders.models(several, text.tokenizer, untrained=True)
 each = length.length_control(with_untrained, labelled, max_samples=max_samples)
 control = over_seeds(each)
-typeset.show(typeset.styled(length.readable(control), "Uniformity and length."))
+typeset.show(typeset.styled(tables.length_table(control), "Uniformity and length."))
 
 # %% tags=["nbval-ignore-output"]
 gallery.show("05_length", figures.length_control(control), control)

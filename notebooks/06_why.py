@@ -49,19 +49,20 @@ from predrecon.audit import contrasts, grid, plateau
 from predrecon.audit.snapshots import lambdas, trajectories
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
-from predrecon.workbook import figures, labels, typeset
+from predrecon.workbook import figures, labels, tables, typeset
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-names = [name for name in conditions.split(",") if name] or list(grid.CONDITIONS)
-asked = grid.cells(recipe, text, range(seeds), names)
+cells = grid.cells(recipe, text, range(seeds), conditions)
 if train_missing:
-    grid.train(asked, data_dir=data_dir)
-found = grid.found(asked, text)
-trained = sorted({cell.seed for cell in found})
-gallery = figures.Gallery(labels.tag(recipe, 0), labels.caption(recipe, *trained))
-typeset.show(typeset.styled(contrasts.inventory(asked, found)))
+    grid.train(cells, text)
+trained = grid.finished(cells, text)
+facts = contrasts.training_facts(trained)
+gallery = figures.Gallery(
+    labels.tag(recipe, 0), labels.caption(recipe, *sorted(facts["seed"].unique()))
+)
+typeset.show(typeset.styled(tables.inventory_table(cells, facts)))
 
 # %% [markdown]
 # ## What it costs
@@ -69,7 +70,7 @@ typeset.show(typeset.styled(contrasts.inventory(asked, found)))
 # Equal steps are not equal compute.
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(contrasts.costs(found), precision=2))
+typeset.show(typeset.styled(tables.costs_table(facts), precision=2))
 
 # %% [markdown]
 # ## On the way
@@ -77,8 +78,8 @@ typeset.show(typeset.styled(contrasts.costs(found), precision=2))
 # The first task's validation texts under mean pooling, at every snapshot.
 
 # %% tags=["nbval-ignore-output"]
-kept = {cell: run for cell, run in found.items() if run.snapshots}
-watched = trajectories(kept, labelled[0], text.tokenizer)
+with_snapshots = {cell: run for cell, run in trained.items() if run.snapshots}
+watched = trajectories(with_snapshots, labelled[0], text.tokenizer)
 if len(watched):
     gallery.show("06_trajectories", figures.trajectories(watched), watched)
 
@@ -87,7 +88,7 @@ if len(watched):
     gallery.show("06_flops", figures.trajectories(watched, x="flops"), watched)
 
 # %% tags=["nbval-ignore-output"]
-balance = lambdas(found)
+balance = lambdas(trained)
 if len(balance):
     gallery.show("06_lambdas", figures.lambdas(balance), balance)
 
@@ -100,17 +101,17 @@ if len(balance):
 # the seeds below 0.05 after Holm's correction, which three seeds cannot earn.
 
 # %% tags=["nbval-ignore-output"]
-ends = contrasts.endpoints(found, labelled, text.tokenizer, max_samples=max_samples)
+ends = contrasts.endpoints(trained, labelled, text.tokenizer, max_samples=max_samples)
 gallery.keep("06_ends", ends)
-typeset.show(typeset.styled(contrasts.endpoint_table(ends)))
+typeset.show(typeset.styled(tables.endpoint_table(ends)))
 
 # %% tags=["nbval-ignore-output"]
-gaps = contrasts.contrasts(ends)
+gaps = contrasts.paired_contrasts(ends)
 if len(gaps):
     gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(contrasts.contrast_table(gaps)))
+typeset.show(typeset.styled(tables.contrast_table(gaps)))
 
 # %% [markdown]
 # ## Objective, or plateau?
@@ -137,7 +138,7 @@ if len(each):
 # %% tags=["nbval-ignore-output"]
 followed = plateau.at_equal_loss(ends)
 gallery.keep("06_followed", followed)
-typeset.show(typeset.styled(plateau.readable(followed), index=False))
+typeset.show(typeset.styled(tables.equal_loss_table(followed), index=False))
 
 # %% [markdown]
 # ## A known good encoder beside them
@@ -147,8 +148,8 @@ typeset.show(typeset.styled(plateau.readable(followed), index=False))
 # token scale's effect is there before the first step.
 
 # %% tags=["nbval-ignore-output"]
-beside = contrasts.beside_references(found, labelled, text.tokenizer, max_samples=max_samples)
-typeset.show(typeset.styled(beside))
+beside = contrasts.with_references(trained, labelled, text.tokenizer, max_samples=max_samples)
+typeset.show(typeset.styled(tables.references_table(beside)))
 
 # %% [markdown]
 # ## What we saw

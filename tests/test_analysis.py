@@ -110,9 +110,9 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
     assert told.value["explained"] > 0.9 > told.value["by_chance"]
     assert abs(equal.value) < 0.2 * abs(every.value) and every.low < every.value < every.high
 
-    one = length.readable(seeds.over_seeds(table))
+    one = tables.length_table(seeds.over_seeds(table))
     again = table.assign(seed=1, value=table["value"] * 1.1)
-    two = length.readable(seeds.over_seeds(pd.concat([table, again])))
+    two = tables.length_table(seeds.over_seeds(pd.concat([table, again])))
     assert list(one.index) == list(two.index) and set(one["seeds"]) == {1}
     assert set(two["seeds"]) == {2} and two["explained"].str.contains(r"\[").all()
 

@@ -13,12 +13,14 @@ import torch
 from predrecon import recipes
 from predrecon.audit import contrasts, encoders, grid, snapshots
 from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
+from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_task
 from predrecon.model import Encoder
 from predrecon.training import runs
 from predrecon.training.assembly import model_config
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
+from predrecon.workbook.commands import main
 
 BASE = recipes.get("smoke", max_steps=12, validation_blocks=8, snapshots=3)
 
@@ -32,11 +34,11 @@ def cells(corpus):
 def trained(cells, corpus, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PREDRECON_RUNS", str(tmp_path_factory.mktemp("runs")))
-        assert grid.found(cells, corpus) == {}
+        assert grid.finished(cells, corpus) == {}
         done = []
-        grid.train(cells, workers=2, on_done=lambda cell, run: done.append(cell))
+        grid.train(cells, corpus, workers=2, on_done=lambda cell, run: done.append(cell))
         assert sorted(map(str, done)) == sorted(map(str, cells))
-        return grid.found(cells, corpus)
+        return grid.finished(cells, corpus)
 
 
 def test_conditions_change_what_they_name(corpus):
@@ -64,9 +66,9 @@ def test_equal_flops_are_equal(corpus):
 
 
 def test_a_stopped_grid_leaves_a_checkpoint_and_begins_nothing_else(tmp_path):
-    asked = "--preset smoke --max-steps 100000 --workers 1 --seeds 2 --checkpoint-every 100000"
+    options = "--preset smoke --max-steps 100000 --workers 1 --seeds 2 --checkpoint-every 100000"
     process = subprocess.Popen(
-        [sys.executable, "-m", "predrecon", "grid", *asked.split(), "--conditions", "mlm,hybrid"],
+        [sys.executable, "-m", "predrecon", "grid", *options.split(), "--conditions", "mlm,hybrid"],
         env=os.environ | {"PREDRECON_RUNS": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
@@ -74,8 +76,8 @@ def test_a_stopped_grid_leaves_a_checkpoint_and_begins_nothing_else(tmp_path):
     histories = wait_for(lambda: list(tmp_path.glob("*/history.csv")), process)
     assert len(histories) == 1
     process.terminate()
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Stopped by SIGTERM: every run" in told, told[-2000:]
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Stopped by SIGTERM: every run" in errors, errors[-2000:]
     assert len(list(tmp_path.glob("*/checkpoints/step-*"))) == 1
     assert len([f for f in tmp_path.iterdir() if f.is_dir()]) == 1, "no other run began"
 
@@ -83,8 +85,8 @@ def test_a_stopped_grid_leaves_a_checkpoint_and_begins_nothing_else(tmp_path):
 def wait_for(look, process, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
-        if found := look():
-            return found
+        if seen := look():
+            return seen
         time.sleep(0.1)
     raise AssertionError(process.communicate()[1][-2000:])
 
@@ -92,6 +94,75 @@ def wait_for(look, process, seconds=60):
 def test_an_unknown_condition_is_named(corpus):
     with pytest.raises(ValueError, match="condition 'jepa': expected some of hybrid, mlm"):
         grid.cells(BASE, corpus, [0], ("jepa",))
+
+
+def test_conditions_are_a_list_or_words_with_commas(corpus):
+    named = [cell.condition for cell in grid.cells(BASE, corpus, [0], "mlm-sqrt, hybrid,")]
+    assert named == ["mlm-sqrt", "hybrid"]
+    assert grid.cells(BASE, corpus, [0], "") == grid.cells(BASE, corpus, [0], list(grid.CONDITIONS))
+
+
+VARIED = [("arm", "mlm"), ("lam", 0.5), ("lam_lr", 1e-4), ("token_scale", "sqrt_dim")]
+
+
+@pytest.mark.parametrize(("field", "value"), VARIED)
+def test_a_base_that_sets_what_conditions_vary_is_refused(corpus, field, value):
+    base = dataclasses.replace(BASE, **{field: value})
+    named = [name for name, (_, changes) in grid.CONDITIONS.items() if field in changes]
+    for conditions in ("", "hybrid", named[0]):
+        with pytest.raises(ValueError, match=f"{field}={value!r}: a grid's base") as refused:
+            grid.cells(base, corpus, [0], conditions)
+        assert ", ".join(named) in str(refused.value)
+
+
+def test_every_field_that_conditions_vary_is_refused():
+    assert {field for _, changes in grid.CONDITIONS.values() for field in changes} == {
+        field for field, _ in VARIED
+    }
+
+
+@pytest.mark.parametrize(("field", "value"), VARIED)
+def test_the_command_line_refuses_it_too(field, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    option = f"--{field.replace('_', '-')}"
+    assert main(["grid", "--preset", "smoke", option, str(value), "--conditions", "hybrid"]) == 1
+    assert f"{field}={value!r}: a grid's base" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing was trained"
+
+
+def test_steps_too_few_to_make_a_condition_its_own_are_refused(corpus):
+    base = dataclasses.replace(BASE, max_steps=1)
+    with pytest.raises(ValueError, match="max_steps=1: so few that 'mlm-flops' would be 'mlm'"):
+        grid.cells(base, corpus, [0])
+    assert len(grid.cells(base, corpus, [0], "hybrid,mlm")) == 2
+
+
+def test_runs_of_a_text_with_brackets_in_its_name_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path / "runs [1]*"))
+    file = tmp_path / "corpus[1].txt"
+    file.write_text("\n\n".join(f"Sentence {i} says nothing new at all." * 9 for i in range(300)))
+    names = {"corpus": str(file), "tokenizer": "docstrings"}
+    base = dataclasses.replace(BASE, **names, max_steps=2, snapshots=1)
+    text = load_corpus(base.corpus, tokenizer=base.tokenizer)
+    cells = grid.cells(base, text, [0], "mlm")
+    grid.train(cells, text, workers=1)
+    ((cell, run),) = grid.finished(cells, text).items()
+    assert cell == cells[0] and len(run.snapshots) == 1
+    assert run.facts["corpus"] == text.fingerprint, "the text of the plan is what was trained on"
+    assert len(snapshots.along(run.folder)[0]) == 2
+
+
+def test_a_folder_with_another_run_than_its_name_says_is_refused(trained, corpus, monkeypatch):
+    (cell, run), *_ = trained.items()
+    monkeypatch.setenv("PREDRECON_RUNS", str(run.folder.parent))
+    file = run.folder / "recipe.json"
+    recipe = file.read_text()
+    try:
+        file.write_text(recipe.replace('"lr": 0.001', '"lr": 0.002'))
+        with pytest.raises(ValueError, match="another recipe, corpus or seed than its name says"):
+            grid.finished([cell], corpus)
+    finally:
+        file.write_text(recipe)
 
 
 def test_a_fixed_lambda_stays_and_a_slow_one_is_slow(trained):
@@ -153,9 +224,9 @@ def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):
 
 def test_every_seed_on_disk_is_found(trained, cells, corpus, monkeypatch):
     monkeypatch.setenv("PREDRECON_RUNS", str(next(iter(trained.values())).folder.parent))
-    found = runs.every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
-    assert {arm: [run.facts["seed"] for run in several] for arm, several in found.items()} == {
+    arms = runs.every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
+    assert {arm: [run.facts["seed"] for run in found] for arm, found in arms.items()} == {
         "hybrid": [0, 1],
         "mlm": [0, 1],
     }
-    assert all(run.recipe.lam is None for run in found["hybrid"]), "of this recipe only"
+    assert all(run.recipe.lam is None for run in arms["hybrid"]), "of this recipe only"

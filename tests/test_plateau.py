@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from predrecon.audit import plateau
-from predrecon.workbook import figures
+from predrecon.workbook import figures, tables
 
 
 def ends(objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "hybrid-sqrt", "mlm-sqrt")):
@@ -77,7 +77,7 @@ def test_its_interval_covers_the_truth_as_often_as_it_says():
     for _ in range(400):
         nats = draw.random(12)
         x = np.column_stack([np.ones(12), nats, arms]).astype(float)
-        found = plateau._coefficient(x, 1 - 2 * nats + 0.5 * arms + draw.normal(size=12))
+        found = plateau.last_coefficient(x, 1 - 2 * nats + 0.5 * arms + draw.normal(size=12))
         hits += found.low <= 0.5 <= found.high
     assert 0.92 <= hits / 400 <= 0.98
 
@@ -91,7 +91,9 @@ def test_too_few_runs_or_one_arm_have_no_interval(conditions):
 
 def test_a_few_runs_in_perfect_order_are_not_taken_for_certainty():
     table = plateau.at_equal_loss(ends(0.0, seeds=3), ("uniformity",))
-    assert plateau.readable(table).iloc[0]["rank correlation with nats"] == "-1.00, no interval"
+    assert (
+        tables.equal_loss_table(table).iloc[0]["rank correlation with nats"] == "-1.00, no interval"
+    )
     row = table.iloc[0]
     assert row["rho"] == -1 and row[["rho_low", "rho_high"]].isna().all()
     row = plateau.at_equal_loss(ends(0.0, seeds=3, noise=0.2), ("uniformity",)).iloc[0]

@@ -1,15 +1,17 @@
-"""Random and fitted poolers beside the mean."""
+"""Random and fitted poolers beside the mean; a fitted one finds the token that tells the class."""
 
 import dataclasses
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from predrecon import metrics
 from predrecon.audit import encoders, poolers
+from predrecon.audit.poolers import FITTED, fit_direction, fitted_directions
 from predrecon.data.tasks import load_task
-from predrecon.pooling import embed
+from predrecon.pooling import embed, pool
 from predrecon.workbook import figures
 
 
@@ -106,3 +108,61 @@ def test_a_training_split_of_one_class_is_named(smoke_runs, corpus):
     same = dataclasses.replace(task.train.head(20), labels=np.zeros(20, dtype=int))
     with pytest.raises(ValueError, match=r"Docs-relation.*, mlm: .*one class"):
         poolers.spread(compared, [dataclasses.replace(task, train=same)], draws=1, max_samples=20)
+
+
+def marked(n=300, length=8, dim=6, seed=0):
+    """One token a text is marked (dimension 0) and holds the class (dimension 1)."""
+    draw = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(n, length, dim, generator=draw)
+    hidden[:, :, 0] = 0
+    labels = torch.randint(0, 2, (n,), generator=draw)
+    places = torch.randint(0, length, (n,), generator=draw)
+    hidden[torch.arange(n), places, 0] = 3.0
+    hidden[torch.arange(n), places, 1] = 2.0 * labels - 1
+    return hidden, torch.ones(n, length, dtype=torch.long), labels, places
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_the_fitted_direction_looks_where_the_label_is(kind):
+    *tokens, labels, places = marked()
+    direction = fit_direction(*tokens, labels, kind, start=torch.zeros(6), epochs=30)
+    held_out, _, _, places = marked(seed=1)
+    shares = (held_out @ direction).softmax(dim=1)
+    attended = shares[torch.arange(len(places)), places].mean()
+    assert attended > 0.5, "an eighth, if nothing had been learnt"
+
+
+def test_it_is_a_function_of_its_seed():
+    *tokens, labels, _ = marked(n=80)
+    start = torch.zeros(6)
+    one, same, other = (
+        fit_direction(*tokens, labels, "classification", start=start, seed=s) for s in (0, 0, 1)
+    )
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_one_class_cannot_be_fitted():
+    *tokens, labels, _ = marked(n=20)
+    with pytest.raises(ValueError, match="one class only"):
+        fit_direction(*tokens, labels * 0, "classification", start=torch.zeros(6))
+
+
+def test_both_for_a_task_and_in_one_pass(smoke_runs, corpus):
+    task = load_task("docs-relation")
+    encoder, tokenizer = smoke_runs["mlm"].encoder(), corpus.tokenizer
+    directions = fitted_directions(encoder, tokenizer, task.train.head(100), task.kind)
+    assert tuple(directions) == FITTED
+    part = task.validation.head(40)
+    pooled = embed(encoder, tokenizer, part.first, part.second, directions=directions)
+    mean = embed(encoder, tokenizer, part.first, part.second, poolings=("mean",))
+    assert list(pooled)[-2:] == list(FITTED)
+    assert (pooled["mean"] == mean["mean"]).all()
+    assert not (pooled["weighted fitted"] == pooled["mean"]).all()
+
+
+def test_directions_pool_as_pool_does():
+    hidden, mask, *_ = marked(n=5)
+    direction = torch.arange(6.0)
+    as_weighted = pool(hidden, mask, "weighted", direction=direction)
+    as_attention = pool(hidden, mask, "attention", direction=direction)
+    assert torch.equal(as_weighted, as_attention)

@@ -1,6 +1,6 @@
 """The experiment that the paper lacks: a grid of runs that tells causes apart.
 
-Objective x token scale; lambda fixed, or with a learning rate of its own; MLM-only at the hybrid's
+Objective x token scale; lambda fixed, or with its own learning rate; MLM-only at the hybrid's
 operations instead of its steps; several seeds of each.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from predrecon.data.corpus import Corpus, load_corpus
+from predrecon.data.corpus import Corpus
 from predrecon.recipes import Recipe
 from predrecon.training import runs
 from predrecon.training.assembly import model_config
@@ -34,8 +34,9 @@ CONDITIONS: dict[str, tuple[str, dict]] = {
     "hybrid-lam75": ("hybrid, λ = 0.75", {"lam": 0.75}),
     "hybrid-slow": ("hybrid, λ's rate / 10", {"lam_lr": 0.1}),  # a share of the recipe's lr
 }
-"""`{name: (title, what differs from the recipe)}`."""
+"""`{name: (title, fields that differ from the base)}`."""
 
+_SAMPLE = 64  # batches whose operations are counted
 _stop = None  # in a worker: set when no other run may begin
 
 
@@ -51,54 +52,78 @@ class Cell:
     def title(self) -> str:
         return CONDITIONS[self.condition][0]
 
+    @property
+    def labels(self) -> dict:
+        """The columns that name a cell in tables: `condition, title, seed`."""
+        return {"condition": self.condition, "title": self.title, "seed": self.seed}
+
 
 def cells(
-    base: Recipe, corpus: Corpus, seeds: Iterable[int], conditions: Iterable[str] = CONDITIONS
+    base: Recipe, corpus: Corpus, seeds: Iterable[int], conditions: str | Iterable[str] = ""
 ) -> list[Cell]:
     """All runs, seed by seed, so that an unfinished grid holds whole comparisons.
 
     Args:
-        base: of the arm hybrid; conditions change what they name and leave the rest.
+        base: what all conditions share.
+        conditions: names, as a list or separated by commas; empty: all.
 
     Raises:
-        ValueError: an unknown condition (the valid ones are listed).
+        ValueError: an unknown condition (the valid ones are listed); a base that sets a field
+            which conditions vary; too few steps to tell equal operations from equal steps.
     """
-    chosen = {name: recipe_of(name, base, corpus) for name in conditions}
-    return [Cell(name, seed, recipe) for seed in seeds for name, recipe in chosen.items()]
+    if isinstance(conditions, str):
+        conditions = [name.strip() for name in conditions.split(",") if name.strip()]
+    names = list(conditions) or list(CONDITIONS)
+    recipes = {name: recipe_of(name, base, corpus) for name in names}
+    return [Cell(name, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
 
 
 def recipe_of(condition: str, base: Recipe, corpus: Corpus) -> Recipe:
-    """The recipe of a condition."""
+    """The recipe of a condition. Errors as in `cells`."""
     if condition not in CONDITIONS:
         raise ValueError(f"condition {condition!r}: expected some of {', '.join(CONDITIONS)}.")
+    for field in dataclasses.fields(Recipe):
+        varied = [name for name, (_, changes) in CONDITIONS.items() if field.name in changes]
+        if varied and getattr(base, field.name) != field.default:
+            raise ValueError(
+                f"{field.name}={getattr(base, field.name)!r}: a grid's base must leave it at "
+                f"{field.default!r}, since its conditions vary it ({', '.join(varied)}). "
+                "Choose among the conditions instead."
+            )
     changes = dict(CONDITIONS[condition][1])
     if "lam_lr" in changes:
         changes["lam_lr"] *= base.lr
     if condition == EQUAL_FLOPS:
-        changes["max_steps"] = steps_of_equal_flops(base, corpus)
+        changes["max_steps"] = _steps_of_equal_flops(base, corpus)
     return dataclasses.replace(base, **changes)
 
 
-def steps_of_equal_flops(base: Recipe, corpus: Corpus, *, sample: int = 64) -> int:
-    """MLM-only steps that cost as many operations as the hybrid's, from `sample` batches."""
-    blocks = corpus.blocks("train", base.length)
-    total = {}
+def _steps_of_equal_flops(base: Recipe, corpus: Corpus) -> int:
+    """MLM-only steps that cost as many operations as the hybrid's."""
+    blocks, totals = corpus.blocks("train", base.length), []
     for arm in ("hybrid", "mlm"):
         recipe = dataclasses.replace(base, arm=arm)
         config = model_config(recipe, corpus)
-        batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(sample))
-        total[arm] = float(sum(batch_flops(config, batch) for batch in batches))
-    return round(base.steps(len(blocks)) * total["hybrid"] / total["mlm"])
+        batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(_SAMPLE))
+        totals.append(float(sum(batch_flops(config, batch) for batch in batches)))
+    steps = base.steps(len(blocks))
+    equal = round(steps * totals[0] / totals[1])
+    if equal == steps:
+        raise ValueError(
+            f"max_steps={steps}: so few that {EQUAL_FLOPS!r} would be 'mlm' once more. "
+            "Use more steps, or leave this condition out."
+        )
+    return equal
 
 
 def train(
-    asked: list[Cell],
+    planned: list[Cell],
+    corpus: Corpus,
     *,
     workers: int = 2,
-    data_dir=None,
     on_done: Callable[[Cell, Run], None] | None = None,
 ):
-    """Train what is not there yet, `workers` runs at a time, each on one thread.
+    """Train the runs that are not on disk yet, `workers` at a time, each on one thread.
 
     Small matrices gain little from a second thread: two runs side by side finish sooner than one
     after the other. On a GPU use one worker.
@@ -109,34 +134,48 @@ def train(
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with (
-        StopRequest(patient=True) as asked_to,
+        StopRequest(patient=True) as request,
         ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool,
     ):
-        waiting = {pool.submit(_train, cell, data_dir): cell for cell in asked}
+        pending = {pool.submit(_train, cell, corpus): cell for cell in planned}
         try:
-            while waiting:
-                ready, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                if asked_to.name:
+            while pending:
+                ready, _ = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+                if request.name:
                     raise Interrupted(
-                        f"Stopped by {asked_to.name}: every run in training writes a checkpoint. "
-                        "The same command goes on from there."
+                        f"Stopped by {request.name}: every run in training writes a checkpoint. "
+                        "The same command continues from there."
                     )
-                for done in ready:
-                    cell, run = waiting.pop(done), done.result()
+                for future in ready:
+                    cell, run = pending.pop(future), future.result()
                     if on_done:
                         on_done(cell, run)
         except BaseException:
             stop.set()
             for worker in multiprocessing.active_children():
-                worker.terminate()  # once: a run that is asked twice ends at once
+                worker.terminate()  # once: a second signal would end a run without a checkpoint
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def found(asked: list[Cell], corpus: Corpus) -> dict[Cell, Run]:
-    """Those of the runs that are on disk, finished."""
-    here = {cell: Run(runs.folder(cell.recipe, corpus, cell.seed)) for cell in asked}
-    return {cell: run for cell, run in here.items() if (run.folder / "metrics.json").is_file()}
+def finished(planned: list[Cell], corpus: Corpus) -> dict[Cell, Run]:
+    """The finished runs among `planned`.
+
+    Raises:
+        ValueError: a folder that holds the run of another recipe, corpus or seed.
+    """
+    done = {}
+    for cell in planned:
+        run = Run(runs.folder(cell.recipe, corpus, cell.seed))
+        if (run.folder / "metrics.json").is_file():
+            own = runs.folder(run.recipe, corpus, run.facts["seed"])
+            if own != run.folder or run.facts["corpus"] != corpus.fingerprint:
+                raise ValueError(
+                    f"{run.folder} holds the run of another recipe, corpus or seed than its name "
+                    f"says ({cell.title}, seed {cell.seed}). Move it away, then train this one."
+                )
+            done[cell] = run
+    return done
 
 
 def _begin(stop):
@@ -148,9 +187,7 @@ def _begin(stop):
         os.setpgrp()
 
 
-def _train(cell: Cell, data_dir) -> Run:
+def _train(cell: Cell, corpus: Corpus) -> Run:
     if _stop.is_set():
         raise Interrupted("The grid was stopped.")
-    recipe = cell.recipe
-    corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-    return runs.ensure(recipe, corpus, seed=cell.seed)
+    return runs.ensure(cell.recipe, corpus, seed=cell.seed)

@@ -10,14 +10,14 @@ import pandas as pd
 from predrecon import metrics
 from predrecon.audit.encoders import Model
 from predrecon.audit.resampling import uniformity_replicates
-from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval, cell_text
+from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval
 from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import MAX_LENGTH, embed, token_ids
 
 
 def token_counts(model: Model, split: Split) -> np.ndarray:
-    """Tokens `[N]` of every text, special ones included, as the encoder sees it: cut."""
+    """Tokens `[N]` of every text as the encoder sees it: cut, special tokens included."""
     longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
     ids = token_ids(model.tokenizer, split.first, split.second, longest)
     return np.array([len(text) for text in ids])
@@ -27,51 +27,41 @@ def uniformity(z, counts=None, *, seed: int = 0) -> Interval:
     """`metrics.uniformity` of `z [N, D]` with its 95 % interval over samples.
 
     Args:
-        counts: `token_counts`; pairs of equal length alone count.
+        counts: `token_counts`; only pairs of equal length count.
         seed: draws the bootstrap samples.
     """
-    drawn = bootstrap_counts(len(z), seed=seed)
-    spread = uniformity_replicates(z, drawn, groups=counts)
-    return bootstrap_interval(metrics.uniformity(z, groups=counts), spread, len(z))
+    replicates = uniformity_replicates(z, bootstrap_counts(len(z), seed=seed), groups=counts)
+    return bootstrap_interval(metrics.uniformity(z, groups=counts), replicates, len(z))
 
 
 def length_control(
-    compared: list[Model], tasks: list[Task], *, max_samples: int = 2000, seed: int = 0
+    models: list[Model], tasks: list[Task], *, max_samples: int = 2000
 ) -> pd.DataFrame:
     """How much of mean-pooled uniformity is text length?
 
     Returns:
-        Columns `task, title, pooling, model, seed, metric, value, low, high, n`. Metrics:
+        Columns `task, title, pooling, model, seed, n, metric, value, low, high`. Metrics:
         `uniformity` (all pairs) and `equal_length`, with 95 % intervals over samples; `explained`,
         the share of the variance of directions that length explains, and `by_chance`, what as
-        many random groups would: of one encoder, without an interval. `evidence.over_seeds` makes
+        many random groups would: of one encoder, without an interval. `seeds.over_seeds` makes
         one row of several seeds.
     """
     rows = []
-    for task, model in each_pair("length control", tasks, compared):
+    for task, model in each_pair("length control", tasks, models):
         split = task.validation.head(max_samples)
-        counts = token_counts(model, split)
         texts = split.first, split.second
+        counts = token_counts(model, split)
         z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",))["mean"]
-        facts = {"task": task.name, "title": task.title, "pooling": "mean"}
-        facts |= {"model": model.name, "seed": model.seed, "n": len(z)}
+        n = len(z)
+        labels = {"task": task.name, "title": task.title, "pooling": "mean"}
+        labels |= {"model": model.name, "seed": model.seed, "n": n}
         explained = metrics.explained_share(z, counts)
-        by_chance = (len(np.unique(counts)) - 1) / (len(z) - 1)
-        told = {
-            "uniformity": uniformity(z, seed=seed),
-            "equal_length": uniformity(z, counts, seed=seed),
-            "explained": Interval(explained, np.nan, np.nan, len(z)),
-            "by_chance": Interval(by_chance, np.nan, np.nan, len(z)),
+        by_chance = (len(np.unique(counts)) - 1) / (n - 1)
+        intervals = {
+            "uniformity": uniformity(z),
+            "equal_length": uniformity(z, counts),
+            "explained": Interval(explained, np.nan, np.nan, n),
+            "by_chance": Interval(by_chance, np.nan, np.nan, n),
         }
-        rows += [facts | {"metric": metric} | each.bounds for metric, each in told.items()]
+        rows += [labels | {"metric": m} | interval.bounds for m, interval in intervals.items()]
     return pd.DataFrame(rows)
-
-
-def readable(table: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
-    """`length_control` over seeds (`evidence.over_seeds`), one line a task and model."""
-    keys = ["title", "model"]
-    cells = [cell_text(*row, digits) for row in table[["value", "low", "high"]].to_numpy()]
-    wide = table.assign(cell=cells).pivot(index=keys, columns="metric", values="cell")
-    once = table.drop_duplicates(keys).set_index(keys)
-    shown = ["uniformity", "equal_length", "explained", "by_chance"]
-    return wide[shown].join(once[["n", "seeds"]]).reindex(once.index)

@@ -24,18 +24,15 @@ def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
         two lists of L roles: `context`, `target`, `both` (a leak) or `unused`; and `masked` or
         `context`.
     """
-    length = batch["input_ids"].shape[1]
-    context = set(batch["context"][sample].tolist())
-    target = set(batch["targets"][sample].flatten().tolist())
-    names = {(True, False): "context", (False, True): "target", (True, True): "both"}
-    jepa = [names.get((p in context, p in target), "unused") for p in range(length)]
-    chosen = batch["labels"][sample] != IGNORE
-    return jepa, ["masked" if c else "context" for c in chosen.tolist()]
+    context, target, masked = (table[sample] for table in _positions(batch).values())
+    names = np.array([["unused", "target"], ["context", "both"]])
+    jepa = names[context.astype(int), target.astype(int)]
+    return jepa.tolist(), np.where(masked, "masked", "context").tolist()
 
 
 @dataclass(frozen=True)
 class MaskedText:
-    """One text in both disguises, and where blocks of its length fall.
+    """One text masked in two ways, and where blocks of its length fall.
 
     Attributes:
         tokens, masked_tokens: L tokens, clean and corrupted, [CLS] and [SEP] included.
@@ -71,7 +68,7 @@ def masked_text(
     Args:
         text: any text.
         tokenizer: with [CLS], [SEP] and [MASK].
-        longest: tokens kept, [CLS] and [SEP] included.
+        longest: tokens used at most, [CLS] and [SEP] included.
         mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
         seed, step: of the masks.
         batches: of 16 texts each, over which coverage is counted; the first is drawn from the
@@ -83,37 +80,32 @@ def masked_text(
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
         raise ValueError("The text is empty: type a few words, or pick a sentence.")
-    whole = [tokenizer.cls_token_id, *ids[: longest - 2], tokenizer.sep_token_id]
-    rows = torch.tensor([whole] * 16)
-    counts = {branch: np.zeros(len(whole)) for branch in ("context", "target", "masked")}
+    ids, cut = ids[: longest - 2], max(0, len(ids) - (longest - 2))
+    sequence = [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]
+    drawn = []
     for number in range(batches):
         stream = "" if number == 0 else f"coverage {number} "
         generator = torch_generator(seed, f"{stream}block masks", step)
-        masks = block_masks(16, len(whole), generator=generator, **blocks)
-        masked, labels = token_masks(
-            rows,
+        masks = block_masks(16, len(sequence), generator=generator, **blocks)
+        masked_ids, labels = token_masks(
+            torch.tensor([sequence] * 16),
             mask_token_id=tokenizer.mask_token_id,
             vocab_size=len(tokenizer),
             special_ids=tokenizer.all_special_ids,
             probability=mlm_probability,
             generator=torch_generator(seed, f"{stream}token masks", step),
         )
-        counts["context"] += _grid(masks.context, len(whole)).sum(0)
-        counts["target"] += _grid(masks.targets, len(whole)).sum(0)
-        counts["masked"] += (labels != IGNORE).numpy().sum(0)
-        if number == 0:
-            first = {"context": masks.context, "targets": masks.targets, "labels": labels}
-            first |= {"input_ids": rows, "masked_ids": masked}
-    jepa, mlm = roles(first, sample=0)
+        batch = {"context": masks.context, "targets": masks.targets}
+        drawn.append(batch | {"masked_ids": masked_ids, "labels": labels})
+    first = drawn[0]
     return MaskedText(
-        tokenizer.convert_ids_to_tokens(whole),
+        tokenizer.convert_ids_to_tokens(sequence),
         tokenizer.convert_ids_to_tokens(first["masked_ids"][0].tolist()),
-        jepa,
-        mlm,
+        *roles(first, sample=0),
         first["context"].numpy(),
         first["targets"].numpy(),
-        _shares_by_position(counts, 16 * batches),
-        len(ids) - (len(whole) - 2),
+        _shares_by_position(drawn),
+        cut,
     )
 
 
@@ -127,33 +119,23 @@ def coverage_shares(
         sizes: one row a batch: `context` and `target` positions, and `leaked`, the number of
             target positions that are in the context too.
     """
-    blocks = corpus.blocks("train", recipe.length)
-    counts = {branch: np.zeros(recipe.length) for branch in ("context", "target", "masked")}
-    sizes, samples = [], 0
-    for step in range(batches):
-        batch = draw_batch(recipe, corpus, blocks, seed, step)
-        context, target = (_grid(batch[k], recipe.length) for k in ("context", "targets"))
-        counts["context"] += context.sum(0)
-        counts["target"] += target.sum(0)
-        counts["masked"] += (batch["labels"] != IGNORE).numpy().sum(0)
-        samples += len(context)
+    drawn = _draw(recipe, corpus, seed, batches)
+    sizes = []
+    for batch in drawn:
+        context, target, _ = _positions(batch).values()
         size = {"context": batch["context"].shape[-1], "target": batch["targets"].shape[-1]}
         sizes.append(size | {"leaked": int((context & target).sum())})
-    return _shares_by_position(counts, samples), pd.DataFrame(sizes)
+    return _shares_by_position(drawn), pd.DataFrame(sizes)
 
 
 def token_fates(recipe: Recipe, corpus: Corpus, seed: int, *, batches: int) -> pd.DataFrame:
     """Shares of chosen tokens that became [MASK], another token, or stayed: `fate, ...`."""
-    blocks = corpus.blocks("train", recipe.length)
-    mask_id = corpus.tokenizer.mask_token_id
     counts = np.zeros(3)
-    for step in range(batches):
-        batch = draw_batch(recipe, corpus, blocks, seed, step)
+    for batch in _draw(recipe, corpus, seed, batches):
         chosen = batch["labels"] != IGNORE
         masked, original = batch["masked_ids"][chosen], batch["input_ids"][chosen]
-        hidden = masked == mask_id
-        kept = masked == original
-        counts += [int(hidden.sum()), int((~hidden & ~kept).sum()), int(kept.sum())]
+        hidden, same = masked == corpus.tokenizer.mask_token_id, masked == original
+        counts += [int(hidden.sum()), int((~hidden & ~same).sum()), int(same.sum())]
     fate = ["[MASK]", "random token", "kept"]
     table = {"fate": fate, "expected": [0.8, 0.1, 0.1], "drawn": counts / counts.sum()}
     return pd.DataFrame(table | {"n": int(counts.sum())})
@@ -166,7 +148,7 @@ def leak_without_removal(
 
     Returns:
         `tokens`: share of target positions visible in the context; `blocks`: share of target
-        blocks that are visible whole.
+        blocks that are visible as a whole.
     """
     rng = np.random.default_rng(seed)
     size_c, size_t = (
@@ -179,16 +161,26 @@ def leak_without_removal(
     return {"tokens": shared.sum() / size_t.sum(), "blocks": (shared == size_t).mean()}
 
 
-def _shares_by_position(counts: dict[str, np.ndarray], samples: int) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"position": range(len(count)), "branch": branch, "share": count / samples})
-        for branch, count in counts.items()
-    ]
+def _draw(recipe: Recipe, corpus: Corpus, seed: int, batches: int) -> list[dict]:
+    blocks = corpus.blocks("train", recipe.length)
+    return [draw_batch(recipe, corpus, blocks, seed, step) for step in range(batches)]
+
+
+def _positions(batch: dict) -> dict[str, np.ndarray]:
+    """Which positions `[B, L]` of a batch are context, target, and masked."""
+    masked = (batch["labels"] != IGNORE).numpy()
+    tables = {"context": np.zeros_like(masked), "target": np.zeros_like(masked)}
+    for table, name in zip(tables.values(), ("context", "targets"), strict=True):
+        np.put_along_axis(table, batch[name].flatten(1).numpy(), True, axis=1)
+    return tables | {"masked": masked}
+
+
+def _shares_by_position(batches: list[dict]) -> pd.DataFrame:
+    """How often each position is held by each branch: `position, branch, share`."""
+    positions, parts = [_positions(batch) for batch in batches], []
+    for branch in positions[0]:
+        share = np.concatenate([tables[branch] for tables in positions]).mean(axis=0)
+        parts.append(
+            pd.DataFrame({"position": range(len(share)), "branch": branch, "share": share})
+        )
     return pd.concat(parts, ignore_index=True)
-
-
-def _grid(positions: torch.Tensor, length: int) -> np.ndarray:
-    """`[B, ...]` positions as a `[B, L]` table of who holds what."""
-    grid = np.zeros((len(positions), length), dtype=bool)
-    np.put_along_axis(grid, positions.flatten(1).numpy(), True, axis=1)
-    return grid

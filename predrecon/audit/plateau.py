@@ -1,4 +1,4 @@
-"""Does a run's geometry follow its objective, or how far it has left word frequencies behind?"""
+"""Does a run's geometry follow its objective, or how far it is below word frequencies?"""
 
 import numpy as np
 import pandas as pd
@@ -6,17 +6,20 @@ from scipy.stats import rankdata, spearmanr
 from scipy.stats import t as student
 
 from predrecon.audit.grid import CONDITIONS
-from predrecon.audit.statistics import Interval, cell_text
+from predrecon.audit.statistics import Interval
 from predrecon.seeding import numpy_generator
 
 WITHIN = "within conditions"
 BOTH = "within conditions and seeds"
-COLUMNS = ["among", "metric", "rho", "rho_low", "rho_high", "value", "low", "high", "runs"]
 FOLLOWED = ("uniformity", "equal_length", "effective_rank", "token_probe")
 
 
 def per_run(ends: pd.DataFrame) -> pd.DataFrame:
-    """One line a run: `condition, title, seed, arm` and every metric, mean of tasks."""
+    """One line a run: `condition, title, seed, arm` and every metric, mean of tasks.
+
+    Args:
+        ends: from `contrasts.endpoints`.
+    """
     wide = ends.pivot_table(
         index=["condition", "title", "seed"], columns="metric", values="value", sort=False
     ).reset_index()
@@ -31,44 +34,36 @@ def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd
     say how much a run has learned of its text. Two reservations. The loss is itself an outcome of
     the objective: c is what is left of its effect, not its effect. And much of the spread is not
     the objective's: token scales lie far apart, and the runs of one seed share initial weights,
-    text and masks. So there are rows of one token scale; `within conditions`, where every
-    condition's mean has been taken off; and `within conditions and seeds`, of the conditions that
-    have every seed, where the mean of every seed has been taken off as well.
+    text and masks. So there are rows of one token scale; `within conditions`, without the mean of
+    every condition; and `within conditions and seeds`, of the conditions that have every seed,
+    without the mean of every seed either.
 
     Returns:
         Columns `among, metric, rho, rho_low, rho_high, value, low, high, runs`: Spearman's rank
         correlation of the metric with the nats, with a 95 % interval from runs drawn with
         replacement (as if they were independent: a little too narrow; NaN where all draws agree,
         as they do on a few runs in perfect order), and c with Student's (NaN
-        with two runs or fewer more than coefficients, or with one arm alone).
+        with two runs or fewer more than coefficients, or with one arm only).
     """
-    each, rows = per_run(ends), []
-    for among, runs in _parts(each).items():
+    rows = []
+    for among, runs in _subsets(per_run(ends)).items():
         for metric in (m for m in metrics if m in runs):
-            told = runs[["seed", "below_unigram", metric, "arm"]].dropna()
-            nats, y = told["below_unigram"].to_numpy(float), told[metric].to_numpy(float)
-            rho = _rank_correlation(nats, y)
-            x = np.column_stack([pd.get_dummies(told["seed"]), nats, told["arm"] == "hybrid"])
-            objective = among not in (WITHIN, BOTH)  # which is what was taken off
-            interval = _coefficient(x.astype(float), y) if objective else _none(len(told))
-            facts = {"among": among, "metric": metric, "rho": rho.value}
-            facts |= {"rho_low": rho.low, "rho_high": rho.high}
-            rows.append(facts | interval.bounds | {"runs": len(told)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+            complete = runs[["seed", "below_unigram", metric, "arm"]].dropna()
+            nats, y = (complete[name].to_numpy(float) for name in ("below_unigram", metric))
+            x = [pd.get_dummies(complete["seed"]), nats, complete["arm"] == "hybrid"]
+            rho, added = _rank_correlation(nats, y), _none(len(y))
+            if among not in (WITHIN, BOTH):  # where the objective's means were taken off
+                added = last_coefficient(np.column_stack(x).astype(float), y)
+            correlation = {"rho": rho.value, "rho_low": rho.low, "rho_high": rho.high}
+            labels = {"among": among, "metric": metric}
+            rows.append(labels | correlation | added.bounds | {"runs": len(y)})
+    columns = ["among", "metric", "rho", "rho_low", "rho_high", "value", "low", "high", "runs"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def readable(table: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
-    """`at_equal_loss` with one cell a number and its interval."""
-    numbers = table[["rho", "rho_low", "rho_high", "value", "low", "high"]].to_numpy(float)
-    rho = [cell_text(*row[:3], digits, without=", no interval") for row in numbers]
-    added = [cell_text(*row[3:], digits) for row in numbers]
-    columns = {"rank correlation with nats": rho, "the objective adds": added}
-    return table[["among", "metric", "runs"]].assign(**columns)
-
-
-def _parts(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _subsets(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All runs, those of each token scale, and all without the means of conditions and seeds."""
-    scaled = runs["condition"].str.endswith("-sqrt")
+    scaled = runs["condition"].map(lambda name: "token_scale" in CONDITIONS[name][1]).astype(bool)
     seeds = runs.groupby("condition")["seed"].transform("nunique")
     complete = runs[(seeds > 1) & (seeds == runs["seed"].nunique())]
     return {
@@ -87,7 +82,7 @@ def _without_means(runs: pd.DataFrame, of: str) -> pd.DataFrame:
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Interval:
-    """Spearman's, with the quantiles of what runs drawn with replacement give."""
+    """Spearman's, with quantiles over runs drawn with replacement."""
     n = len(a)
     if n < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return _none(n)
@@ -102,8 +97,11 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Int
     return Interval(float(spearmanr(a, b).statistic), float(low), float(high), n)
 
 
-def _coefficient(x: np.ndarray, y: np.ndarray) -> Interval:
-    """Of the last column of `x [n, k]`, with Student's interval."""
+def last_coefficient(x: np.ndarray, y: np.ndarray) -> Interval:
+    """Of the last column of `x [n, k]` in a least-squares fit of `y [n]`, with Student's interval.
+
+    Without an answer (two runs or fewer more than columns, or collinear ones) all of it is NaN.
+    """
     n, k = x.shape
     if n < k + 2 or np.linalg.matrix_rank(x) < k:
         return _none(n)

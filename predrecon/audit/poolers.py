@@ -1,34 +1,42 @@
 """How much of the "5-10 x" in uniformity is the pooler: random queries, and fitted ones.
 
 The paper's attention pooling is drawn at random, once, without a seed, and for each model anew. So
-its numbers are one draw each of a distribution; here are many draws, the same for all models.
+its numbers are one draw each of a distribution; here are many draws, the same for all models. Its
+weighted pooling is never trained. Both are a softmax over token scores h v with one direction v (a
+query against linear keys is one, too), so fitting a pooler is fitting v: from zeros for weighted
+pooling, from the random direction for attention.
 """
 
+import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 from predrecon.audit import published
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
 from predrecon.audit.encoders import Model
-from predrecon.audit.fitted_pooling import fitted_directions
 from predrecon.audit.geometry import per_pooling, shape_metrics
 from predrecon.data.progress import each_pair
-from predrecon.data.tasks import Task
-from predrecon.pooling import attention_direction, embed
+from predrecon.data.tasks import Split, Task
+from predrecon.pooling import attention_direction, embed, pool, token_vectors
+from predrecon.seeding import torch_generator
 
 METRICS = ("uniformity", "effective_rank", "spectral_entropy", "alignment")
+FITTED = ("weighted fitted", "attention fitted")
 MAX_TRAIN = 2000  # texts that poolers are fitted on
 LARGE = 5  # the lower end of the published "5-10 x"
 
 
 def spread(
-    compared: list[Model], tasks: list[Task], *, draws: int = 20, max_samples: int = 2000
+    models: list[Model], tasks: list[Task], *, draws: int = 20, max_samples: int = 2000
 ) -> pd.DataFrame:
     """Shape metrics under mean pooling, `draws` random poolers, and both fitted ones.
 
-    What has been measured once is remembered by weights, tokenizer, texts and draws.
+    Results are remembered by weights, tokenizer, texts and draws.
 
     Args:
-        compared: encoders. tasks: fitted poolers use their training splits.
+        models: encoders. tasks: fitted poolers use their training splits.
         draws: random queries and keys, of seeds 0 to draws - 1.
         max_samples: the first so many texts of a validation split.
 
@@ -41,10 +49,111 @@ def spread(
         ValueError: of a metric or a fit, with the names of task and model.
     """
     rows = []
-    for task, model in each_pair("poolers", tasks, compared):
-        facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
-        rows += [facts | row for row in _one(model, task, draws, max_samples)]
+    for task, model in each_pair("poolers", tasks, models):
+        labels = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
+        rows += [labels | row for row in _measured(model, task, draws, max_samples)]
     return pd.DataFrame(rows)
+
+
+def _measured(model: Model, task: Task, draws: int, max_samples: int) -> list[dict]:
+    """Rows `pooler, draw, metric, value, n` of one encoder on one task."""
+    split, train = task.validation.head(max_samples), task.train.head(MAX_TRAIN)
+    encoder, tokenizer = model.encoder, model.tokenizer
+
+    def compute():
+        dim, rows = encoder.config.hidden_size, []
+        directions = {f"random attention #{k}": attention_direction(dim, k) for k in range(draws)}
+        texts = split.first, split.second
+        groups = task.groups(split.labels)
+        try:
+            directions |= fitted_directions(encoder, tokenizer, train, task.kind)
+            pooled = embed(encoder, tokenizer, *texts, poolings=("mean",), directions=directions)
+            metrics = per_pooling(pooled, lambda z: shape_metrics(z, groups))
+        except ValueError as error:
+            raise ValueError(f"{task.title}, {model.name}: {error}") from error
+        for name, values in metrics.items():
+            pooler, _, draw = name.partition(" #")
+            labels = {"pooler": pooler, "draw": int(draw or 0)}
+            rows += [labels | {"metric": m, "value": values[m], "n": len(split)} for m in METRICS]
+        return rows, {}
+
+    digests = encoder_digest(encoder), tokenizer_digest(tokenizer)
+    digests += split_digest(split), split_digest(train)
+    rows, _ = cached("poolers", (*digests, task.kind, draws), compute)
+    return rows
+
+
+def fitted_directions(encoder, tokenizer, train: Split, kind: str) -> dict[str, torch.Tensor]:
+    """`{"weighted fitted": [D], "attention fitted": [D]}` for `pooling.embed`.
+
+    Args:
+        encoder, tokenizer: frozen.
+        train: the texts and labels to fit on.
+        kind: `"classification"` or `"regression"`.
+
+    Raises:
+        ValueError: as `fit_direction`.
+    """
+    batches = list(token_vectors(encoder, tokenizer, train.first, train.second))
+    longest = max(mask.shape[1] for _, _, mask in batches)
+    order = torch.tensor([row for rows, _, _ in batches for row in rows]).argsort()
+    vectors = [F.pad(hidden, (0, 0, 0, longest - hidden.shape[1])) for _, hidden, _ in batches]
+    masks = [F.pad(mask, (0, longest - mask.shape[1])) for _, _, mask in batches]
+    hidden, mask = torch.cat(vectors)[order], torch.cat(masks)[order]
+    labels, dim = torch.as_tensor(train.labels), hidden.shape[-1]
+    starts = (torch.zeros(dim), attention_direction(dim, 0))
+    return {
+        name: fit_direction(hidden, mask, labels, kind, start=start)
+        for name, start in zip(FITTED, starts, strict=True)
+    }
+
+
+def fit_direction(
+    hidden: torch.Tensor,
+    mask: torch.Tensor,
+    labels: torch.Tensor,
+    kind: str,
+    *,
+    start: torch.Tensor,
+    epochs: int = 10,
+    seed: int = 0,
+) -> torch.Tensor:
+    """The direction `[D]` that, with a linear head on the pooled vectors, predicts the labels best.
+
+    Args:
+        hidden: `[N, L, D]` frozen token vectors. mask: `[N, L]`. labels: `[N]`.
+        kind: `"classification"` or `"regression"`.
+        start: `[D]` where the direction begins.
+        seed: draws the head and the order of batches.
+
+    Raises:
+        ValueError: a training split of one class.
+    """
+    labels = labels.to(hidden.device)
+    direction = start.to(hidden.device).clone().requires_grad_()
+    if len(labels.unique()) < 2:
+        raise ValueError("The training split has one class only: nothing to fit a pooling on.")
+    generator = torch_generator(seed, "fitted pooling")
+    regression = kind == "regression"
+    head = nn.Linear(len(start), 1 if regression else int(labels.max()) + 1).to(hidden.device)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) * 0.02)
+        head.bias.zero_()
+    if regression:
+        labels = (labels.float() - labels.float().mean()) / labels.float().std()
+    optimizer = torch.optim.Adam([direction, *head.parameters()], lr=1e-2)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(labels), generator=generator).split(64):
+            out = head(pool(hidden[rows], mask[rows], "attention", direction=direction))
+            loss = (
+                F.mse_loss(out[:, 0], labels[rows])
+                if regression
+                else F.cross_entropy(out, labels[rows])
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return direction.detach().cpu()
 
 
 def ratios(table: pd.DataFrame, one: str = "hybrid", other: str = "mlm") -> pd.DataFrame:
@@ -52,24 +161,23 @@ def ratios(table: pd.DataFrame, one: str = "hybrid", other: str = "mlm") -> pd.D
 
     Returns:
         Columns `task, title, seed, pooler, basis, ratio`; `basis` is `"same draw"` (one pooler for
-        both models) or, of random attention alone, `"own draw"` (as published, every draw of one
+        both models) or, of random attention only, `"own draw"` (as published, every draw of one
         model against every draw of the other). A seed that lacks a model has no rows.
     """
-    told, rows = table[table["metric"] == "uniformity"], []
-    for key, part in told.groupby(["task", "title", "seed", "pooler"], sort=False):
-        facts = dict(zip(("task", "title", "seed", "pooler"), key, strict=True))
+    keys, rows = ["task", "title", "seed", "pooler"], []
+    uniformity = table[table["metric"] == "uniformity"]
+    for key, part in uniformity.groupby(keys, sort=False):
         by_draw = part.pivot_table(index="draw", columns="model", values="value")
         if not {one, other} <= set(by_draw.columns):
             continue
         a, b = by_draw[one].to_numpy(), by_draw[other].to_numpy()
-        rows += [facts | {"basis": "same draw", "ratio": ratio} for ratio in a / b]
+        rows += [(*key, "same draw", ratio) for ratio in a / b]
         if len(a) > 1:
-            crossed = (a[:, None] / b[None, :]).ravel()
-            rows += [facts | {"basis": "own draw", "ratio": ratio} for ratio in crossed]
-    return pd.DataFrame(rows, columns=["task", "title", "seed", "pooler", "basis", "ratio"])
+            rows += [(*key, "own draw", ratio) for ratio in np.divide.outer(a, b).ravel()]
+    return pd.DataFrame(rows, columns=[*keys, "basis", "ratio"])
 
 
-def summary(found: pd.DataFrame) -> pd.DataFrame:
+def summary(ratios: pd.DataFrame) -> pd.DataFrame:
     """`ratios` with one line a task and training seed.
 
     Returns:
@@ -78,13 +186,14 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
         of its pairs whose ratio is `LARGE` or more.
     """
     keys = ["title", "seed"]
-    drawn = found[found["basis"] == "own draw"].groupby(keys, sort=False)["ratio"]
-    told = drawn.agg(pairs="count", lowest="min", median="median", highest="max")
-    large = found.assign(large=found["ratio"] >= LARGE).query("basis == 'own draw'")
-    told["large"] = large.groupby(keys, sort=False)["large"].mean()
-    fixed = found[found["pooler"] != "random attention"]
+    pairs = ratios[ratios["basis"] == "own draw"].assign(large=lambda t: t["ratio"] >= LARGE)
+    drawn = pairs.groupby(keys, sort=False).agg(
+        pairs=("ratio", "count"), lowest=("ratio", "min"), median=("ratio", "median"),
+        highest=("ratio", "max"), large=("large", "mean"),
+    )  # fmt: skip
+    fixed = ratios[ratios["pooler"] != "random attention"]
     wide = fixed.pivot_table(index=keys, columns="pooler", values="ratio", sort=False)
-    return wide.rename_axis(columns=None).join(told).reset_index()
+    return wide.rename_axis(columns=None).join(drawn).reset_index()
 
 
 def published_ratios() -> pd.DataFrame:
@@ -93,40 +202,8 @@ def published_ratios() -> pd.DataFrame:
     `pooler` is `"mean"` or `"random attention"`, of which the paper has one draw a model. Its
     weighted pooling was never trained: it is the mean.
     """
-    told = published.geometry().query("metric == 'uniformity'")
-    wide = told.pivot(index=["task", "pooling"], columns="model", values="value")
-    found = (wide["hybrid"] / wide["mlm"]).rename("ratio").reset_index()
     names = {"mean": "mean", "attention": "random attention"}
-    found = found.assign(pooler=found["pooling"].map(names)).dropna(subset="pooler")
-    return found[["task", "pooler", "ratio"]].reset_index(drop=True)
-
-
-def _one(model: Model, task: Task, draws: int, max_samples: int) -> list[dict]:
-    """Rows `pooler, draw, metric, value, n` of one encoder on one task."""
-    split, train = task.validation.head(max_samples), task.train.head(MAX_TRAIN)
-
-    def compute():
-        dim, rows = model.encoder.config.hidden_size, []
-        ways = {f"random attention #{k}": attention_direction(dim, k) for k in range(draws)}
-        try:
-            ways |= fitted_directions(
-                model.encoder, model.tokenizer, train, task.kind, max_train=MAX_TRAIN
-            )
-            pooled = embed(
-                model.encoder, model.tokenizer, split.first, split.second,
-                poolings=("mean",), directions=ways,
-            )  # fmt: skip
-            groups = task.groups(split.labels)
-            found = per_pooling(pooled, lambda z: shape_metrics(z, groups))
-        except ValueError as error:
-            raise ValueError(f"{task.title}, {model.name}: {error}") from error
-        for name, values in found.items():
-            pooler, _, draw = name.partition(" #")
-            facts = {"pooler": pooler, "draw": int(draw or 0)}
-            rows += [facts | {"metric": m, "value": values[m], "n": len(split)} for m in METRICS]
-        return rows, {}
-
-    whose = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer)
-    texts = split_digest(split), split_digest(train)
-    rows, _ = cached("poolers", (*whose, *texts, task.kind, draws), compute)
-    return rows
+    values = published.geometry().query("metric == 'uniformity'")
+    values = values.assign(pooler=values["pooling"].map(names)).dropna(subset="pooler")
+    wide = values.pivot(index=["task", "pooler"], columns="model", values="value")
+    return (wide["hybrid"] / wide["mlm"]).rename("ratio").reset_index()

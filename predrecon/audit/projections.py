@@ -1,6 +1,7 @@
 """Two-dimensional maps of embeddings: PCA, and UMAP (McInnes et al. 2018)."""
 
 import hashlib
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -18,48 +19,21 @@ def pca(z: np.ndarray) -> np.ndarray:
     return PCA(n_components=2, svd_solver="full").fit_transform(z)
 
 
-def umap(z: np.ndarray, *, seed: int = 0, neighbors: int = 15) -> np.ndarray:
+def umap(z: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """UMAP coordinates `[N, 2]` of `z [N, D]`, by cosine distance.
 
     Seeded and on one thread, hence repeatable on one machine; distances between clusters mean
     little, which is why PCA stands beside it.
     """
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="umap")
-        from umap import UMAP  # seconds to import: not before it is needed
+        from umap import UMAP  # takes seconds to import
 
-        mapper = UMAP(n_neighbors=neighbors, metric="cosine", random_state=seed, n_jobs=1)
-        return mapper.fit_transform(z)
-
-
-def shortened(texts: list[str], longest: int = 70) -> list[str]:
-    """As a hover shows them: texts are most of what a map weighs in a saved notebook."""
-    return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
-
-
-def points(
-    embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
-) -> pd.DataFrame:
-    """Both maps of every model: columns `model, method, x, y, label, text`.
-
-    Args:
-        embeddings: `{model: [N, D]}`.
-        labels, texts: `[N]`; texts are shortened for the hover.
-    """
-    parts = []
-    short = shortened(texts)
-    for method, place in (("PCA", pca), ("UMAP", lambda z: umap(z, seed=seed))):
-        for model, z in embeddings.items():
-            x, y = np.round(place(z).T, 3)
-            facts = {"model": model, "method": method, "label": labels, "text": short}
-            parts.append(pd.DataFrame({**facts, "x": x, "y": y}))
-    return pd.concat(parts, ignore_index=True)
+        return UMAP(metric="cosine", random_state=seed, n_jobs=1).fit_transform(z)
 
 
 def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
-    """`[N, 2]` of `z [N, D]` by one of `METHODS`; UMAP's, which take seconds, are remembered."""
+    """`[N, 2]` of `z [N, D]` by one of `METHODS`; UMAP's, which take seconds, are cached."""
     if method == "PCA":
         return pca(z)
     digest = hashlib.sha256(np.ascontiguousarray(z).tobytes()).hexdigest()
@@ -67,13 +41,36 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     return arrays["xy"]
 
 
+def points(
+    embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
+) -> pd.DataFrame:
+    """Both maps of every model: columns `model, method, label, text, x, y`.
+
+    Args:
+        embeddings: `{model: [N, D]}`.
+        labels, texts: `[N]`; texts are shortened for the hover.
+    """
+    parts = []
+    for method in METHODS:
+        for model, z in embeddings.items():
+            x, y = np.round(place(z, method, seed=seed).T, 3)
+            columns = {"model": model, "method": method, "label": labels, "text": shortened(texts)}
+            parts.append(pd.DataFrame(columns | {"x": x, "y": y}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def shortened(texts: list[str], longest: int = 70) -> list[str]:
+    """Texts for a hover: they are most of what a map weighs in a saved notebook."""
+    return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
+
+
 def nearest(z: np.ndarray, index: int, count: int = 5) -> list[tuple[int, float]]:
     """The `count` rows of `z [N, D]` nearest to row `index` by cosine, and their cosines."""
     norms = np.linalg.norm(z, axis=1)
     cosines = z @ z[index] / np.maximum(norms * norms[index], 1e-12)
     cosines[index] = -np.inf
-    found = np.argsort(-cosines)[: min(count, len(z) - 1)]
-    return [(int(i), float(cosines[i])) for i in found]
+    neighbours = np.argsort(-cosines)[: min(count, len(z) - 1)]
+    return [(int(i), float(cosines[i])) for i in neighbours]
 
 
 def frequent_words(tokens: np.ndarray, tokenizer, *, shown: int = 6) -> list[str]:

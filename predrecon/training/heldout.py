@@ -41,6 +41,11 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     }
 
 
+def below_unigram(losses: dict) -> float:
+    """Nats by which the held-out MLM loss of `evaluate` is below that of word frequencies."""
+    return losses["validation_unigram"] - losses["validation_mlm"]
+
+
 def _unigram(stream: np.ndarray, vocabulary: int) -> torch.Tensor:
     """-log p `[V]` of the stream's tokens, add-one smoothed, counted a chunk at a time."""
     counts = np.ones(vocabulary)

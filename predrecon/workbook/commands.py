@@ -83,8 +83,7 @@ def _grid(options):
     from predrecon.data.corpus import load_corpus
 
     corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
-    conditions = _names(options.conditions) or grid.CONDITIONS
-    cells = grid.cells(base, corpus, range(options.seeds), conditions)
+    cells = grid.cells(base, corpus, range(options.seeds), options.conditions)
     numbers = itertools.count(1)
 
     def report(cell, run):
@@ -97,7 +96,7 @@ def _grid(options):
             flush=True,
         )
 
-    grid.train(cells, workers=options.workers, data_dir=options.data_dir, on_done=report)
+    grid.train(cells, corpus, workers=options.workers, on_done=report)
 
 
 def _parser() -> argparse.ArgumentParser:

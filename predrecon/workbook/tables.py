@@ -13,8 +13,10 @@ import torch
 from pandas.io.formats.style import Styler
 
 from predrecon.audit import published
+from predrecon.audit.contrasts import METRICS, over_tasks
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import SIX, published_geometry
+from predrecon.audit.grid import Cell
 from predrecon.audit.seeds import over_seeds
 from predrecon.audit.statistics import cell_text, seeds_text
 from predrecon.data.corpus import Corpus
@@ -456,3 +458,84 @@ def geometry_table(
     titles, poolings = (list(dict.fromkeys(means[c])) for c in ("title", "pooling"))
     rows = pd.MultiIndex.from_product([titles, poolings], names=wide.index.names)
     return wide.reindex(rows).reindex(columns=list(metrics_shown), level=0)
+
+
+def length_table(control: pd.DataFrame) -> pd.DataFrame:
+    """`length.length_control` over seeds (`seeds.over_seeds`), one line a task and model."""
+    keys = ["title", "model"]
+    cells = [cell_text(*row) for row in control[["value", "low", "high"]].to_numpy(float)]
+    counts = control.drop_duplicates(keys).set_index(keys)[["n", "seeds"]]
+    return pivot_cells(control, keys, "metric", cells).join(counts)
+
+
+# Notebook 06: the grid
+
+
+def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
+    """What is on disk (`contrasts.training_facts`) of what was planned, one line a condition."""
+    rows = {}
+    for title in [cell.title for cell in planned]:
+        row = {"planned": 0, "trained": 0, "steps": "–", "M tokens": "–"}
+        row = rows.setdefault(title, row | {"nats below word frequencies": "not trained"})
+        row["planned"] += 1
+    for title, runs in facts.groupby("title"):
+        nats, last = runs["below_unigram"], runs.iloc[-1]
+        row = {"trained": len(runs), "steps": f"{last['steps']:,}"}
+        row["M tokens"] = f"{last['tokens'] / 1e6:.1f}"
+        row["nats below word frequencies"] = f"{nats.min():.3f} to {nats.max():.3f}"
+        rows[title] |= row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
+
+
+def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
+    """Operations and time of each condition (`contrasts.training_facts`), mean of its seeds."""
+    per_token = facts["flops"] / facts["tokens"] / 1e6
+    table = facts.assign(**{"TFLOP": facts["flops"] / 1e12, "MFLOP a token": per_token})
+    columns = ["steps", "TFLOP", "MFLOP a token", "seconds"]
+    means = table.groupby("title", sort=False)[columns].mean().rename_axis("condition")
+    if (base := table.loc[table["condition"] == "mlm", "TFLOP"]).size:
+        means["times MLM-only"] = means["TFLOP"] / base.mean()
+    return means.round(2).assign(**means[["steps", "seconds"]].round().astype(int))
+
+
+def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.endpoints`, one line a condition: means of tasks with their intervals."""
+    means = over_tasks(ends, ["title", "metric"]).rename(columns={"title": "condition"})
+    cells = interval_cells(means[["value", "low", "high"]])
+    seeds = means.drop_duplicates("condition").set_index("condition")[["seeds"]]
+    wide = pivot_cells(means, ["condition"], "metric", cells)
+    return seeds.join(wide[[metric for metric in METRICS if metric in wide]])
+
+
+def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05.
+
+    Sign flips of three seeds are at 0.25 or above: no star without more seeds.
+    """
+    if gaps.empty:
+        return gaps
+    notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
+    notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
+    cells = interval_cells(gaps[["value", "low", "high"]]) + notes
+    seeds = gaps.drop_duplicates("contrast").set_index("contrast")[["seeds"]]
+    return seeds.join(pivot_cells(gaps, ["contrast"], "metric", cells))
+
+
+def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
+    """`plateau.at_equal_loss` with each number and its interval in one cell."""
+    rho = followed[["rho", "rho_low", "rho_high"]].set_axis(["value", "low", "high"], axis=1)
+    columns = {
+        "rank correlation with nats": interval_cells(rho, digits=2),
+        "the objective adds": interval_cells(followed[["value", "low", "high"]], digits=2),
+    }
+    return followed[["among", "metric", "runs"]].assign(**columns)
+
+
+def references_table(beside: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.with_references`, one line a model, with its D and its number of seeds."""
+    if beside.empty:
+        return beside
+    cells = interval_cells(beside[["value", "low", "high"]])
+    facts = beside.drop_duplicates("model").set_index("model")[["dim", "seeds"]]
+    wide = pivot_cells(beside, ["model"], "metric", cells)
+    return facts.rename(columns={"dim": "D"}).join(wide[[*SIX, "semantic_probe", "token_probe"]])

@@ -1,11 +1,11 @@
-"""The paper's numbers, as facts to compare with.
+"""The paper's numbers and claims, as facts to compare with.
 
 `linear_probe.csv` is Table 3. `geometry.csv` holds Tables 4-11 at the precision that the author's
 code wrote: 5 tasks x 4 poolings x 2 models. Note the conventions of its tables: spectral entropy
 from squared singular values over ln min(N, D), alignment with the fourth power
 (`predrecon.metrics`; tests/test_conventions.py shows both from the numbers).
 `singular_values.csv` holds the first 50 singular values of each of the 40 embedding matrices: the
-curves of Figures 7-10.
+curves of Figures 7-10. `claims.csv` is what the paper says of them.
 """
 
 from importlib import resources
@@ -26,6 +26,21 @@ def geometry() -> pd.DataFrame:
 def singular_values() -> pd.DataFrame:
     """Columns `task, pooling, model, rank, singular_value`; ranks 1 to 50."""
     return _read("singular_values.csv")
+
+
+def claims() -> pd.DataFrame:
+    """One line a claim; most are about a difference in one metric, hybrid minus MLM-only.
+
+    Returns:
+        Columns, "" where there is nothing to say but in the last: `claim`; `where`, the paper's
+        table, figure or section; `cell`, the notebook and section that shows it; `metric`,
+        `pooling`; `task`, one of GLUE's, or "" for the mean of all; `against`, another pooling of
+        the hybrid instead of MLM-only; `scale`, "log" for a ratio's natural logarithm; `similar`,
+        where the claim is that both sides are alike: to within so much, else NaN.
+    """
+    table = _read("claims.csv")
+    words = table.columns.drop("similar")
+    return table.assign(**table[words].fillna(""))
 
 
 def _read(name: str) -> pd.DataFrame:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from predrecon import recipes
 from predrecon.audit import contrasts, encoders, grid, length, plateau
 from predrecon.audit.resampling import pairwise_replicates, uniformity_replicates
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task, load_task
-from predrecon.workbook import figures
+from predrecon.workbook import figures, tables
 
 
 def ends(seeds=3, effect=0.3):
@@ -30,7 +31,7 @@ def ends(seeds=3, effect=0.3):
 
 
 def test_contrasts_find_what_was_put_in():
-    gaps = contrasts.contrasts(ends()).set_index("contrast")
+    gaps = contrasts.paired_contrasts(ends()).set_index("contrast")
     assert set(gaps.index) == {
         "objective",
         "objective, tokens × √D",
@@ -41,16 +42,16 @@ def test_contrasts_find_what_was_put_in():
         row = gaps.loc[name]
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
         assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
-    text = contrasts.contrast_table(contrasts.contrasts(ends()))
+    text = tables.contrast_table(contrasts.paired_contrasts(ends()))
     assert text.loc["objective", "uniformity"].endswith("]"), "three seeds earn no star"
-    text = contrasts.contrast_table(contrasts.contrasts(ends(10)))
+    text = tables.contrast_table(contrasts.paired_contrasts(ends(10)))
     assert text.loc["objective", "uniformity"].endswith("] *")
 
 
 def test_one_seed_has_no_interval():
-    gaps = contrasts.contrasts(ends(1))
+    gaps = contrasts.paired_contrasts(ends(1))
     assert np.isinf(gaps["low"]).all()
-    assert contrasts.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
+    assert tables.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
     assert len(figures.contrasts(gaps).data) == 1
 
 
@@ -72,63 +73,51 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
 def test_seeds_that_lack_a_side_do_not_count():
     table = ends(3)
     gone = (table["condition"] == "mlm") & (table["seed"] == 2)
-    gaps = contrasts.contrasts(table[~gone]).set_index("contrast")
+    gaps = contrasts.paired_contrasts(table[~gone]).set_index("contrast")
     assert gaps.loc["objective", "seeds"] == 2 and gaps.loc["token scale, hybrid", "seeds"] == 3
 
 
 def test_without_runs_everything_is_empty_and_nothing_fails(corpus):
-    cells = grid.cells(why_base(), corpus, range(2), ("hybrid", "mlm"))
-    table = contrasts.inventory(cells, {})
+    cells = grid.cells(recipes.get("smoke"), corpus, range(2), "hybrid,mlm")
+    facts = contrasts.training_facts({})
+    table = tables.inventory_table(cells, facts)
     assert (table["nats below word frequencies"] == "not trained").all()
-    assert contrasts.costs({}).empty and contrasts.beside_references({}, [], corpus.tokenizer).empty
+    assert (table["planned"] == 2).all() and (table["trained"] == 0).all()
+    assert tables.costs_table(facts).empty
+    beside = contrasts.with_references({}, [], corpus.tokenizer)
+    assert beside.empty and tables.references_table(beside).empty
     nothing = contrasts.endpoints({}, [], corpus.tokenizer)
-    assert contrasts.endpoint_table(nothing).empty
+    assert tables.endpoint_table(nothing).empty
     assert plateau.at_equal_loss(nothing).empty and plateau.per_run(nothing).empty
     assert (
-        contrasts.contrasts(nothing).empty
-        and contrasts.contrast_table(contrasts.contrasts(nothing)).empty
+        contrasts.paired_contrasts(nothing).empty
+        and tables.contrast_table(contrasts.paired_contrasts(nothing)).empty
     )
-
-
-def why_base():
-    from predrecon import recipes
-
-    return recipes.get("smoke")
 
 
 def test_trained_runs_end_in_tables(smoke_runs, corpus):
-    cells = grid.cells(why_base(), corpus, [0], ("hybrid", "mlm"))
-    found = {cell: smoke_runs[cell.condition] for cell in cells}
+    cells = grid.cells(recipes.get("smoke"), corpus, [0], ("hybrid", "mlm"))
+    runs = {cell: smoke_runs[cell.condition] for cell in cells}
     task = load_task("docs-swap")
     fields = (task.name, task.title, task.metric, task.classes, 2)
     short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
-    told = contrasts.endpoints(found, [short], corpus.tokenizer)
-    assert set(told["metric"]) == set(contrasts.SHOWN)
-    table = contrasts.endpoint_table(told)
-    assert table.shape == (2, 1 + len(contrasts.SHOWN))
+    ends = contrasts.endpoints(runs, [short], corpus.tokenizer)
+    assert set(ends["metric"]) == set(contrasts.METRICS)
+    table = tables.endpoint_table(ends)
+    assert table.shape == (2, 1 + len(contrasts.METRICS))
     assert (
         table.drop(columns=["seeds", "below_unigram"]).map(lambda cell: "[" in cell).all(axis=None)
     )
-    assert contrasts.costs(found)["times MLM-only"].iloc[0] > 1.3
-    beside = contrasts.beside_references(found, [short], corpus.tokenizer)
+    facts = contrasts.training_facts(runs)
+    inventory = tables.inventory_table(cells, facts)
+    assert inventory["steps"].tolist() == ["30", "30"] and (inventory["trained"] == 1).all()
+    assert inventory["nats below word frequencies"].str.contains(" to ").all()
+    assert tables.costs_table(facts)["times MLM-only"].iloc[0] > 1.3
+    measured = contrasts.with_references(runs, [short], corpus.tokenizer)
+    assert (measured["low"] < measured["high"]).all(), "numbers, not text"
+    beside = tables.references_table(measured)
     assert {"hybrid", "MLM-only", "untrained"} <= set(beside.index)
     assert (beside.loc[["hybrid", "untrained"], "D"] == 32).all()
     numbers = beside.drop(columns=["D", "seeds"])
     assert numbers.map(lambda cell: "[" in cell).all(axis=None), "no number without its interval"
     assert ("MiniLM" in beside.index) == bool(encoders.reference_models())
-
-
-def test_a_known_good_encoder_is_used_only_if_installed(monkeypatch):
-    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
-    assert encoders.reference_models() == []
-
-
-@pytest.mark.skipif(not encoders.reference_models(), reason="needs predrecon[minilm]")
-def test_minilm_is_more_uniform_than_any_untrained_encoder(corpus):
-    from predrecon import metrics
-    from predrecon.pooling import embed
-
-    (minilm,) = encoders.reference_models()
-    texts = load_task("docs-library").validation.first[:60]
-    z = embed(minilm.encoder, minilm.tokenizer, texts, poolings=("mean",))["mean"]
-    assert z.shape == (60, 384) and metrics.uniformity(z) < -2
