@@ -24,10 +24,10 @@ from measure import matrix_rate, peak_memory, seconds
 from predrecon import recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.training import machine
-from predrecon.training.assembly import build_model, build_optimizer
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
-from predrecon.training.pretraining import pretrain
+from predrecon.training.loop import pretrain
+from predrecon.training.model_and_optimizer import build_model, build_optimizer
 
 HERE = Path(__file__).parent
 SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry")

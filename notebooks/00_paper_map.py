@@ -51,12 +51,12 @@ from predrecon.audit import claims, encoders, linear_probes, seeds
 from predrecon.audit.geometry import measure_all
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
-from predrecon.training import runs
+from predrecon.training.run_folder import finished_runs
 from predrecon.workbook import figures, labels, tables, typeset  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-arms = {arm: runs.on_disk(dataclasses.replace(recipe, arm=arm), text) for arm in recipes.ARMS}
+arms = {arm: finished_runs(dataclasses.replace(recipe, arm=arm), text) for arm in recipes.ARMS}
 for arm, found in arms.items():
     print(f"{arm}: {len(found)} finished runs, seeds {[run.facts['seed'] for run in found]}")
 

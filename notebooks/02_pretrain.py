@@ -41,7 +41,7 @@ import pandas as pd
 from predrecon import recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
-from predrecon.training import runs
+from predrecon.training.loop import ensure
 from predrecon.workbook import figures, labels, tables, widgets
 from predrecon.workbook.widgets import LiveCurves
 
@@ -66,7 +66,7 @@ pd.DataFrame({split: text.facts[split] for split in ("train", "validation")})
 if "hybrid" in chosen:
     hybrid = dataclasses.replace(recipe, arm="hybrid")
     watch = LiveCurves("hybrid", {})
-    trained["hybrid"] = runs.ensure(hybrid, text, seed=seed, on_log=watch)
+    trained["hybrid"] = ensure(hybrid, text, seed=seed, on_log=watch)
 
 # %% [markdown]
 # ## Its MLM-only twin
@@ -75,7 +75,7 @@ if "hybrid" in chosen:
 if "mlm" in chosen:
     mlm = dataclasses.replace(recipe, arm="mlm")
     watch = LiveCurves("mlm", {arm: run.history for arm, run in trained.items()})
-    trained["mlm"] = runs.ensure(mlm, text, seed=seed, on_log=watch)
+    trained["mlm"] = ensure(mlm, text, seed=seed, on_log=watch)
 
 # %% [markdown]
 # ## What happened

@@ -43,12 +43,12 @@ from predrecon import recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.objectives import predicted_lambda
-from predrecon.training import runs
+from predrecon.training.loop import ensure_arms
 from predrecon.workbook import figures, labels, tables, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-run = runs.ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
+run = ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
 gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
 
 # %% [markdown]

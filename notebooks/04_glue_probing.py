@@ -40,13 +40,13 @@ from predrecon import recipes
 from predrecon.audit import encoders, linear_probes
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
-from predrecon.training import runs
+from predrecon.training.loop import every_seed
 from predrecon.workbook import figures, labels, tables, typeset, widgets
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-trained = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
+trained = every_seed(recipe, recipes.arms(arms), text, seed=seed)
 compared = encoders.models(trained, text.tokenizer, untrained=True)
 seeds = sorted({model.seed for model in compared})
 gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, *seeds))

@@ -43,13 +43,13 @@ from predrecon.audit.seeds import headline, over_seeds
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_tasks
 from predrecon.pooling import POOLINGS
-from predrecon.training import runs
+from predrecon.training.loop import every_seed
 from predrecon.workbook import figures, labels, tables, typeset, widgets  # fmt: skip
 
 recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
 text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
 labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-several = runs.every_seed(recipe, recipes.arms(arms), text, seed=seed)
+several = every_seed(recipe, recipes.arms(arms), text, seed=seed)
 compared = encoders.models(several, text.tokenizer)
 compared.sort(key=lambda model: model.seed != seed)  # its embeddings are those that are drawn
 trained = {arm: next(r for r in found if r.facts["seed"] == seed) for arm, found in several.items()}

@@ -58,7 +58,7 @@ EQUATIONS = {
 _LAZY = {
     "load_corpus": "predrecon.data.corpus",
     "load_task": "predrecon.data.tasks",
-    "pretrain": "predrecon.training.pretraining",
+    "pretrain": "predrecon.training.loop",
 }
 
 __all__ = [

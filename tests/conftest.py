@@ -14,7 +14,7 @@ def corpus():
 def smoke_runs(corpus, tmp_path_factory):
     """Both arms of the smoke preset, `{arm: Run}`."""
     from predrecon import recipes
-    from predrecon.training.pretraining import pretrain
+    from predrecon.training.loop import pretrain
 
     root = tmp_path_factory.mktemp("runs")
     return {

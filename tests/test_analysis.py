@@ -12,7 +12,7 @@ from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, r
 from predrecon.audit.statistics import student_interval
 from predrecon.data.tasks import Split
 from predrecon.training.batches import draw_batch
-from predrecon.training.pretraining import pretrain
+from predrecon.training.loop import pretrain
 from predrecon.workbook import figures, tables
 
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from predrecon import recipes
 from predrecon.training import checkpoints, run_folder
 from predrecon.training.checkpoints import CheckpointWarning
-from predrecon.training.interrupts import Interrupted
-from predrecon.training.pretraining import pretrain
+from predrecon.training.loop import pretrain
+from predrecon.training.machine import Interrupted
 
 SMOKE = recipes.get("smoke", max_steps=40, checkpoint_every=3, validation_blocks=4)
 COMMAND = [
@@ -80,8 +80,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(corpus, whole, tmp_p
         time.sleep(draw.random() * 0.05)
         process.kill()
         process.communicate()
-        for folder in checkpoints.found(out):
-            assert checkpoints.check(folder) == "", "what has its name is whole"
+        for folder in checkpoints.folders(out):
+            assert checkpoints.damage(folder) == "", "what has its name is whole"
     process = start(out)
     told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
@@ -100,9 +100,9 @@ def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert f"Stopped by {number.name} at step" in told and "goes on from there" in told
-    newest = checkpoints.found(out)[-1]
+    newest = checkpoints.folders(out)[-1]
     last = pd.read_csv(out / "history.csv")["step"].max()
-    assert checkpoints.step_of(newest) == last and checkpoints.check(newest) == ""
+    assert checkpoints.step_of(newest) == last and checkpoints.damage(newest) == ""
     if number == signal.SIGTERM:
         process = start(out)
         told, _ = process.communicate(timeout=120)
@@ -127,7 +127,7 @@ DAMAGE = {
 @pytest.mark.parametrize("file", [checkpoints.WEIGHTS, checkpoints.MOMENTS, checkpoints.FACTS])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over_by_name(corpus, whole, begun, file, damage):
-    newest = checkpoints.found(begun)[-1]
+    newest = checkpoints.folders(begun)[-1]
     DAMAGE[damage](newest / file)
     with pytest.warns(CheckpointWarning, match=newest.name):
         pretrain(SMOKE, corpus, begun, seed=0)
@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(corpus, whole, begun, file,
 
 
 def test_no_flipped_bit_of_the_facts_goes_unseen(begun):
-    newest = checkpoints.found(begun)[-1]
+    newest = checkpoints.folders(begun)[-1]
     file = newest / checkpoints.FACTS
     content, told = file.read_bytes(), checkpoints.read_facts(newest)
     for bit in range(0, 8 * len(content), 13):
@@ -146,21 +146,21 @@ def test_no_flipped_bit_of_the_facts_goes_unseen(begun):
             same = checkpoints.read_facts(newest) == told  # a flipped blank changes nothing
         except ValueError:
             same = False
-        assert same or checkpoints.check(newest), bit
+        assert same or checkpoints.damage(newest), bit
 
 
 def test_damaged_later_ones_do_not_push_out_what_is_written_now(corpus, begun):
     once = dataclasses.replace(SMOKE, keep_last=1)
-    flip(checkpoints.found(begun)[-1] / checkpoints.WEIGHTS)  # step 10
-    flip(checkpoints.found(begun)[0] / checkpoints.WEIGHTS)  # step 9
+    flip(checkpoints.folders(begun)[-1] / checkpoints.WEIGHTS)  # step 10
+    flip(checkpoints.folders(begun)[0] / checkpoints.WEIGHTS)  # step 9
     with pytest.warns(CheckpointWarning):
         pretrain(once, corpus, begun, seed=0, stop_after=5, may_differ=("keep_last",))
-    newest = [f for f in checkpoints.found(begun) if not checkpoints.check(f)]
+    newest = [f for f in checkpoints.folders(begun) if not checkpoints.damage(f)]
     assert [checkpoints.step_of(f) for f in newest] == [5]
 
 
 def test_a_folder_of_another_name_is_nobodys_checkpoint(corpus, whole, begun):
-    shutil.copytree(checkpoints.found(begun)[0], begun / "checkpoints" / "step-00000009-backup")
+    shutil.copytree(checkpoints.folders(begun)[0], begun / "checkpoints" / "step-00000009-backup")
     pretrain(SMOKE, corpus, begun, seed=0)
     assert_same(begun, whole)
 
@@ -170,7 +170,7 @@ def test_without_its_recipe_a_run_is_known_by_its_checkpoint(corpus, whole, begu
     (begun / "recipe.json").unlink()
     if left is not None:
         (begun / "recipe.json").write_text(left)
-    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.5 asked"):
+    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.5 requested"):
         pretrain(dataclasses.replace(SMOKE, lr=0.5), corpus, begun, seed=0)
     pretrain(SMOKE, corpus, begun, seed=0)
     assert_same(begun, whole)
@@ -191,7 +191,7 @@ def test_a_field_that_may_differ_is_written_down(corpus, begun):
 
 
 def test_all_checkpoints_damaged_is_a_fresh_start(corpus, whole, begun):
-    for folder in checkpoints.found(begun):
+    for folder in checkpoints.folders(begun):
         flip(folder / checkpoints.WEIGHTS)
     with pytest.warns(CheckpointWarning):
         pretrain(SMOKE, corpus, begun, seed=0)
@@ -217,7 +217,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_what_is_needed(
             OSError, match=r"step 12 .*No space left.* needs \d.* MB.*step-00000010"
         ):
             pretrain(SMOKE, corpus, begun, seed=0)
-    kept = [f.name for f in checkpoints.found(begun)]
+    kept = [f.name for f in checkpoints.folders(begun)]
     assert kept == ["step-00000009", "step-00000010"]
     assert [p.name for p in (begun / "checkpoints").iterdir() if p.name not in kept] == []
     pretrain(SMOKE, corpus, begun, seed=0)
@@ -234,7 +234,7 @@ def test_a_real_limit_on_file_size(corpus, begun):
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.returncode == 1
     assert "could not be written" in done.stderr and "step-00000010" in done.stderr
-    assert all(checkpoints.check(f) == "" for f in checkpoints.found(begun))
+    assert all(checkpoints.damage(f) == "" for f in checkpoints.folders(begun))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(corpus, tmp_pat
 
 
 def test_two_processes_in_one_folder(corpus, tmp_path):
-    with run_folder.alone(tmp_path):
+    with run_folder.lock(tmp_path):
         with pytest.raises(RuntimeError, match="Another process trains in"):
             pretrain(SMOKE, corpus, tmp_path, seed=0)
     pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=2)
@@ -271,7 +271,7 @@ def test_fields_that_may_differ_have_to_be_named(corpus, whole, begun):
 def test_checkpoints_by_the_clock(corpus, tmp_path):
     often = dataclasses.replace(SMOKE, checkpoint_every=1000, checkpoint_minutes=1e-6, keep_last=50)
     pretrain(often, corpus, tmp_path, seed=0, stop_after=5)
-    assert [checkpoints.step_of(f) for f in checkpoints.found(tmp_path)] == [1, 2, 3, 4, 5]
+    assert [checkpoints.step_of(f) for f in checkpoints.folders(tmp_path)] == [1, 2, 3, 4, 5]
 
 
 def test_the_last_good_checkpoint_is_never_one_of_nan(corpus, begun):
@@ -280,7 +280,7 @@ def test_the_last_good_checkpoint_is_never_one_of_nan(corpus, begun):
     (begun / "recipe.json").unlink()
     with pytest.raises(FloatingPointError, match=r"step \d+.*lower lr"):
         pretrain(exploding, corpus, begun, seed=0)
-    for folder in checkpoints.found(begun):
+    for folder in checkpoints.folders(begun):
         assert all(v.isfinite().all() for v in load_file(folder / checkpoints.WEIGHTS).values())
 
 

@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 import predrecon
 from predrecon import recipes
 from predrecon.objectives import mlm_loss
-from predrecon.training.assembly import build_model
 from predrecon.training.batches import draw_batch, share_of
-from predrecon.training.checkpoints import CheckpointWarning, check, found
-from predrecon.training.pretraining import pretrain
+from predrecon.training.checkpoints import CheckpointWarning, damage, folders
+from predrecon.training.loop import pretrain
+from predrecon.training.model_and_optimizer import build_model
 
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
            "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
@@ -65,7 +65,7 @@ def go_on_alone(recipe, corpus, folder, expected):
     with pytest.warns(CheckpointWarning, match="step-00000020"):
         pretrain(recipe, corpus, folder, seed=0)
     torch.testing.assert_close(load_file(folder / "model.safetensors"), expected, rtol=0, atol=1e-5)
-    assert [check(f) for f in found(folder)] == ["", ""], "the damaged one has been replaced"
+    assert [damage(f) for f in folders(folder)] == ["", ""], "the damaged one has been replaced"
 
 
 def test_one_process_has_nothing_to_shard(corpus, tmp_path):
@@ -90,7 +90,7 @@ def test_two_processes_stop_together(tmp_path):
         time.sleep(0.05)
     told, _ = process.communicate(timeout=60)
     assert "Stopped by SIGTERM at step" in told, told[-3000:]
-    assert [check(f) for f in found(out)] == [""]
+    assert [damage(f) for f in folders(out)] == [""]
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
@@ -124,12 +124,12 @@ def test_few_masked_tokens_weigh_the_same_on_many_processes(masked):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(corpus, tmp_path, monkeypatch):
-    from predrecon.training import pretraining
+    from predrecon.training import loop
 
-    class Three(pretraining.Accelerator):
+    class Three(loop.Accelerator):
         num_processes = 3
 
-    monkeypatch.setattr(pretraining, "Accelerator", Three)
+    monkeypatch.setattr(loop, "Accelerator", Three)
     with pytest.raises(ValueError, match="batch_size=8 cannot be divided among 3 processes"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, seed=0)
 
@@ -154,8 +154,8 @@ def test_compiled_and_eager_agree(corpus):
 
 
 def test_a_tracker_that_is_not_installed_is_refused(corpus, tmp_path, monkeypatch):
-    from predrecon.training import pretraining
+    from predrecon.training import loop
 
-    monkeypatch.setattr(pretraining, "get_available_trackers", lambda: [])
+    monkeypatch.setattr(loop, "get_available_trackers", lambda: [])
     with pytest.raises(ValueError, match="tracker='wandb': not installed"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, tracker="wandb")

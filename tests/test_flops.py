@@ -6,9 +6,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from predrecon import recipes
-from predrecon.training.assembly import build_model
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops, step_flops
+from predrecon.training.model_and_optimizer import build_model
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])

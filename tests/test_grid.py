@@ -16,10 +16,11 @@ from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_task
 from predrecon.model import Encoder
-from predrecon.training import runs
-from predrecon.training.assembly import model_config
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
+from predrecon.training.loop import every_seed
+from predrecon.training.model_and_optimizer import model_config
+from predrecon.training.run_folder import folder_of
 from predrecon.workbook.commands import main
 
 BASE = recipes.get("smoke", max_steps=12, validation_blocks=8, snapshots=3)
@@ -48,7 +49,7 @@ def test_conditions_change_what_they_name(corpus):
     assert made["mlm-sqrt"] == dataclasses.replace(BASE, arm="mlm", token_scale="sqrt_dim")
     assert made["hybrid-lam75"].lam == 0.75 and made["hybrid"].lam is None
     assert made["hybrid-slow"].lam_lr == pytest.approx(BASE.lr / 10)
-    folders = {runs.folder(recipe, corpus, 0).name for recipe in made.values()}
+    folders = {folder_of(recipe, corpus, 0).name for recipe in made.values()}
     assert len(folders) == len(made)
 
 
@@ -224,7 +225,7 @@ def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):
 
 def test_every_seed_on_disk_is_found(trained, cells, corpus, monkeypatch):
     monkeypatch.setenv("PREDRECON_RUNS", str(next(iter(trained.values())).folder.parent))
-    arms = runs.every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
+    arms = every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
     assert {arm: [run.facts["seed"] for run in found] for arm, found in arms.items()} == {
         "hybrid": [0, 1],
         "mlm": [0, 1],

@@ -10,11 +10,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from predrecon import recipes
 from predrecon.objectives import ema_momentum, learning_rate, predicted_lambda
-from predrecon.training import runs
-from predrecon.training.assembly import model_config, parameter_groups
 from predrecon.training.batches import draw_batch
-from predrecon.training.loop import HISTORY
-from predrecon.training.pretraining import pretrain
+from predrecon.training.loop import ensure, pretrain
+from predrecon.training.model_and_optimizer import model_config, parameter_groups
+from predrecon.training.run_folder import folder_of
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
 
@@ -59,7 +58,8 @@ def test_resume_survives_a_kill_between_checkpoints(corpus, tmp_path):
 
 def test_a_run_is_complete_and_opens_with_auto_classes(smoke_runs):
     run = smoke_runs["hybrid"]
-    assert list(run.history.columns[: len(HISTORY)]) == HISTORY
+    columns = "step tokens loss jepa_loss mlm_loss lam lr ema_momentum tokens_per_s seconds flops"
+    assert " ".join(run.history.columns) == columns
     assert run.history["step"].tolist() == list(range(1, 31))
     assert (run.history["tokens"] == run.history["step"] * 8 * 48).all()
     assert run.metrics["validation_mlm"] > 0 and run.metrics["validation_jepa"] < 2
@@ -144,12 +144,12 @@ def test_weight_decay_spares_vectors_and_the_balance(corpus):
 def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
     pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=2)
     changed = dataclasses.replace(SMOKE, lr=5e-4)
-    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.0005 asked"):
+    with pytest.raises(ValueError, match=r"lr: 0.001 there, 0.0005 requested"):
         pretrain(changed, corpus, tmp_path, seed=0)
-    with pytest.raises(ValueError, match="seed: 0 there, 1 asked"):
+    with pytest.raises(ValueError, match="seed: 0 there, 1 requested"):
         pretrain(SMOKE, corpus, tmp_path, seed=1)
     other = dataclasses.replace(corpus, fingerprint="another text")
-    with pytest.raises(ValueError, match=r"corpus: '.*' there, 'another text' asked"):
+    with pytest.raises(ValueError, match=r"corpus: '.*' there, 'another text' requested"):
         pretrain(SMOKE, other, tmp_path, seed=0)
     renamed = dataclasses.replace(SMOKE, corpus="./docstrings")
     pretrain(renamed, corpus, tmp_path, seed=0, stop_after=2)  # the text counts, not its name
@@ -188,10 +188,10 @@ def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
 def test_ensure_trains_once(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
     rows = []
-    first = runs.ensure(SMOKE, corpus, seed=0, on_log=rows.append)
-    second = runs.ensure(SMOKE, corpus, seed=0, on_log=rows.append)
+    first = ensure(SMOKE, corpus, seed=0, on_log=rows.append)
+    second = ensure(SMOKE, corpus, seed=0, on_log=rows.append)
     assert first == second and len(rows) == 14
-    assert runs.folder(SMOKE, corpus, 0) != runs.folder(SMOKE, corpus, 1)
+    assert folder_of(SMOKE, corpus, 0) != folder_of(SMOKE, corpus, 1)
     assert first.folder.parent == tmp_path
 
 

@@ -9,9 +9,9 @@ from predrecon import recipes
 from predrecon.data.corpus import Blocks, _reader
 from predrecon.masking import IGNORE, block_masks
 from predrecon.training import batches
-from predrecon.training.assembly import build_model, build_optimizer
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
+from predrecon.training.model_and_optimizer import build_model, build_optimizer
 
 ATEN = torch.ops.aten
 READS = {  # operations whose result, or its shape, the host has to ask a GPU for
@@ -142,12 +142,12 @@ def test_padding_never_counts(corpus):
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
 def test_a_real_step_waits_for_no_gpu(corpus, tmp_path, arm):
     """PyTorch itself raises where the host would wait, from the third step on."""
-    from predrecon.training import pretraining
+    from predrecon.training import loop
 
     recipe = recipes.get("smoke", arm=arm, compile=False, max_steps=8, log_every=8)
     taken = []
 
-    class Watched(pretraining.Training):
+    class Watched(loop.Training):
         def _step(self, step):
             torch.cuda.set_sync_debug_mode("error" if len(taken) > 2 else "default")
             try:
@@ -157,6 +157,6 @@ def test_a_real_step_waits_for_no_gpu(corpus, tmp_path, arm):
                 taken.append(step)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pretraining, "Training", Watched)
-        pretraining.pretrain(recipe, corpus, tmp_path, seed=0)
+        patched.setattr(loop, "Training", Watched)
+        loop.pretrain(recipe, corpus, tmp_path, seed=0)
     assert taken == list(range(8))

@@ -543,7 +543,7 @@ def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
 def test_snapshots_stand_at_their_own_tokens(tmp_path, corpus, labelled, monkeypatch):
     """Measured encoders neither tear the other curves nor borrow their neighbours' tokens."""
     from predrecon.audit.snapshots import along
-    from predrecon.training.pretraining import pretrain
+    from predrecon.training.loop import pretrain
 
     run = pretrain(recipes.get("smoke", max_steps=12, snapshots=4, log_every=5), corpus, tmp_path)
     found, _ = along(run.folder, labelled[0], corpus.tokenizer)

@@ -15,12 +15,12 @@ import torch
 
 from predrecon.data.corpus import Corpus
 from predrecon.recipes import Recipe
-from predrecon.training import runs
-from predrecon.training.assembly import model_config
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
-from predrecon.training.interrupts import Interrupted, StopRequest
-from predrecon.training.run_folder import Run
+from predrecon.training.loop import ensure
+from predrecon.training.machine import Interrupted, StopRequest
+from predrecon.training.model_and_optimizer import model_config
+from predrecon.training.run_folder import Run, folder_of
 
 EQUAL_FLOPS = "mlm-flops"
 CONDITIONS: dict[str, tuple[str, dict]] = {
@@ -166,9 +166,9 @@ def finished(planned: list[Cell], corpus: Corpus) -> dict[Cell, Run]:
     """
     done = {}
     for cell in planned:
-        run = Run(runs.folder(cell.recipe, corpus, cell.seed))
+        run = Run(folder_of(cell.recipe, corpus, cell.seed))
         if (run.folder / "metrics.json").is_file():
-            own = runs.folder(run.recipe, corpus, run.facts["seed"])
+            own = folder_of(run.recipe, corpus, run.facts["seed"])
             if own != run.folder or run.facts["corpus"] != corpus.fingerprint:
                 raise ValueError(
                     f"{run.folder} holds the run of another recipe, corpus or seed than its name "
@@ -190,4 +190,4 @@ def _begin(stop):
 def _train(cell: Cell, corpus: Corpus) -> Run:
     if _stop.is_set():
         raise Interrupted("The grid was stopped.")
-    return runs.ensure(cell.recipe, corpus, seed=cell.seed)
+    return ensure(cell.recipe, corpus, seed=cell.seed)

@@ -2,7 +2,8 @@
 
 Each holds the weights and the optimiser's moments as safetensors and `checkpoint.json` with the
 step, the seed, the recipe and the SHA-256 of both files and of itself. It is written aside, synced
-to the disk and renamed. Nothing is ever unpickled.
+to the disk and renamed. Nothing is ever unpickled. State that is spread over processes (FSDP) is
+gathered, so the files are the same whatever the number of processes.
 """
 
 import hashlib
@@ -10,13 +11,14 @@ import json
 import os
 import shutil
 import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from predrecon.data.files import build_folder, remove_folder
-from predrecon.training.sharding import gathered, spread
 
 WEIGHTS, MOMENTS, FACTS = "model.safetensors", "optimizer.safetensors", "checkpoint.json"
 
@@ -25,9 +27,16 @@ class CheckpointWarning(UserWarning):
     """A checkpoint was damaged and has been passed over."""
 
 
-def state(model, optimizer) -> tuple[dict, dict]:
-    """Weights and moments, whole, as `save` takes them. Every process has to call it."""
-    return gathered(model.state_dict()), gathered(_moments(optimizer))
+def gather_state(model, optimizer) -> tuple[dict, dict]:
+    """Weights and moments, as `save` takes them. Every process must call it."""
+    state = optimizer.state_dict()["state"]
+    moments = {f"{i}.{k}": torch.as_tensor(v) for i, part in state.items() for k, v in part.items()}
+    return gather(model.state_dict()), gather(moments)
+
+
+def gather(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors, sharded ones complete on the CPU. Every process must call it."""
+    return {k: t.full_tensor().cpu() if isinstance(t, DTensor) else t for k, t in tensors.items()}
 
 
 def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, facts: dict) -> Path:
@@ -35,7 +44,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
 
     Args:
         out_dir: the run's folder.
-        state: from `state`.
+        state: from `gather_state`.
         facts: what `recipe.json` holds; kept beside the weights.
 
     Raises:
@@ -46,9 +55,9 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
     def write(part: Path):
         for name, tensors in zip((WEIGHTS, MOMENTS), state, strict=True):
             save_file(tensors, part / name)
-        digests = {name: _digest(part / name) for name in (WEIGHTS, MOMENTS)}
-        told = {"step": step, **facts, "sha256": digests}
-        text = json.dumps(told | {"sha256_of_this": _digest_of(told)}, indent=1)
+        digests = {name: _file_digest(part / name) for name in (WEIGHTS, MOMENTS)}
+        content = {"step": step, **facts, "sha256": digests}
+        text = json.dumps(content | {"sha256_of_this": _digest(content)}, indent=1)
         (part / FACTS).write_text(text, encoding="utf-8")
 
     try:
@@ -56,7 +65,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
         build_folder(folder, write)
     except Exception as error:  # safetensors has its own name for "no space left"
         raise OSError(_what_was_needed(out_dir, state, step, error)) from error
-    reached = [f for f in found(out_dir) if step_of(f) <= step]  # later ones are damaged
+    reached = [f for f in folders(out_dir) if step_of(f) <= step]  # later ones are damaged
     for old in reached[:-keep_last]:
         remove_folder(old)
     return folder
@@ -68,9 +77,9 @@ def load_newest(out_dir: Path, model, optimizer) -> Path | None:
     Warns:
         CheckpointWarning: for every newer one that is damaged, by name. It stays where it is.
     """
-    for folder in reversed(found(out_dir)):
-        if damage := check(folder):
-            message = f"{folder}: {damage}. Passed over, for an older one if there is one."
+    for folder in reversed(folders(out_dir)):
+        if fault := damage(folder):
+            message = f"{folder}: {fault}. Passed over, for an older one if there is one."
             warnings.warn(message, CheckpointWarning, stacklevel=2)
             continue
         _restore(model, optimizer, *(load_file(folder / name) for name in (WEIGHTS, MOMENTS)))
@@ -78,21 +87,21 @@ def load_newest(out_dir: Path, model, optimizer) -> Path | None:
     return None
 
 
-def check(folder: Path) -> str:
+def damage(folder: Path) -> str:
     """What is wrong with a checkpoint; an empty string if it is whole."""
     try:
-        told = read_facts(folder)
-        own, digests, step = told.pop("sha256_of_this"), told["sha256"], told["step"]
+        facts = read_facts(folder)
+        own, digests, step = facts.pop("sha256_of_this"), facts["sha256"], facts["step"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{FACTS} is missing or damaged ({type(error).__name__})"
-    if own != _digest_of(told):
+    if own != _digest(facts):
         return f"{FACTS} is not what was written (SHA-256 differs)"
     if step != step_of(folder):
         return f"{FACTS} is of step {step}"
     for name in (WEIGHTS, MOMENTS):
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _digest(folder / name) != digests.get(name):
+        if _file_digest(folder / name) != digests.get(name):
             return f"{name} is not what was written (SHA-256 differs)"
     return ""
 
@@ -102,7 +111,7 @@ def read_facts(folder: Path) -> dict:
     return json.loads((folder / FACTS).read_text(encoding="utf-8"))
 
 
-def found(out_dir: Path) -> list[Path]:
+def folders(out_dir: Path) -> list[Path]:
     """Folders of checkpoints, oldest first, whole or not."""
     return sorted((out_dir / "checkpoints").glob("step-" + "[0-9]" * 8))
 
@@ -111,44 +120,43 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def _moments(optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as flat tensors, `"<parameter>.<name>"`."""
-    state = optimizer.state_dict()["state"]
-    return {f"{i}.{k}": torch.as_tensor(v) for i, part in state.items() for k, v in part.items()}
-
-
 @torch.no_grad()
 def _restore(model, optimizer, weights: dict, moments: dict):
     for name, tensor in model.state_dict().items():
-        tensor.copy_(spread(weights[name], tensor))
+        tensor.copy_(_shard_like(tensor, weights[name]))
+    groups = optimizer.state_dict()["param_groups"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict] = {}
+    state: dict[int, dict] = defaultdict(dict)
     for key, tensor in moments.items():
         index, name = key.split(".", 1)
-        parameter = parameters[int(index)]
-        same = tensor.shape == parameter.shape  # not the count of steps
-        state.setdefault(int(index), {})[name] = spread(tensor, parameter) if same else tensor
-    groups = optimizer.state_dict()["param_groups"]
+        state[int(index)][name] = _shard_like(parameters[int(index)], tensor)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _digest(file: Path) -> str:
+def _shard_like(pattern: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, spread over the processes as `pattern` is (but not a count of steps)."""
+    if not isinstance(pattern, DTensor) or tensor.shape != pattern.shape:
+        return tensor
+    return distribute_tensor(tensor.to(pattern.device), pattern.device_mesh, pattern.placements)
+
+
+def _file_digest(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _digest_of(told: dict) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _digest(facts: dict) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _what_was_needed(out_dir: Path, state: tuple[dict, dict], step: int, error: Exception) -> str:
     needed = sum(t.nbytes for tensors in state for t in tensors.values())
     free = shutil.disk_usage(out_dir).free
-    kept = found(out_dir)
-    left = f"The last checkpoint is {kept[-1].name}" if kept else "There is no checkpoint yet"
+    saved = folders(out_dir)
+    last = f"The last checkpoint is {saved[-1].name}" if saved else "There is no checkpoint yet"
     rights = "" if os.access(out_dir, os.W_OK) else " The folder is not writable."
     return (
         f"The checkpoint of step {step} could not be written to {out_dir}: {error} It needs "
-        f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free.{rights} {left}. Make room and "
+        f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free.{rights} {last}. Make room and "
         "start again: the run goes on from there."
     )

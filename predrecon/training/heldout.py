@@ -9,34 +9,37 @@ from predrecon.model import PredictReconstruct
 from predrecon.recipes import Recipe
 from predrecon.training.batches import mask_batch
 
+GROUP = 32  # blocks that are masked together, whatever the recipe's batch size
+
 
 @torch.no_grad()
 def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
-    """Held-out losses in nats on blocks spread over the validation text, the same for every run.
+    """Held-out losses in nats on blocks spread over the validation text.
 
+    Blocks and masks are the same for all recipes of one length, `validation_blocks` and masking.
     `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
     that MLM training has to leave.
     """
     blocks = corpus.blocks("validation", recipe.length)
-    chosen = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
+    rows = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
     device = next(model.parameters()).device
     unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
     sums, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0
     model.eval()
-    for start in range(0, len(chosen), recipe.batch_size):
-        rows = chosen[start : start + recipe.batch_size]
-        batch = mask_batch(recipe, corpus, blocks.batch(rows), 0, start)  # the same everywhere
+    for start in range(0, len(rows), GROUP):
+        group = rows[start : start + GROUP]
+        batch = mask_batch(recipe, corpus, blocks.batch(group), seed=0, step=start)  # on the CPU
         out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         labels = batch["labels"][batch["labels"] != IGNORE]
         masked += len(labels)
         sums["mlm"] += out.mlm_loss.item() * len(labels)
         sums["unigram"] += unigram[labels].sum().item()
-        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(rows)
+        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(group)
     model.train()
     return {
         "validation_mlm": sums["mlm"] / max(1, masked),
         "validation_unigram": sums["unigram"] / max(1, masked),
-        "validation_jepa": sums["jepa"] / len(chosen) if recipe.arm == "hybrid" else None,
+        "validation_jepa": sums["jepa"] / len(rows) if recipe.arm == "hybrid" else None,
         "validation_masked_tokens": masked,
     }
 

@@ -1,113 +1,235 @@
-"""The loop: one explicit step after another, on Accelerate, in one process or several.
+"""pretrain(): train one arm, step after step, on Accelerate, in one process or several.
 
-Batch, token masks and block masks of a step are functions of (seed, step), so a resumed run goes on
-exactly where it was, bit for bit on a CPU; and each of several processes takes its rows of the same
-batch. Nothing in the loop waits for a GPU but a log line and a checkpoint.
+Batch, token masks and block masks of a step are functions of (seed, step). So a resumed run goes on
+exactly where it was, bit for bit on a CPU, and each of several processes takes its rows of the same
+batch. Only log lines, snapshots and checkpoints wait for a GPU.
 """
 
+import contextlib
+import dataclasses
 import json
 import math
+import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.tracking import get_available_trackers
+from filelock import FileLock
+from torch.distributed.fsdp import fully_shard
 
-from predrecon.data.files import remove_unfinished, write_text
+from predrecon.data.corpus import Corpus
+from predrecon.data.files import remove_unfinished, sync, write_text
 from predrecon.data.progress import Progress
+from predrecon.model import Block
 from predrecon.objectives import ema_momentum, learning_rate
-from predrecon.training import checkpoints, machine, outcome, run_folder, sharding
-from predrecon.training.assembly import build_model, build_optimizer
+from predrecon.recipes import Recipe
+from predrecon.training import checkpoints, machine, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.heldout import evaluate
-from predrecon.training.interrupts import Interrupted, StopRequest
-
-HISTORY = (
-    "step tokens loss jepa_loss mlm_loss lam lr ema_momentum tokens_per_s seconds flops".split()
-)  # columns of history.csv
+from predrecon.training.machine import Interrupted, StopRequest
+from predrecon.training.model_and_optimizer import build_model, build_optimizer
+from predrecon.training.run_folder import Run
 
 
-@dataclass
-class Spent:
-    """What a run has cost so far, over all its starts; kept in every checkpoint."""
+def pretrain(
+    recipe: Recipe,
+    corpus: Corpus,
+    out_dir: str | Path,
+    *,
+    seed: int = 0,
+    resume: bool = True,
+    may_differ: tuple[str, ...] = (),
+    stop_after: int | None = None,
+    on_log: Callable[[dict], None] | None = None,
+    tracker: str | None = None,
+    shard: bool = False,
+) -> Run:
+    """Train one arm into a folder, or go on with the run that is there.
 
-    seconds: float = 0.0
-    flops: float | torch.Tensor = 0.0  # counted on the device, read when it is written down
+    Under `accelerate launch` with several processes each takes a part of the same global batch: the
+    loss curve is that of one process.
+
+    Args:
+        recipe: what to train, and how.
+        corpus: from `load_corpus`.
+        out_dir: the run's folder; `run_folder` says what it holds.
+        seed: fixes initial weights, batches and masks.
+        resume: go on from the newest whole checkpoint in `out_dir`. With False, a folder that
+            already holds a run is refused, never overwritten.
+        may_differ: fields of the recipe that may differ from the run's in `out_dir`, out of
+            `run_folder.MAY_DIFFER`.
+        stop_after: leave after this many steps with a checkpoint written, as an interrupted run
+            would (the schedule still spans the whole run).
+        on_log: called with each history row as it is written.
+        tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
+        shard: spread weights and optimiser state over the processes (FSDP), for models that do not
+            fit on one device; the paper's fits sixty times, and DDP is faster. Checkpoints are the
+            same files.
+
+    Returns:
+        `Run`. With `stop_after`, one without weights and metrics yet.
+
+    Raises:
+        FileExistsError: `out_dir` holds a run and `resume` is False.
+        ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
+            the batch cannot be divided among the processes, `shard` with one process, or a tracker
+            that is not installed.
+        PermissionError: `out_dir` cannot be written to.
+        RuntimeError: another process trains in `out_dir`.
+        FloatingPointError: the loss or a weight is NaN or infinite.
+        OSError: a checkpoint could not be written; says what was needed.
+        Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
+    """
+    out_dir = Path(out_dir)
+    if tracker and tracker not in map(str, get_available_trackers()):
+        raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        log_with=tracker,
+        project_dir=out_dir if tracker else None,
+    )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        raise ValueError(
+            "Launched with Accelerate's FSDP plugin: launch with predrecon/training/launch/*.yaml "
+            "instead, and add --shard (shard=True)."
+        )
+    world = accelerator.num_processes
+    if shard and world == 1:
+        raise ValueError("shard=True with one process: start several with `accelerate launch`.")
+    if recipe.batch_size % world:
+        raise ValueError(
+            f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
+            "use a multiple."
+        )
+    corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
+    facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
+    with contextlib.ExitStack() as locks:
+        finished = (out_dir / "metrics.json").is_file()
+        if accelerator.is_main_process:
+            if not finished:
+                locks.enter_context(run_folder.lock(out_dir))
+            run_folder.claim(out_dir, facts, resume, may_differ)
+        if not finished:
+            training = Training(recipe, corpus, out_dir, facts, accelerator, shard)
+            training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
+    return Run(out_dir)
+
+
+def ensure(
+    recipe: Recipe, corpus: Corpus, *, seed: int = 0, on_log: Callable[[dict], None] | None = None
+) -> Run:
+    """The finished run of this recipe, corpus and seed: opened, resumed or trained.
+
+    A second process that asks for the same run waits for the first and opens its result.
+    """
+    out_dir = run_folder.folder_of(recipe, corpus, seed)
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out_dir.with_name(f".{out_dir.name}.lock"))
+    together = int(os.environ.get("WORLD_SIZE", 1)) > 1  # the processes train one run
+    with contextlib.nullcontext() if together else lock:
+        return pretrain(
+            recipe, corpus, out_dir, seed=seed, on_log=on_log, may_differ=run_folder.BOOKKEEPING
+        )
+
+
+def ensure_arms(
+    recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0
+) -> dict[str, Run]:
+    """`{arm: run}` of one recipe and seed: each opened, resumed or trained."""
+    return {arm: ensure(dataclasses.replace(recipe, arm=arm), corpus, seed=seed) for arm in arms}
+
+
+def every_seed(
+    recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0
+) -> dict[str, list[Run]]:
+    """`{arm: runs}`: that of `seed`, trained if need be, and all other seeds on disk."""
+    ensure_arms(recipe, arms, corpus, seed=seed)
+    return {
+        arm: run_folder.finished_runs(dataclasses.replace(recipe, arm=arm), corpus) for arm in arms
+    }
 
 
 class Training:
-    """The state of a run in progress: model, optimiser, step, cost."""
+    """A run in progress: model, optimiser, and what it has cost over all its starts."""
 
-    def __init__(self, recipe, corpus, out_dir: Path, seed, told: dict, accelerator, shard: bool):
-        self.recipe, self.corpus, self.out_dir, self.seed = recipe, corpus, out_dir, seed
-        self.told, self.accelerator, self.device = told, accelerator, accelerator.device
+    def __init__(self, recipe, corpus, out_dir: Path, facts: dict, accelerator, shard: bool):
+        self.recipe, self.corpus, self.out_dir, self.facts = recipe, corpus, out_dir, facts
+        self.accelerator, self.device = accelerator, accelerator.device
+        self.main, self.processes = accelerator.is_main_process, accelerator.num_processes
         self.blocks = corpus.blocks("train", recipe.length)
         self.total = recipe.steps(len(self.blocks))
-        self.snapshots = outcome.snapshot_steps(recipe, self.total)
+        self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
-        bare = build_model(recipe, corpus, seed)
+        self.room = room_for(recipe, self.processes, self.device)
+        self.bare = build_model(recipe, corpus, facts["seed"])  # not wrapped for several processes
         if machine.compiles(recipe.compile, self.device):
-            bare.compile_blocks()
+            self.bare.compile_blocks()
         self.sharded = shard
         if shard:
-            sharding.shard(bare, self.device)  # moves each process's part only
-            self.model, self.optimizer = bare, accelerator.prepare(build_optimizer(bare, recipe))
-        else:
-            self.model, self.optimizer = accelerator.prepare(bare, build_optimizer(bare, recipe))
-        self.bare = accelerator.unwrap_model(self.model)
-        self.room, self.spent = room_for(recipe, accelerator.num_processes, self.device), Spent()
+            for block in [m for m in self.bare.modules() if isinstance(m, Block)]:
+                fully_shard(block)  # gathered while it computes
+            fully_shard(self.bare)
+        self.model = self.bare if shard else accelerator.prepare(self.bare)
+        self.optimizer = accelerator.prepare(build_optimizer(self.bare, recipe))
+        self.seconds, self.flops = 0.0, 0.0  # operations are counted on the device
 
-    def run(self, stop_after: int | None, on_log, tracker: str | None):
-        accelerator, main = self.accelerator, self.accelerator.is_main_process
+    def run(self, stop_after: int | None, on_log: Callable | None, tracker: str | None):
         step = self._resume()
-        if main:
-            described = machine.environment(self.device, accelerator.num_processes)
-            described |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
-            write_text(self.out_dir / "environment.json", json.dumps(described, indent=1))
+        if self.main:
+            environment = machine.environment(self.device, self.processes)
+            environment |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
+            write_text(self.out_dir / "environment.json", json.dumps(environment, indent=1))
         if tracker:
-            accelerator.init_trackers("predrecon", config=run_folder.flat(self.told))
-        end = min(self.total, stop_after or self.total)
+            config = run_folder.flatten(self.facts)
+            self.accelerator.init_trackers("predrecon", config=config)
+        label, end = f"{self.recipe.arm} pre-training", min(self.total, stop_after or self.total)
         with (
-            StopRequest(patient=accelerator.num_processes > 1) as stop,
-            Progress(f"{self.recipe.arm} pre-training", self.total, "steps", quiet=not main) as bar,
+            StopRequest(patient=self.processes > 1) as stop,
+            Progress(label, self.total, "steps", quiet=not self.main) as bar,
         ):
             bar.update(step)
             step = self._loop(step, end, stop, bar, on_log)
         if tracker:
-            accelerator.end_training()
+            self.accelerator.end_training()
         if step == self.total:
             self._finish()
-        accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()
 
     def _loop(self, step: int, end: int, stop: StopRequest, bar: Progress, on_log) -> int:
-        recipe = self.recipe
-        size = recipe.batch_size * recipe.length
-        begun = logged = saved = time.perf_counter()
-        before, since = self.spent.seconds, step
+        recipe, logged_step = self.recipe, step
+        logged = saved = time.perf_counter()
+        start = logged - self.seconds
         while step < end:
-            out, lr, momentum = self._step(step)
+            out, schedule = self._step(step)
             step += 1
             if step % recipe.log_every == 0 or step == self.total:
                 values = self._values(out)
                 now = time.perf_counter()
-                self.spent.seconds = before + now - begun
-                speed = round((step - since) * size / (now - logged))
-                row = [step, self._tokens(step), *values, lr, momentum, speed]
-                row += [round(self.spent.seconds, 3), float(self.spent.flops)]
-                self._log(dict(zip(HISTORY, row, strict=True)), bar, on_log)
-                since, logged = step, time.perf_counter()
+                self.seconds = now - start
+                tokens = self._tokens(step - logged_step)
+                cost = {
+                    "tokens_per_s": round(tokens / (now - logged)),
+                    "seconds": round(self.seconds, 3),
+                    "flops": float(self.flops),
+                }
+                row = {"step": step, "tokens": self._tokens(step), **values, **schedule, **cost}
+                self._log(row, bar, on_log)
+                logged_step, logged = step, time.perf_counter()
             if step in self.snapshots:
-                passed = self._snapshot(step)
-                begun, logged = begun + passed, logged + passed
-            asked, late = self._heed(step, stop, saved)
-            if asked or late or step % recipe.checkpoint_every == 0 or step == end:
+                pause = self._snapshot(step)
+                start, logged = start + pause, logged + pause
+            stopping, late = self._requests(step, stop, saved)
+            if stopping or late or step % recipe.checkpoint_every == 0 or step == end:
                 pause = time.perf_counter()
-                self.spent.seconds = before + pause - begun
+                self.seconds = pause - start
                 self._save(step)
                 saved = time.perf_counter()
                 logged += saved - pause  # tokens/s is of steps alone
-            if asked and step < self.total:
+            if stopping and step < self.total:
                 raise Interrupted(
                     f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
                     f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command goes "
@@ -115,113 +237,123 @@ class Training:
                 )
         return step
 
-    def _step(self, step: int):
-        """One optimiser step; leaves everything on the device."""
-        recipe, accelerator = self.recipe, self.accelerator
-        lr, momentum = (f(recipe, step, self.total) for f in (learning_rate, ema_momentum))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, self.total, peak=group["peak"])
-        whole = draw_batch(recipe, self.corpus, self.blocks, self.seed, step, self.device)
-        batch = share_of(whole, accelerator.process_index, accelerator.num_processes, self.room)
-        self.spent.flops += batch_flops(self.bare.config, whole)
+    def _step(self, step: int) -> tuple:
+        """One optimiser step, without waiting for the device; returns losses and schedule."""
+        lr = self._set_learning_rate(step)
+        momentum = ema_momentum(self.recipe, step, self.total)
+        batch = self._draw(step)  # text, token masks, block masks: this process's rows
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.model(**batch)
-        accelerator.backward(out.loss)
+            out = self.model(**batch)  # Eq. 1-7 and 9: `PredictReconstruct.forward`
+        self.accelerator.backward(out.loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if recipe.arm == "hybrid":
-            self.bare.update_target(momentum)
-        return out, lr, momentum
+        if self.recipe.arm == "hybrid":
+            self.bare.update_target(momentum)  # moving average, Eq. 8
+        return out, {"lr": lr, "ema_momentum": momentum}
 
-    def _values(self, out) -> list[float]:
-        """`[loss, jepa, mlm, lam]` of the whole batch."""
+    def _set_learning_rate(self, step: int) -> float:
+        """Each parameter group has its peak rate and the same schedule; returns the recipe's."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, step, self.total, peak=group["peak"])
+        return learning_rate(self.recipe, step, self.total)
+
+    def _draw(self, step: int) -> dict:
+        seed, rank = self.facts["seed"], self.accelerator.process_index
+        batch = draw_batch(self.recipe, self.corpus, self.blocks, seed, step, self.device)
+        self.flops += batch_flops(self.bare.config, batch)
+        return share_of(batch, rank, self.processes, self.room)
+
+    def _values(self, out) -> dict[str, float]:
+        """Losses and lambda of the whole batch; this waits for the device."""
         jepa = torch.full_like(out.loss, math.nan) if out.jepa_loss is None else out.jepa_loss
         values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam]).detach()
-        if self.accelerator.num_processes > 1:
+        if self.processes > 1:
             values = self.accelerator.reduce(values, "mean")
-        return values.tolist()
+        return dict(zip(("loss", "jepa_loss", "mlm_loss", "lam"), values.tolist(), strict=True))
 
-    def _heed(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
-        """Whether to stop, and whether the clock asks for a checkpoint.
+    def _requests(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
+        """Whether a signal asks to stop, and whether the clock asks for a checkpoint.
 
-        Several processes ask each other every tenth step, so that all hear the same.
+        Several processes agree on both every tenth step.
         """
-        minutes, several = self.recipe.checkpoint_minutes, self.accelerator.num_processes > 1
+        minutes = self.recipe.checkpoint_minutes
         late = bool(minutes) and time.perf_counter() - saved >= 60 * minutes
-        if several and step % 10:
+        if self.processes == 1:
+            return bool(stop.name), late
+        if step % 10:
             return False, False
-        told = [float(bool(stop.name)), float(late)]
-        if several:
-            told = self.accelerator.reduce(torch.tensor(told, device=self.device), "sum").tolist()
-        return told[0] > 0, told[1] > 0
+        flags = torch.tensor([float(bool(stop.name)), float(late)], device=self.device)
+        return tuple(self.accelerator.reduce(flags, "sum").bool().tolist())
 
     def _log(self, row: dict, bar: Progress, on_log):
-        if self.accelerator.is_main_process:
+        if self.main:
             run_folder.append_history(self.out_dir, row)
             bar.update(row["step"], f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s")
         if self.accelerator.trackers:
             self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if not math.isfinite(row["loss"]):
-            raise outcome.diverged(
-                self.out_dir, self.recipe, row["step"], f"The loss is {row['loss']}"
-            )
+            fault = f"The loss is {row['loss']}"
+            raise run_folder.divergence(self.out_dir, self.recipe, row["step"], fault)
         if on_log:
             on_log(row)
 
     def _save(self, step: int):
-        state = checkpoints.state(self.bare, self.optimizer)
+        state = checkpoints.gather_state(self.bare, self.optimizer)
         if not all(norm.isfinite() for norm in torch._foreach_norm(list(state[0].values()))):
-            raise outcome.diverged(self.out_dir, self.recipe, step, "A weight is NaN or infinite")
-        if self.accelerator.is_main_process:
-            cost = {"seconds": self.spent.seconds, "flops": float(self.spent.flops)}
-            facts = self.told | {"spent": cost}
-            run_folder.sync_history(self.out_dir)
+            fault = "A weight is NaN or infinite"
+            raise run_folder.divergence(self.out_dir, self.recipe, step, fault)
+        if self.main:
+            if (self.out_dir / "history.csv").is_file():
+                sync(self.out_dir / "history.csv")
+            spent = {"seconds": self.seconds, "flops": float(self.flops)}
+            facts = self.facts | {"spent": spent}
             checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
         """Restore the newest whole checkpoint; returns the step to go on from."""
-        main = self.accelerator.is_main_process
-        if main:
+        if self.main:
             remove_unfinished(self.out_dir / "checkpoints", "step-*")
         self.accelerator.wait_for_everyone()
         folder = checkpoints.load_newest(self.out_dir, self.bare, self.optimizer)
         step = checkpoints.step_of(folder) if folder else 0
-        if main:
+        if self.main:
             run_folder.cut_history(self.out_dir, step, self.recipe.log_every)
         if folder:
-            self.spent = Spent(**checkpoints.read_facts(folder)["spent"])
-            if main and step < self.total:
+            spent = checkpoints.read_facts(folder)["spent"]
+            self.seconds, self.flops = spent["seconds"], spent["flops"]
+            if self.main and step < self.total:
                 print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
 
     def _finish(self):
-        seconds, devices = self.spent.seconds, self.accelerator.num_processes
-        cost = {"steps": self.total, "tokens": self._tokens(self.total)}
-        cost |= {"seconds": round(seconds, 3), "device_seconds": round(seconds * devices, 3)}
-        cost |= {"flops": float(self.spent.flops), "device": self.device.type}
+        seconds = round(self.seconds, 3)
+        cost = {"steps": self.total, "tokens": self._tokens(self.total), "seconds": seconds}
+        cost |= {"device_seconds": round(self.seconds * self.processes, 3)}
+        cost |= {"flops": float(self.flops), "device": self.device.type}
         model, losses = self._measured()
-        if self.accelerator.is_main_process:
-            outcome.write_finished(self.out_dir, model, self.corpus, cost | losses)
+        if self.main:
+            run_folder.save_finished(self.out_dir, model, self.corpus, cost | losses)
 
     def _snapshot(self, step: int) -> float:
         """Keep the encoder of this step; returns the seconds that it took."""
-        began = time.perf_counter()
-        cost = {"step": step, "tokens": self._tokens(step), "flops": float(self.spent.flops)}
+        start = time.perf_counter()
+        cost = {"step": step, "tokens": self._tokens(step), "flops": float(self.flops)}
         model, losses = self._measured()
-        if self.accelerator.is_main_process:
-            outcome.write_snapshot(self.out_dir, model, cost | losses)
+        if self.main:
+            run_folder.save_snapshot(self.out_dir, model, cost | losses)
         self.accelerator.wait_for_everyone()
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     def _measured(self):
-        """The model, whole, and in the first process its held-out losses."""
-        model, here = self.bare, self.accelerator.is_main_process or self.sharded
-        losses = evaluate(model, self.recipe, self.corpus) if here else {}
-        if self.sharded:
-            weights = sharding.gathered(model.state_dict())
-            model = build_model(self.recipe, self.corpus, self.seed)
-            model.load_state_dict(weights)
+        """The whole model and, in the first process, its held-out losses."""
+        losses = {}
+        if self.main or self.sharded:  # a sharded model computes in all processes or in none
+            losses = evaluate(self.bare, self.recipe, self.corpus)
+        if not self.sharded:
+            return self.bare, losses
+        model = build_model(self.recipe, self.corpus, self.facts["seed"])
+        model.load_state_dict(checkpoints.gather(self.bare.state_dict()))
         return model, losses
 
     def _tokens(self, steps: int) -> int:

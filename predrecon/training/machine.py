@@ -1,8 +1,10 @@
-"""What this machine is, and the few choices that follow from it."""
+"""What this machine is, the few choices that follow from it, and the signals it sends."""
 
 import importlib.metadata
 import platform
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import torch
@@ -10,28 +12,31 @@ import torch
 _WIDE = 256  # below this width bf16 gains nothing on a CPU: the matrices are too small
 
 
-def precision(asked: str, device: torch.device, hidden_size: int) -> str:
-    """`"fp32"` or `"bf16"`: what was asked for, or with `"auto"` what is fastest here.
+def precision(requested: str, device: torch.device, hidden_size: int) -> str:
+    """`"fp32"` or `"bf16"`: the requested one, or with `"auto"` what is fastest here.
 
     bf16 on a GPU that has it. On a CPU bf16 if the processor multiplies it in hardware (AVX-512
     BF16 or AMX) and the model is at least 256 wide; fp32 otherwise.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if hidden_size >= _WIDE and _bf16_in_hardware() else "fp32"
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        cpu = torch.cpu.get_capabilities()
+        fast = hidden_size >= _WIDE and bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+    return "bf16" if fast else "fp32"
 
 
-def compiles(asked: bool | None, device: torch.device) -> bool:
-    """Whether to compile: what was asked for, else on a GPU only (a CPU gains nothing)."""
-    return device.type == "cuda" if asked is None else asked
+def compiles(requested: bool | None, device: torch.device) -> bool:
+    """Whether to compile: as requested, else on a GPU only (a CPU gains nothing)."""
+    return device.type == "cuda" if requested is None else requested
 
 
 def environment(device: torch.device, processes: int = 1) -> dict:
     """Versions, device and commit, for a run's `environment.json`."""
     names = ("predrecon", "torch", "transformers", "accelerate", "tokenizers", "numpy")
-    described = {
+    facts = {
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in names},
         "commit": _commit(),
@@ -41,18 +46,8 @@ def environment(device: torch.device, processes: int = 1) -> dict:
         "machine": platform.machine(),
     }
     if device.type == "cuda":
-        described |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    else:
-        described["cpu"] = torch.backends.cpu.get_cpu_capability()
-    return described
-
-
-def _bf16_in_hardware() -> bool:
-    try:
-        file = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # macOS: its Accelerate kernels gain nothing from bf16
-        return False
-    return any(flag in file for flag in ("avx512_bf16", "amx_bf16"))
+        return facts | {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return facts | {"cpu": torch.backends.cpu.get_cpu_capability()}
 
 
 def _commit() -> str | None:
@@ -60,15 +55,46 @@ def _commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*"]
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        done = subprocess.run(
+            [*command, "--dirty=+"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("+" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop and has written a checkpoint; the message says how to go on."""
+
+
+class StopRequest:
+    """A context in which SIGTERM and Ctrl-C set `.name` and let the step in progress finish.
+
+    A second signal ends the process at once, as usual; not with `patient`, for several processes,
+    because launchers and schedulers pass the same signal on more than once. Outside of the main
+    thread, where Python delivers no signals, nothing changes.
+    """
+
+    name: str = ""
+
+    def __init__(self, *, patient: bool = False):
+        self.patient = patient
+        self.previous: dict = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}
+
+    def _note(self, number, _frame):
+        self.name = signal.Signals(number).name
+        if not self.patient:
+            self.__exit__()

@@ -1,19 +1,18 @@
-"""A run's folder, and what explains it.
+"""A run's folder: where it is, who may train in it, and what it holds.
 
 recipe.json         seed, corpus and recipe, written when the run begins
 environment.json    versions, device, commit of the code, of the last start
 history.csv         one row a logged step, flushed as it goes
 checkpoints/        see `checkpoints`
-snapshots/step-*/   encoders on the way, if asked for, with their held-out losses
+snapshots/step-*/   encoders during training, if the recipe asks, with their held-out losses
 model.safetensors, config.json, tokenizer.json, ...     the finished model
 metrics.json        held-out losses, tokens, wall seconds, operations: written last
 """
 
 import contextlib
-import csv
-import io
+import glob
 import json
-import os
+import tempfile
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,16 +20,22 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from predrecon.data.files import sync, write_text
+from predrecon.data import paths
+from predrecon.data.corpus import Corpus
+from predrecon.data.documents import digest
+from predrecon.data.files import build_folder, remove_folder, write_text
 from predrecon.model import Encoder, PredictReconstruct, untrained
 from predrecon.recipes import Recipe
+from predrecon.training import checkpoints
 
 BOOKKEEPING = (
     "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "snapshots",
     "validation_blocks",
 )  # fmt: skip
 MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
-"""Fields of a recipe that a resumed run may change, if it says so."""
+"""Fields of a recipe that a resumed run may change, if its caller says so."""
+
+_DEFAULTS = {field.name: field.default for field in fields(Recipe)}
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,13 @@ class Run:
     @property
     def facts(self) -> dict:
         """Seed, corpus, recipe, as written when the run began (`recipe.json`)."""
-        return json.loads((self.folder / "recipe.json").read_text(encoding="utf-8"))
+        return _read_json(self.folder / "recipe.json")
 
     @property
     def recipe(self) -> Recipe:
-        known = {f.name for f in fields(Recipe)}
-        told = {k: v for k, v in self.facts["recipe"].items() if k in known}
-        return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+        """The run's recipe; fields that this version does not have are left out."""
+        values = {k: v for k, v in self.facts["recipe"].items() if k in _DEFAULTS}
+        return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     @property
     def history(self) -> pd.DataFrame:
@@ -61,7 +66,12 @@ class Run:
     @property
     def metrics(self) -> dict:
         """Held-out losses in nats, steps, tokens, wall seconds (`metrics.json`)."""
-        return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        return _read_json(self.folder / "metrics.json")
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """Folders of the encoders kept during training, in order; each opens with `AutoModel`."""
+        return sorted((self.folder / "snapshots").glob("step-*"))
 
     def model(self) -> PredictReconstruct:
         with quiet_transformers():
@@ -71,26 +81,33 @@ class Run:
         with quiet_transformers():
             return Encoder.from_pretrained(self.folder).eval()
 
-    @property
-    def snapshots(self) -> list[Path]:
-        """Folders of the encoders kept on the way, in order; each opens with `AutoModel`."""
-        return sorted((self.folder / "snapshots").glob("step-*"))
-
     def untrained_encoder(self) -> Encoder:
         """The encoder as it was before the first step."""
         return untrained(self.encoder(), self.facts["seed"])
 
 
-def snapshot_folder(out_dir: Path, step: int) -> Path:
-    return out_dir / "snapshots" / f"step-{step:08d}"
+def folder_of(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
+    """The run's folder: readable first, unique by a digest of what the weights depend on.
+
+    The text counts, not its name: a path and its absolute form are one run. Fields that have the
+    recipe's default are left out, so that a new field leaves old runs where they are.
+    """
+    left_out = (*BOOKKEEPING, "corpus", "tokenizer")
+    values = asdict(recipe).items()
+    values = {k: v for k, v in values if k not in left_out and v != _DEFAULTS[k]}
+    key = digest(json.dumps([values, corpus.fingerprint], sort_keys=True))[:8]
+    name = f"{recipe.preset}-{Path(recipe.corpus).stem}-{recipe.arm}"
+    return paths.runs_dir() / f"{name}-seed{seed}-{key}"
 
 
-def facts(recipe: Recipe, seed: int, corpus_fingerprint: str) -> dict:
-    """What `recipe.json` holds: everything that the weights are a function of."""
-    return {"seed": seed, "corpus": corpus_fingerprint, "recipe": asdict(recipe)}
+def finished_runs(recipe: Recipe, corpus: Corpus) -> list[Run]:
+    """The finished runs of this recipe and corpus, by seed, whatever seeds there are."""
+    name, _, key = folder_of(recipe, corpus, 0).name.rpartition("-seed0-")
+    files = paths.runs_dir().glob(f"{glob.escape(name)}-seed*-{key}/metrics.json")
+    return sorted((Run(file.parent) for file in files), key=lambda run: run.facts["seed"])
 
 
-def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] = ()):
+def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] = ()):
     """Write recipe.json, or check that the one there says the same.
 
     Raises:
@@ -103,81 +120,79 @@ def claim(out_dir: Path, told: dict, resume: bool, may_differ: tuple[str, ...] =
             f"may_differ={sorted(fixed)}: the weights depend on it. "
             f"What may differ: {', '.join(MAY_DIFFER)}."
         )
-    file = out_dir / "recipe.json"
-    before = _claimed(out_dir)
-    if before is None:
+    file, existing = out_dir / "recipe.json", _claimed(out_dir)
+    if existing is None:
         out_dir.mkdir(parents=True, exist_ok=True)
-        write_text(file, json.dumps(told, indent=1))
+        write_text(file, json.dumps(facts, indent=1))
         return
     if not resume:
         raise FileExistsError(
             f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
         )
-    plain = {f.name: f.default for f in fields(Recipe) if f.name != "preset"}
-    before["recipe"] = plain | before["recipe"]  # a run from before a field was thought of
-    there, here = flat(before), flat(json.loads(json.dumps(told)))
-    named = ("corpus_name", "tokenizer")  # the fingerprint of the text is compared instead
-    differing = [
-        k for k in here | there
-        if here.get(k) != there.get(k) and k not in may_differ and k not in named
-    ]  # fmt: skip
+    defaults = {name: value for name, value in _DEFAULTS.items() if name != "preset"}
+    existing["recipe"] = defaults | existing["recipe"]  # a run from before a field existed
+    there, here = flatten(existing), flatten(facts)
+    allowed = (*may_differ, "corpus_name", "tokenizer")  # of these the fingerprint tells
+    differing = [k for k in here | there if here.get(k) != there.get(k) and k not in allowed]
     if differing:
-        listed = "; ".join(f"{k}: {there.get(k)!r} there, {here.get(k)!r} asked" for k in differing)
-        harmless = [k for k in differing if k in MAY_DIFFER]
+        changes = (f"{k}: {there.get(k)!r} there, {here.get(k)!r} requested" for k in differing)
         way_out = "Use another folder."
-        if harmless == differing:
+        if set(differing) <= set(MAY_DIFFER):
             way_out = (
-                f"Use another folder, or pass may_differ={tuple(harmless)} (on the command line "
-                f"--may-differ {','.join(harmless)}) to change it here."
+                f"Use another folder, or pass may_differ={tuple(differing)} (on the command line "
+                f"--may-differ {','.join(differing)}) to change it here."
             )
-        raise ValueError(f"{out_dir} holds another run ({listed}). {way_out}")
-    if before != json.loads(json.dumps(told)) and not (out_dir / "metrics.json").is_file():
-        write_text(file, json.dumps(told, indent=1))
+        raise ValueError(f"{out_dir} holds another run ({'; '.join(changes)}). {way_out}")
+    if there != here and not (out_dir / "metrics.json").is_file():
+        write_text(file, json.dumps(facts, indent=1))
 
 
 def _claimed(out_dir: Path) -> dict | None:
     """What recipe.json says; where it is lost or damaged, what the newest checkpoint says."""
-    files = [out_dir / "recipe.json", *sorted(out_dir.glob("checkpoints/*/checkpoint.json"))[::-1]]
-    for file in files:
-        try:
-            told = json.loads(file.read_text(encoding="utf-8"))
-            return {name: told[name] for name in ("seed", "corpus", "recipe")}
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+    folders = reversed(checkpoints.folders(out_dir))
+    for file in (out_dir / "recipe.json", *(folder / checkpoints.FACTS for folder in folders)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts = _read_json(file)
+            return {name: facts[name] for name in ("seed", "corpus", "recipe")}
     return None
 
 
+def flatten(facts: dict) -> dict:
+    """Seed, fingerprint and recipe on one level; ranges as text."""
+    recipe = {"corpus_name" if k == "corpus" else k: v for k, v in facts["recipe"].items()}
+    flat = {"seed": facts["seed"], "corpus": facts["corpus"], **recipe}
+    return {k: str(tuple(v)) if isinstance(v, (list, tuple)) else v for k, v in flat.items()}
+
+
 @contextlib.contextmanager
-def alone(out_dir: Path):
-    """Hold a run's folder for this process.
+def lock(out_dir: Path):
+    """Hold a run's folder for this process, and find out now that nothing can be written there.
 
     Raises:
+        PermissionError: the folder cannot be written to.
         RuntimeError: another process trains in it.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out_dir / ".lock", timeout=0)
     try:
-        lock.acquire()
+        out_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out_dir).close()
+        held = FileLock(out_dir / ".lock", timeout=0).acquire()
     except Timeout:
         raise RuntimeError(
             f"Another process trains in {out_dir}. Wait for it, stop it, or use another folder."
         ) from None
-    try:
+    except OSError as error:
+        raise PermissionError(
+            f"{out_dir}: cannot be written to ({error.strerror}). Use another folder."
+        ) from None
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def append_history(out_dir: Path, row: dict):
-    """Add a row to history.csv, with a header before the first."""
-    file = out_dir / "history.csv"
-    text = io.StringIO()
-    writer = csv.DictWriter(text, row, lineterminator="\n")
-    if not file.is_file() or file.stat().st_size == 0:
-        writer.writeheader()
-    writer.writerow(row)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(text.getvalue())
+    """Add a row of numbers to history.csv, with a header before the first."""
+    with (out_dir / "history.csv").open("a", encoding="utf-8") as file:
+        header = ",".join(row) + "\n" if file.tell() == 0 else ""
+        file.write(header + ",".join(map(str, row.values())) + "\n")
 
 
 def cut_history(out_dir: Path, step: int, log_every: int):
@@ -189,37 +204,49 @@ def cut_history(out_dir: Path, step: int, log_every: int):
     file = out_dir / "history.csv"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
-    names = header.split(",")
-    rows = [line.split(",") for line in lines]
-    whole = [row for row in rows if len(row) == len(names) and row[0].isdigit()]
-    kept = [row for row in whole if int(row[0]) <= step]
-    if not kept and step >= log_every:
+    whole = [line for line in lines if line.count(",") == header.count(",")]
+    steps = [(line.partition(",")[0], line) for line in whole]
+    rows = [line for count, line in steps if count.isdigit() and int(count) <= step]
+    if not rows and step >= log_every:
         warnings.warn(f"{file} is lost or empty: it begins again at step {step}.", stacklevel=2)
     if text:
-        write_text(file, "".join(",".join(row) + "\n" for row in [names, *kept]) if kept else "")
+        write_text(file, "".join(f"{line}\n" for line in [header, *rows]) if rows else "")
 
 
-def sync_history(out_dir: Path):
-    """Wait until what history.csv holds is on the disk."""
-    if (out_dir / "history.csv").is_file():
-        sync(out_dir / "history.csv")
+def snapshot_steps(recipe: Recipe, total: int) -> set[int]:
+    """After which steps an encoder is kept: evenly spaced, the last one at the end."""
+    return {round(total * k / recipe.snapshots) for k in range(1, recipe.snapshots + 1)} - {0}
 
 
-def writable(out_dir: Path):
-    """Find out now, not after an hour, that nothing can be written.
+def save_snapshot(out_dir: Path, model: PredictReconstruct, metrics: dict):
+    """`snapshots/step-.../`: the encoder, for `AutoModel.from_pretrained`, and its losses."""
 
-    Raises:
-        PermissionError: the folder is not writable.
-    """
-    probe = out_dir / f".probe-{os.getpid()}"
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise PermissionError(
-            f"{out_dir}: cannot be written to ({error.strerror}). Use another folder."
-        ) from None
+    def write(part: Path):
+        with quiet_transformers():
+            model.encoder.save_pretrained(part)
+        (part / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+
+    folder = out_dir / "snapshots" / f"step-{metrics['step']:08d}"
+    remove_folder(folder)
+    build_folder(folder, write)
+
+
+def save_finished(out_dir: Path, model: PredictReconstruct, corpus: Corpus, metrics: dict):
+    """The model, its tokenizer, and last metrics.json, which makes the run a finished one."""
+    corpus.tokenizer.save_pretrained(out_dir)
+    with quiet_transformers():
+        model.save_pretrained(out_dir)
+    write_text(out_dir / "metrics.json", json.dumps(metrics, indent=1))
+
+
+def divergence(out_dir: Path, recipe: Recipe, step: int, fault: str) -> FloatingPointError:
+    """The error to raise when a loss or a weight is NaN or infinite."""
+    good = [f for f in checkpoints.folders(out_dir) if not checkpoints.damage(f)]
+    last = f"The last good checkpoint is {good[-1]}" if good else "There is no checkpoint yet"
+    return FloatingPointError(
+        f"{fault}, seen at step {step}. {last}. Try a lower lr (now {recipe.lr}), more "
+        f"warmup_steps (now {recipe.warmup_steps}) or precision='fp32', in another folder."
+    )
 
 
 @contextlib.contextmanager
@@ -227,17 +254,14 @@ def quiet_transformers():
     """No progress bars for files that take milliseconds."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             logging.enable_progress_bar()
 
 
-def flat(told: dict) -> dict:
-    """Seed, fingerprint and recipe on one level; ranges as text."""
-    recipe = {"corpus_name" if k == "corpus" else k: v for k, v in told["recipe"].items()}
-    both = {k: v for k, v in told.items() if k != "recipe"} | recipe
-    return {k: str(tuple(v)) if isinstance(v, (list, tuple)) else v for k, v in both.items()}
+def _read_json(file: Path) -> dict:
+    return json.loads(file.read_text(encoding="utf-8"))

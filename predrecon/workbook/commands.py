@@ -57,15 +57,15 @@ def _pretrain(options):
     import accelerate
 
     from predrecon.data.corpus import load_corpus
-    from predrecon.training import runs
-    from predrecon.training.pretraining import pretrain
+    from predrecon.training.loop import pretrain
+    from predrecon.training.run_folder import folder_of
     from predrecon.workbook import tables
 
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=options.data_dir)
     run = pretrain(
         recipe,
         corpus,
-        options.out or runs.folder(recipe, corpus, options.seed),
+        options.out or folder_of(recipe, corpus, options.seed),
         seed=options.seed,
         resume=not options.no_resume,
         may_differ=tuple(_names(options.may_differ)),

@@ -1,4 +1,4 @@
-"""From a recipe to the model and the optimiser that it names."""
+"""The model and the optimiser of a recipe."""
 
 import torch
 
@@ -19,7 +19,7 @@ def build_optimizer(model: PredictReconstruct, recipe: Recipe) -> torch.optim.Op
 
 
 def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
-    """The model of a recipe, for a corpus's vocabulary."""
+    """The architecture of a recipe, for a corpus's vocabulary."""
     return PredictReconstructConfig(
         vocab_size=len(corpus.tokenizer),
         hidden_size=recipe.hidden_size,
@@ -38,9 +38,9 @@ def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
 
 
 def parameter_groups(model: PredictReconstruct, recipe: Recipe) -> list[dict]:
-    """Weight decay on matrices only: not on biases, norms, the mask token, nor on the balance w.
+    """Weight decay on matrices only: not on biases, norms, the mask token or the balance's w.
 
-    Each group has its `peak` learning rate, of which the schedule takes a share.
+    Each group has its `peak` learning rate; `objectives.learning_rate` scales it step by step.
     """
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     balance = [trained.pop("balance.w")] if "balance.w" in trained else []
