@@ -168,7 +168,10 @@ def test_every_figure_draws_its_data_and_exports(
     corpus, smoke_runs, geometry, probed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.workbook.figures.style.has_browser", lambda: False)
+    monkeypatch.setattr(
+        "predrecon.workbook.figures.gallery.write_images",
+        lambda *_, **__: "no Chrome or Chromium found",
+    )
     gallery = figures.Gallery("tag")
     for stem, fig in all_figures(corpus, smoke_runs, geometry, probed).items():
         assert len(fig.data) > 0 and fig.layout.title.text

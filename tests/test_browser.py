@@ -178,10 +178,10 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
     pages.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page_file)
     context = chromium.new_context(offline=True, viewport={"width": 800, "height": 1000})
     page = context.new_page()
-    errors, asked = [], []
+    errors, requests = [], []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(page_file.as_uri())
     page.wait_for_selector(".js-plotly-plot .updatemenu-header-group", timeout=60_000)
     plot = page.locator(".js-plotly-plot:has(.updatemenu-header-group)").first
@@ -194,20 +194,19 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
         )
 
     seen = [shown()]
-    for menu in range(2):
-        plot.locator(".updatemenu-header").nth(menu).click()
-        plot.locator(".updatemenu-dropdown-button").nth(1).click()
+    for choice in (1, 2):
+        plot.locator(".updatemenu-header").first.click()
+        plot.locator(".updatemenu-dropdown-button").nth(choice).click()
         page.wait_for_timeout(500)
         seen.append(shown())
-    assert len(set(seen)) == 3, "each menu changes what is drawn, and they combine"
-    lists = page.locator(".menus").first.locator("select")
-    for n in (0, 1):
-        assert lists.nth(n).evaluate("list => list.selectedIndex") == 1, "lists follow the menus"
-    for n in (0, 1):
-        lists.nth(n).focus()
+    assert len(set(seen)) == 3, "each choice changes what is drawn"
+    choices = page.locator(".menus").first.locator("select").first
+    assert choices.evaluate("list => list.selectedIndex") == 2, "the list follows the menu"
+    choices.focus()
+    for before in (1, 0):
         page.keyboard.press("ArrowUp")
         page.wait_for_timeout(500)
-    assert shown() == seen[0], "keys go back to the first choices"
+        assert shown() == seen[before], "keys go back to the first choice"
     assert not errors
-    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     context.close()

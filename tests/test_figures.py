@@ -8,7 +8,7 @@ import pytest
 
 from predrecon.audit.grid import CONDITIONS
 from predrecon.workbook import figures
-from predrecon.workbook.figures import panels, style, training
+from predrecon.workbook.figures import gallery, panels, style, training
 
 
 def lightness(color: str) -> float:
@@ -129,12 +129,12 @@ def test_every_seed_has_its_spectrum_and_every_model_one_entry():
 
 
 def test_a_figure_of_fewer_seeds_says_so(monkeypatch):
-    monkeypatch.setattr(style, "show", lambda fig: None)
-    gallery = figures.Gallery("tag", "seeds 0, 1")
+    monkeypatch.setattr(gallery, "show", lambda fig: None)
+    shown = figures.Gallery("tag", "seeds 0, 1")
     for stem, caption in (("all", None), ("one", "seed 0")):
-        gallery.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
-    told = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in gallery.shown.items()}
-    assert told == {"all": "seeds 0, 1", "one": "seed 0"}
+        shown.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
+    captions = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in shown.shown.items()}
+    assert captions == {"all": "seeds 0, 1", "one": "seed 0"}
 
 
 def test_the_plateau_states_what_is_drawn_and_nothing_more():
@@ -142,15 +142,15 @@ def test_the_plateau_states_what_is_drawn_and_nothing_more():
         dict(condition=["hybrid", "mlm", "mlm"], title=["hybrid", "MLM-only", "MLM-only"],
              seed=[0, 0, 1], below_unigram=[0.2, 0.1, 0.0], uniformity=[-0.3, -0.2, -0.1])
     )  # fmt: skip
-    told = figures.plateau(runs).layout.title.text
-    assert told.endswith("(mean of tasks, 3 runs, rank correlation −1.00)")
+    title = figures.plateau(runs).layout.title.text
+    assert title.endswith("(mean of tasks, 3 runs, rank correlation −1.00)")
     assert figures.plateau(runs.head(2)).layout.title.text.endswith("(mean of tasks, 2 runs)")
     for nothing in (runs.head(0), pd.DataFrame(), runs.drop(columns="below_unigram")):
         with pytest.raises(ValueError, match="expected a run or more with below_unigram"):
             figures.plateau(nothing)
 
 
-def test_uniformity_near_zero_is_not_told_in_micro_units():
+def test_uniformity_near_zero_is_not_in_micro_units():
     history = pd.DataFrame(dict(step=[1, 2], tokens=[1, 2], uniformity=[-7.4e-4, -7.6e-4]))
     fig = training.training_view({"a run": history}, {"a run": "mlm"})
     (panel,) = (t for t in fig.data if t.y[0] == -7.4e-4)

@@ -9,9 +9,10 @@ import jupytext
 import nbformat
 import papermill
 import pytest
+from lab_page import chromium
 
 from predrecon.workbook import demo, pages
-from predrecon.workbook.figures import style
+from predrecon.workbook.figures import gallery
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
@@ -95,7 +96,7 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
     pages.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page)
     html = page.read_text(encoding="utf-8")
     shown = sum(
-        style.PLOTLY in o.get("data", {}) for c in read("05_geometry").cells
+        gallery.PLOTLY in o.get("data", {}) for c in read("05_geometry").cells
         for o in c.get("outputs", [])
     )  # fmt: skip
     assert shown >= 4 and html.count("Plotly.newPlot(") == shown
@@ -107,23 +108,23 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
-    shown = [o["data"] for o in outputs if style.PLOTLY in o.get("data", {})]
+    shown = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
     assert all("image/png" in data for data in shown), "run: make notebooks (wants a Chromium)"
 
 
 def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
     figure = {"data": [{"y": [1, 3, 2]}], "layout": {"height": 300}}
-    output = nbformat.v4.new_output("display_data", {style.PLOTLY: figure})
+    output = nbformat.v4.new_output("display_data", {gallery.PLOTLY: figure})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[output])])
     with monkeypatch.context() as patch:
-        patch.setattr(pages, "has_browser", lambda: False)
+        patch.setattr(pages, "write_images", lambda *_, **__: "no Chrome or Chromium found")
         assert pages.add_images(notebook) == 0
-    if not pages.has_browser():
+    if chromium() is None:
         pytest.skip("no Chrome or Chromium on this machine")
     assert pages.add_images(notebook) == 1
     data = notebook.cells[0].outputs[0]["data"]
     png = base64.b64decode(data["image/png"])
-    assert data[style.PLOTLY] == figure and len(png) < 20_000
+    assert data[gallery.PLOTLY] == figure and len(png) < 20_000
     assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 700
 
 

@@ -1,17 +1,23 @@
 """Pages that need neither kernel nor network: exported notebooks, figures and their gallery."""
 
+import ast
 import json
 import re
+import sys
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from kaleido.errors import ChromeNotFoundError
 
+import predrecon
 from predrecon.workbook import figures, pages
-from predrecon.workbook.figures import gallery, style
+from predrecon.workbook.figures import gallery
 
 TITLE = "Losses <b>of both arms</b><br>R&D & a < b"
 WORDS = "Losses of both arms R&D & a < b"
@@ -66,7 +72,7 @@ def notebook(folder, outputs, text=""):
     return (folder / "some.html").read_text(encoding="utf-8")
 
 
-PLOTLY = {style.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
+PLOTLY = {gallery.PLOTLY: json.loads(figure().to_json()), "text/plain": "[figure]"}
 VIEW = {pages.WIDGET: {"model_id": "1", "version_major": 2, "version_minor": 0}}
 VIEW |= {"text/plain": "VBox(...)"}
 
@@ -94,15 +100,18 @@ def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
-    monkeypatch.setattr("predrecon.workbook.figures.style.has_browser", lambda: False)
+    monkeypatch.setattr(
+        "predrecon.workbook.figures.gallery.write_images",
+        lambda *_, **__: "no Chrome or Chromium found",
+    )
     return tmp_path
 
 
 def put(tag, **figs):
-    gallery = figures.Gallery(tag)
+    shown = figures.Gallery(tag)
     for stem, fig in figs.items():
-        gallery.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
-    gallery.export()
+        shown.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+    return shown.export()
 
 
 def test_the_gallery_lists_every_figure_of_every_tag(root):
@@ -126,15 +135,40 @@ def test_the_gallery_lists_every_figure_of_every_tag(root):
     assert [(i["alt"], i["loading"]) for i in images] == [
         ("Preview: 05 old", "lazy"), ('Preview: A "third"', "lazy")
     ]  # fmt: skip
-    for told in (
-        "R&amp;D &amp; a &lt; b",
-        "Another",
-        "A &quot;third&quot;",
-        "one seed",
-        "4 figures",
-    ):
-        assert told in text
+    words = ("R&amp;D &amp; a &lt; b", "Another", "A &quot;third&quot;", "one seed", "4 figures")
+    assert all(word in text for word in words)
     assert needs_no_network(text) and "prefers-color-scheme" in text
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_without_a_browser_that_draws_there_are_no_pictures(tmp_path, monkeypatch, missing):
+    """What plotly raises if kaleido finds no Chrome, and any other failure of a browser."""
+
+    def fail(*_, **__):
+        error = RuntimeError("Kaleido requires Google Chrome to be installed.")
+        error.__context__ = ChromeNotFoundError()
+        raise error if missing else OSError("crashed")
+
+    monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path))
+    monkeypatch.setattr("plotly.io.write_images", fail)
+    reason = "no Chrome or Chromium found" if missing else "the browser failed (OSError)"
+    assert put("a", one=figure()).endswith(f"(and data/); no PNG: {reason}")
+    assert (tmp_path / "a" / "one.html").is_file() and (tmp_path / "data/a/one.csv").is_file()
+
+
+def test_figures_and_widgets_import_only_what_is_declared():
+    root = Path(predrecon.__file__).parent
+    project = tomllib.loads((root.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=!~ \[;]", name)[0] for name in project["dependencies"]}
+    declared |= {"predrecon", "IPython"} | sys.stdlib_module_names  # every kernel is an IPython
+    for room in ("figures", "widgets"):
+        for file in (root / "workbook" / room).glob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    names = [node.module] if isinstance(node, ast.ImportFrom) else node.names
+                    for name in names:
+                        package = getattr(name, "name", name).split(".")[0]
+                        assert package in declared, f"{file.name} imports {package}"
 
 
 def test_what_is_gone_leaves_the_gallery(root):
@@ -168,12 +202,12 @@ def test_a_figure_page_stands_alone_and_leads_back(root):
     assert page.labels == [WORDS] and "<title>Losses of both arms R&amp;D" in text
 
 
-def test_menus_are_lists_for_the_keyboard_too():
-    fig = figures.switchable(lambda task: figure(), {"Task": {"SST-2": 0, "<b> & c": 1}})
+def test_a_menu_is_a_list_for_the_keyboard_too():
+    fig = figures.switchable({"SST-2": figure(), "<b> & c": figure()}, "Task & more")
     for content in (fig, json.loads(fig.to_json())):
         html = gallery.figure_div(content)
         choices = "<option>SST-2</option><option>&lt;b&gt; &amp; c</option>"
-        assert f"<label>Task <select>{choices}</select></label>" in html
+        assert f"<label>Task &amp; more <select>{choices}</select></label>" in html
         assert html.index("<select>") < html.index('role="img"'), "not a part of the picture"
     assert "<select>" not in gallery.figure_div(figure())
 

@@ -1,10 +1,17 @@
 """The explorers without a front end: what they draw, what they refuse, and who draws when."""
 
+import base64
+import dataclasses
+import html
 import json
+import shutil
 import threading
 import time
 
+import ipywidgets
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from predrecon import recipes
@@ -15,9 +22,12 @@ from predrecon.data import paths
 from predrecon.pooling import POOLINGS
 from predrecon.probes import ProbeResult
 from predrecon.workbook import widgets
-from predrecon.workbook.figures.explorers import CONVENTIONS
+from predrecon.workbook.figures.maps import map_view
 from predrecon.workbook.figures.panels import METRICS, titled
+from predrecon.workbook.widgets import explorer as explorers
+from predrecon.workbook.widgets import training
 from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
+from predrecon.workbook.widgets.geometry import CONVENTIONS
 from predrecon.workbook.widgets.maps import chosen_html
 from predrecon.workbook.widgets.probing import disagreements
 from predrecon.workbook.widgets.training import begun
@@ -29,7 +39,27 @@ def settled(explorer, **changes):
         explorer.controls[name].value = value
     explorer.redraw()
     explorer.settle()
-    return json.loads(explorer.view._last[1]) if explorer.view._last else None
+    return json.loads(explorer.view.content) if explorer.view.number else None
+
+
+def values(packed):
+    """Numbers of a figure's JSON, unpacked as plotly.js does."""
+    if isinstance(packed, dict):
+        return np.frombuffer(base64.b64decode(packed["bdata"]), packed["dtype"])
+    return packed
+
+
+def say(view, kind, **message):
+    """What a front end sends."""
+    view._handle_custom_msg({"kind": kind, **message}, [])
+
+
+def eventually(condition, seconds=4):
+    """Whether a condition holds before the time is over."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
 
 
 def arrays(figure):
@@ -78,8 +108,6 @@ def test_work_that_fails_does_not_end_the_thread(caplog):
 
 
 def test_what_cannot_be_drawn_at_first_says_so():
-    import ipywidgets
-
     def draw(n) -> Picture:
         raise ValueError("nothing to draw: train something first.")
 
@@ -88,12 +116,7 @@ def test_what_cannot_be_drawn_at_first_says_so():
 
 
 def test_old_pictures_make_room(monkeypatch):
-    import ipywidgets
-    import plotly.graph_objects as go
-
-    from predrecon.workbook.widgets import explorer as module
-
-    monkeypatch.setattr(module, "_KEPT", 3000)
+    monkeypatch.setattr(explorers, "MEMORY", 3000)
     drawn = []
 
     def draw(n) -> Picture:
@@ -107,9 +130,6 @@ def test_old_pictures_make_room(monkeypatch):
 
 
 def test_a_picture_is_drawn_once_and_kept():
-    import ipywidgets
-    import plotly.graph_objects as go
-
     drawn = []
 
     def draw(number) -> Picture:
@@ -137,9 +157,6 @@ def test_a_picture_is_drawn_once_and_kept():
 
 def test_a_static_figure_until_a_front_end_answers(monkeypatch):
     """Headless runs keep the figure; a front end's hello swaps the widget in."""
-    import ipywidgets
-    import plotly.graph_objects as go
-
     shown = []
 
     class Handle:
@@ -156,42 +173,31 @@ def test_a_static_figure_until_a_front_end_answers(monkeypatch):
     explorer._ipython_display_()
     plotly, widget = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
     assert len(shown) == 1 and plotly in shown[0] and widget not in shown[0]
-    explorer.view._handle_custom_msg({"kind": "hello"}, [])
+    say(explorer.view, "hello")
     assert len(shown) == 2 and widget in shown[1] and plotly in shown[1]
-    explorer.view._handle_custom_msg({"kind": "hello"}, [])
+    say(explorer.view, "hello")
     assert len(shown) == 2
-    explorer.view._handle_custom_msg({"kind": "view"}, [])
+    say(explorer.view, "view")
     explorer.settle()
     assert explorer.view.number == 1
 
 
 def test_a_deaf_view_is_replaced_and_a_hearing_one_stays(monkeypatch):
     """anywidget drops all messages to a model that a busy page kept waiting for two seconds."""
-    import ipywidgets
-    import plotly.graph_objects as go
-
-    from predrecon.workbook.widgets import explorer as module
-
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
-    explorer = Explorer(lambda n: Picture(go.Figure()), {"n": ipywidgets.IntSlider()})
-    chosen = []
-    explorer.on_chosen(chosen.append)
+    monkeypatch.setattr(explorers, "PATIENCE", 0.05)
+    chosen, controls = [], {"n": ipywidgets.IntSlider()}
+    explorer = Explorer(lambda n: Picture(go.Figure()), controls, on_chosen=chosen.append)
     deaf = explorer.view
-    deaf._handle_custom_msg({"kind": "view"}, [])
-    for _ in range(100):
-        if explorer.view is not deaf:
-            break
-        time.sleep(0.02)
+    say(deaf, "view")
+    assert eventually(lambda: explorer.view is not deaf)
     fresh = explorer.view
-    assert (
-        fresh is not deaf and fresh in explorer.box.children and deaf not in explorer.box.children
-    )
-    fresh._handle_custom_msg({"kind": "view"}, [])
-    fresh._handle_custom_msg({"kind": "heard"}, [])
+    assert fresh in explorer.box.children and deaf not in explorer.box.children
+    say(fresh, "view")
+    say(fresh, "heard")
     explorer.settle()
     time.sleep(0.3)
     assert explorer.view is fresh and fresh.number >= 1
-    fresh._handle_custom_msg({"kind": "chosen", "points": [1], "number": fresh.number}, [])
+    say(fresh, "chosen", points=[1], number=fresh.number)
     assert chosen == [[1]]
 
 
@@ -274,8 +280,22 @@ def test_map_follows_every_control(geometry, labelled, corpus):
     assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.below.value
 
 
+def test_colours_count_the_tokens_that_the_encoder_read(geometry, labelled, corpus):
+    """The smoke encoder reads 48 tokens, the protocol up to 128."""
+    split = labelled[0].validation
+    long = dataclasses.replace(split, first=[f"{'the ' * 40}{'of ' * 80}{t}" for t in split.first])
+    task = dataclasses.replace(labelled[0], validation=long)
+    explorer = widgets.map_explorer(geometry, [task], corpus.tokenizer)
+    lengths = settled(explorer, color="sentence length")["data"]
+    assert {tuple(np.unique(values(t["marker"]["color"]))) for t in lengths} == {(48,)}
+    words = settled(explorer, color="most frequent token")["data"]
+    assert {t["name"] for t in words} == {"the"}, "of is commoner after the cut"
+
+
 def test_map_of_a_task_without_texts_says_so(geometry, labelled, corpus):
     explorer = widgets.map_explorer(geometry, labelled[:2], corpus.tokenizer)
+    (menu,) = explorer.still.layout.updatemenus
+    assert [b.label for b in menu.buttons] == [task.title for task in labelled[:2]]
     settled(explorer, task="docs-overlap")
     assert "docs-overlap: its texts are not here" in explorer.message.value
 
@@ -284,17 +304,12 @@ def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, cor
     explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
     settled(explorer)
     listing = explorer.box.children[-1]
-    explorer.view._handle_custom_msg({"kind": "chosen", "points": [5, 5, 7]}, [])
-    for _ in range(200):
-        if "2 chosen" in listing.value:
-            break
-        time.sleep(0.02)
+    say(explorer.view, "chosen", points=[5, 5, 7])
+    assert eventually(lambda: "2 chosen" in listing.value)
     z = geometry.embeddings["docs-swap", "mean", "mlm"].astype(float)
     cosines = (z @ z[5]) / np.linalg.norm(z, axis=1) / np.linalg.norm(z[5])
     cosines[5] = -2
     best = int(cosines.argmax())
-    import html
-
     assert html.escape(labelled[0].validation.first[best][:60]) in listing.value
     assert f"{cosines[best]:.3f}" in listing.value
     assert projections.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
@@ -305,25 +320,15 @@ def test_points_of_an_older_picture_choose_nothing(geometry, labelled, corpus):
     settled(explorer)
     settled(explorer, task="docs-overlap")
     listing = explorer.box.children[-1]
-    explorer.view._handle_custom_msg({"kind": "chosen", "points": [3], "number": 1}, [])
+    say(explorer.view, "chosen", points=[3], number=1)
     time.sleep(0.1)
     assert "chosen" not in listing.value
-    number = explorer.view.number
-    explorer.view._handle_custom_msg({"kind": "chosen", "points": [3], "number": number}, [])
-    for _ in range(200):
-        if "1 chosen" in listing.value:
-            break
-        time.sleep(0.02)
-    import html
-
+    say(explorer.view, "chosen", points=[3], number=explorer.view.number)
+    assert eventually(lambda: "1 chosen" in listing.value)
     assert html.escape(labelled[2].validation.first[3][:40]) in listing.value
 
 
 def test_both_arms_share_one_scale_of_colour_and_every_class_a_legend():
-    import pandas as pd
-
-    from predrecon.workbook.figures.explorers import map_view
-
     facts = {"x": [0.0, 1.0], "y": [0.0, 1.0], "number": [0, 1], "text": ["a", "b"]}
     both = [
         pd.DataFrame(facts | {"model": "hybrid", "color": [0.0, 1.0]}),
@@ -421,8 +426,9 @@ def test_masked_text_draws_what_training_draws(corpus):
 
 def test_probing_follows_and_lists_disagreements(compared, labelled):
     explorer = widgets.probing_explorer(compared, labelled, max_train=80)
-    menus = [[b.label for b in menu.buttons] for menu in explorer.still.layout.updatemenus]
-    assert len(menus[0]) == len(labelled) and menus[1] == [f"Pooling: {p}" for p in POOLINGS]
+    (menu,) = explorer.still.layout.updatemenus
+    choices = [f"{task.title} · {pooling}" for task in labelled for pooling in POOLINGS]
+    assert menu.name == "Task, Pooling" and [b.label for b in menu.buttons] == choices
     before = settled(explorer)
     assert [t["type"] for t in before["data"]] == ["bar"] * 3 + ["heatmap"] * 2
     counts = np.array(explorer.draw(**explorer.values).figure.data[-1].text, dtype=int)
@@ -518,11 +524,6 @@ def _sides(task):
 
 def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
     """No max_steps and no metrics.json: the schedule's length is read off the learning rate."""
-    import dataclasses
-    import json as js
-
-    import pandas as pd
-
     from predrecon.audit.snapshots import along
     from predrecon.objectives import lambda_before, learning_rate, total_steps
 
@@ -532,7 +533,7 @@ def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
     history = {"step": steps, "tokens": steps * 7, "lr": rates, "lam": 0.5, "flops": 1.0}
     pd.DataFrame(history | {"seconds": 1.0}).to_csv(tmp_path / "history.csv", index=False)
     told = {"seed": 0, "corpus": "x", "recipe": dataclasses.asdict(recipe)}
-    (tmp_path / "recipe.json").write_text(js.dumps(told))
+    (tmp_path / "recipe.json").write_text(json.dumps(told))
     found, arm = along(tmp_path)
     assert arm == "hybrid"
     assert np.allclose(found["predicted"], lambda_before(recipe, total, steps), atol=1e-9)
@@ -565,15 +566,15 @@ def test_the_same_run_twice_is_one_run(smoke_runs, tmp_path, monkeypatch):
 
 
 def test_a_run_that_begins_later_is_offered(smoke_runs, tmp_path, monkeypatch):
-    import shutil
-
-    from predrecon.workbook.widgets.training import _offer_new
-
     monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
     shutil.copytree(smoke_runs["mlm"].folder, tmp_path / "first")
+    monkeypatch.setattr(training, "EVERY", 0.02)
     explorer = widgets.training_explorer()
-    there = {"first": tmp_path / "first"}
     shutil.copytree(smoke_runs["hybrid"].folder, tmp_path / "second")
+    explorer.controls["live"].value = True
     control = explorer.controls["chosen"]
-    _offer_new(control, there)
-    assert set(control.options) == {"first", "second"} and control.value == ("first",)
+    assert eventually(lambda: set(control.options) == {"first", "second"})
+    assert control.value == ("first",)
+    assert eventually(lambda: not explorer.controls["live"].value), "both have finished"
+    explorer.settle()
+    assert "step 30" in explorer.below.value

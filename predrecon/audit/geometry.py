@@ -61,12 +61,14 @@ class Geometry:
         embeddings: `{(task, pooling, model): [N, D]}` of each model's first seed.
         replicates: `{(task, pooling, model, seed, metric): [draws]}`.
         spectra: `{(task, pooling, model, seed): [min(N, D)]}` singular values, largest first.
+        max_lengths: `{model: tokens of a text that it reads at most}`.
     """
 
     table: pd.DataFrame
     embeddings: dict[tuple, np.ndarray]
     replicates: dict[tuple, np.ndarray]
     spectra: dict[tuple, np.ndarray] = field(default_factory=dict)
+    max_lengths: dict[str, int] = field(default_factory=dict)
 
 
 def measure_all(
@@ -102,7 +104,9 @@ def measure_all(
             rows.append(facts | row | interval.bounds | {"note": task.note})
             key = task.name, row["pooling"], model.name, model.seed, row["metric"]
             replicates[key] = spread
-    return Geometry(pd.DataFrame(rows), embeddings, replicates, singular)
+    positions = {m.name: m.encoder.config.max_position_embeddings for m in compared}
+    max_lengths = {name: min(MAX_LENGTH, length) for name, length in positions.items()}
+    return Geometry(pd.DataFrame(rows), embeddings, replicates, singular, max_lengths)
 
 
 def measure(

@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 
 import plotly.graph_objects as go
-import plotly.io as pio
 
 from predrecon.data import files
 from predrecon.workbook.figures import figure_div, write_plotly_js
-from predrecon.workbook.figures.style import PLOTLY, has_browser
+from predrecon.workbook.figures.gallery import PLOTLY, write_images
 
 _PNG_WIDTH = 700  # pixels
 _PNG_COLORS = 32  # of a palette: a tenth of the bytes
@@ -89,13 +88,11 @@ def add_images(notebook) -> int:
         return 0
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     outputs = [output for output in outputs if PLOTLY in output.get("data", {})]
-    if not outputs or not has_browser():
-        return 0
     figures = [go.Figure(output["data"][PLOTLY], skip_invalid=True) for output in outputs]
     with tempfile.TemporaryDirectory() as folder:
         pictures = [Path(folder) / f"{number}.png" for number in range(len(figures))]
-        heights = [figure.layout.height or 420 for figure in figures]
-        pio.write_images(figures, pictures, width=_PNG_WIDTH, height=heights)
+        if not figures or write_images(figures, pictures, width=_PNG_WIDTH):
+            return 0
         for output, picture in zip(outputs, pictures, strict=True):
             png = io.BytesIO()
             Image.open(picture).convert("RGB").quantize(_PNG_COLORS).save(png, "PNG", optimize=True)

@@ -7,55 +7,35 @@ from predrecon.workbook.figures.evidence import (
     plateau,
     trajectories,
 )
-from predrecon.workbook.figures.gallery import figure_div, write_gallery, write_plotly_js
+from predrecon.workbook.figures.gallery import (
+    Gallery,
+    bundle,
+    figure_div,
+    show,
+    write_gallery,
+    write_plotly_js,
+)
 from predrecon.workbook.figures.geometry import (
+    alignment_uniformity,
     eigenspectra,
-    embedding_map,
     length_control,
     metric_bars,
-    probe_bars,
-)
-from predrecon.workbook.figures.masking import block_diagram, coverage, sentence_html, token_fates
-from predrecon.workbook.figures.menus import switchable
-from predrecon.workbook.figures.paper import (
-    alignment_uniformity,
     pooling_ablation,
     probe_comparison,
     radar,
 )
+from predrecon.workbook.figures.maps import embedding_map
+from predrecon.workbook.figures.masking import block_diagram, coverage, sentence_html, token_fates
+from predrecon.workbook.figures.menus import switchable
 from predrecon.workbook.figures.poolers import pooler_spread
-from predrecon.workbook.figures.style import COLORS, Gallery, bundle, live, show
+from predrecon.workbook.figures.probes import probe_bars
+from predrecon.workbook.figures.style import COLORS
 from predrecon.workbook.figures.training import lambda_dynamics, training_curves
 
 __all__ = [
-    "COLORS",
-    "Gallery",
-    "alignment_uniformity",
-    "block_diagram",
-    "bundle",
-    "contrasts",
-    "coverage",
-    "differences",
-    "eigenspectra",
-    "embedding_map",
-    "figure_div",
-    "lambda_dynamics",
-    "lambdas",
-    "length_control",
-    "live",
-    "metric_bars",
-    "plateau",
-    "pooler_spread",
-    "pooling_ablation",
-    "probe_bars",
-    "probe_comparison",
-    "radar",
-    "sentence_html",
-    "show",
-    "switchable",
-    "token_fates",
-    "training_curves",
-    "trajectories",
-    "write_gallery",
-    "write_plotly_js",
-]
+    "COLORS", "Gallery", "alignment_uniformity", "block_diagram", "bundle", "contrasts", "coverage",
+    "differences", "eigenspectra", "embedding_map", "figure_div", "lambda_dynamics", "lambdas",
+    "length_control", "metric_bars", "plateau", "pooler_spread", "pooling_ablation",
+    "probe_bars", "probe_comparison", "radar", "sentence_html", "show", "switchable", "token_fates",
+    "training_curves", "trajectories", "write_gallery", "write_plotly_js",
+]  # fmt: skip

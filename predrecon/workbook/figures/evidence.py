@@ -1,11 +1,10 @@
-"""Pictures of evidence: intervals, seeds, poolers, and what runs did on their way."""
+"""Pictures of evidence: intervals over seeds, and what runs did on their way (notebooks 05, 06)."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from predrecon.workbook.figures.panels import forest, stacked, titled
+from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish
 
 _WATCHED = (
@@ -40,22 +39,15 @@ _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
     """A forest of `evidence.headline`: one panel a metric, one line a pooling, 95 % intervals."""
-    panels = {metric: titled(metric) for metric in dict.fromkeys(headline["metric"])}
-    size = stacked(len(panels), 3, cell=115, gap=75)
-    plot = size.pop("plot")
-    fig = forest(headline, panels, "pooling", horizontal_spacing=0.05, **size)
-    return finish(fig, title, plot=plot)
+    return forest(headline, list(headline["metric"].unique()), "pooling", title, cell=115)
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
     """`why.contrasts`: one panel a metric, one line a suspect, 95 % intervals over seeds."""
-    panels = {m: titled(m) for m in _CONTRASTED if m in set(gaps["metric"])}
-    size = stacked(len(panels), 3, cell=26 * gaps["contrast"].nunique() + 14, gap=75)
-    plot = size.pop("plot")
-    fig = forest(gaps, panels, "contrast", horizontal_spacing=0.04, **size)
-    alone = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
-    heading = f"What each suspect changes (mean pooling, mean of tasks{alone})"
-    return finish(fig, heading, plot=plot)
+    metrics = [m for m in _CONTRASTED if m in set(gaps["metric"])]
+    note = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
+    heading = f"What each suspect changes (mean pooling, mean of tasks{note})"
+    return forest(gaps, metrics, "contrast", heading, cell=26 * gaps["contrast"].nunique() + 14)
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
@@ -64,34 +56,24 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     Args:
         x: `"tokens"`, `"step"` or `"flops"`.
     """
-    shown = [m for m in _WATCHED if m in set(table["metric"])]
-    rows, size = -(-len(shown) // 2), stacked(len(shown), 2, cell=190, gap=65)
-    plot, titles = size.pop("plot"), [titled(m, " ") for m in shown]
-    fig = make_subplots(rows, 2, subplot_titles=titles, horizontal_spacing=0.1, **size)
-    looks = _looks(table)
-    for i, metric in enumerate(shown):
-        place = dict(row=i // 2 + 1, col=i % 2 + 1)
-        for title, part in table[table["metric"] == metric].groupby("title", sort=False):
+    metrics, looks = [m for m in _WATCHED if m in set(table["metric"])], _looks(table)
+    fig, places, plot = grid([titled(m, " ") for m in metrics], 2, 0.1, cell=190, gap=65)
+    for metric, place in zip(metrics, places, strict=True):
+        for title, rows in table[table["metric"] == metric].groupby("title", sort=False):
             color, dash, symbol = looks[title]
-            for _, one in part.groupby("seed"):
-                thin = dict(color=color, width=1, dash=dash)
-                fig.add_scatter(
-                    x=one[x], y=one["value"], mode="lines", line=thin, opacity=0.5,
-                    legendgroup=title, showlegend=False, hoverinfo="skip", **place,
-                )  # fmt: skip
-            mean = part.groupby("step")[[x, "value"]].mean()
-            seeds = part["seed"].nunique()
+            line, common = dict(color=color, dash=dash), dict(legendgroup=title, **place)
+            thin = dict(mode="lines", line=line | dict(width=1), opacity=0.5, hoverinfo="skip")
+            for _, run in rows.groupby("seed"):
+                fig.add_scatter(x=run[x], y=run["value"], showlegend=False, **thin, **common)
+            mean, seeds = rows.groupby("step")[[x, "value"]].mean(), rows["seed"].nunique()
+            thick = dict(line=line | dict(width=2.5), marker=dict(size=8, symbol=symbol))
             label = f"{title} ({seeds} {'seed' if seeds == 1 else 'seeds'})"
-            fig.add_scatter(
-                x=mean[x], y=mean["value"], mode="lines+markers", name=label, legendgroup=title,
-                showlegend=i == 0, line=dict(color=color, width=2.5, dash=dash),
-                marker=dict(size=8, symbol=symbol), **place,
-            )  # fmt: skip
-    if "below_unigram" in shown:
-        i = shown.index("below_unigram")
-        fig.add_hline(y=0, line=dict(color="#555", width=1), row=i // 2 + 1, col=i % 2 + 1)
-    words = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
-    fig.update_xaxes(title=words[x], row=rows)
+            thick |= dict(mode="lines+markers", name=label)
+            fig.add_scatter(x=mean[x], y=mean["value"], **thick, **common)
+        if metric == "below_unigram":
+            fig.add_hline(y=0, line=dict(color="#555", width=1), **place)
+    axis = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
+    fig.update_xaxes(title=axis[x], row=places[-1]["row"])
     task, pooling = table[["task", "pooling"]].iloc[0]
     heading = f"What becomes of the encoders while they train ({task}, {pooling} pooling)"
     return finish(fig, heading, plot=plot, legend_itemwidth=42)
@@ -100,20 +82,14 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
 def lambdas(table: pd.DataFrame) -> go.Figure:
     """`trajectories.lambdas`: trained solid, predicted from the learning rates alone dashed."""
     fig, colors = go.Figure(), [c for c in SEQUENCE if c != COLORS["mlm"]]
-    for i, (title, part) in enumerate(table.groupby("title", sort=False)):
-        color = colors[i % len(colors)]
-        for seed, one in part.groupby("seed"):
-            first = seed == part["seed"].min()
-            fig.add_scatter(
-                x=one["step"], y=one["lam"], mode="lines", name=title, legendgroup=title,
-                showlegend=bool(first), line=dict(color=color, width=max(2, 5 - 1.5 * i)),
-            )  # fmt: skip
-            if first:
-                fig.add_scatter(
-                    x=one["step"], y=one["predicted"], mode="lines", name="predicted",
-                    legendgroup="predicted", showlegend=i == 0, legendrank=2000,
-                    line=dict(color="#333333", width=1.2, dash="dash"),
-                )  # fmt: skip
+    predicted = dict(line=dict(color="#333333", width=1.2, dash="dash"), legendrank=2000)
+    for i, (title, rows) in enumerate(table.groupby("title", sort=False)):
+        trained = dict(color=colors[i % len(colors)], width=max(2, 5 - 1.5 * i))
+        for seed, run in rows.groupby("seed"):
+            x = dict(x=run["step"], mode="lines")
+            fig.add_scatter(y=run["lam"], name=title, line=trained, **x)
+            if seed == rows["seed"].min():  # all seeds have the same learning rates
+                fig.add_scatter(y=run["predicted"], name="predicted", **predicted, **x)
     fig.update_xaxes(title="step")
     fig.update_yaxes(title="λ", range=[0, 1])
     heading = "λ as trained, and (dashed) as the learning rates alone predict it"
@@ -126,30 +102,26 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     Raises:
         ValueError: no run, or none with the nats and a uniformity.
     """
-    shown = [m for m in ("uniformity", "equal_length") if m in runs]
-    if "below_unigram" not in runs or not shown or runs.empty:
+    metrics = [m for m in ("uniformity", "equal_length") if m in runs]
+    if "below_unigram" not in runs or not metrics or runs.empty:
         raise ValueError(
             f"{len(runs)} runs with the columns {', '.join(map(str, runs)) or 'none'}: expected a "
             "run or more with below_unigram and uniformity. `python -m predrecon grid` trains them."
         )
-    titles = [titled(m, " ") for m in shown]
-    fig = make_subplots(1, len(shown), subplot_titles=titles, horizontal_spacing=0.1)
-    looks = _looks(runs)
-    for col, metric in enumerate(shown, start=1):
-        for title, part in runs.groupby("title", sort=False):
+    fig, places, _ = grid([titled(m, " ") for m in metrics], 2, 0.1)
+    looks, hover = _looks(runs), "%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>"
+    for metric, place in zip(metrics, places, strict=True):
+        for title, rows in runs.groupby("title", sort=False):
             color, _, symbol = looks[title]
-            fig.add_scatter(
-                x=part["below_unigram"], y=part[metric], mode="markers", legendgroup=title,
-                name=title, showlegend=col == 1, marker=dict(size=11, symbol=symbol, color=color),
-                text=[f"seed {seed}" for seed in part["seed"]],
-                hovertemplate="%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>", row=1, col=col,
-            )  # fmt: skip
+            points = dict(x=rows["below_unigram"], y=rows[metric], mode="markers", name=title)
+            points |= dict(text=rows["seed"].map("seed {}".format), hovertemplate=hover)
+            fig.add_scatter(**points, marker=dict(size=11, symbol=symbol, color=color), **place)
     fig.update_yaxes(exponentformat="none")
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
-    told = runs[["below_unigram", shown[0]]].dropna()
-    facts = f"mean of tasks, {len(told)} {'run' if len(told) == 1 else 'runs'}"
-    if len(told) > 2 and (told.nunique() > 1).all():
-        facts += f", rank correlation {told.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
+    drawn = runs[["below_unigram", metrics[0]]].dropna()
+    facts = f"mean of tasks, {len(drawn)} {'run' if len(drawn) == 1 else 'runs'}"
+    if len(drawn) > 2 and (drawn.nunique() > 1).all():
+        facts += f", rank correlation {drawn.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
     heading = f"Mean-pooled uniformity and nats below word frequencies ({facts})"
     return finish(fig, heading, height=430)
 
@@ -159,11 +131,11 @@ def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 
     Conditions that `_LOOKS` does not know have their arm's colour, and what no other here has.
     """
-    named = dict(table[["condition", "title"]].drop_duplicates().to_numpy())
-    looks = {title: _LOOKS[name] for name, title in named.items() if name in _LOOKS}
+    titles = dict(table[["condition", "title"]].drop_duplicates().to_numpy())
+    looks = {title: _LOOKS[name] for name, title in titles.items() if name in _LOOKS}
     free = [s for s in POINTS if s not in {symbol for _, _, symbol in looks.values()}] or POINTS
-    others = [name for name in named if name not in _LOOKS]
+    others = [name for name in titles if name not in _LOOKS]
     for number, name in enumerate(others):
         dash = _OTHER_DASHES[number % len(_OTHER_DASHES)]
-        looks[named[name]] = COLORS[name.split("-")[0]], dash, free[number % len(free)]
+        looks[titles[name]] = COLORS[name.split("-")[0]], dash, free[number % len(free)]
     return looks

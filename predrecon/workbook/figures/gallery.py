@@ -1,19 +1,24 @@
-"""HTML that needs neither kernel nor network: a figure, its page, and the gallery of all pages.
+"""Figures shown in a notebook, and exported as pages that need neither kernel nor network.
 
 figures/index.html         the gallery, made anew from what lies in the folders
 figures/plotly.min.js      what all pages share
 figures/<tag>/<name>.html  a figure; its <title> is its caption in the gallery
 """
 
+import json
 import re
+from dataclasses import dataclass, field
 from html import escape, unescape
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from predrecon.data import files
+from predrecon.data import files, paths
+
+PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
 _HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -67,6 +72,104 @@ p { margin: 4px 0; } .quiet { color: var(--quiet); font-size: 13px; }
 """
 
 
+@dataclass
+class Gallery:
+    """Shows figures in a notebook and exports them together at its end.
+
+    `<figures>/<tag>/<name>.html` and `.png`, and `<figures>/data/<tag>/<name>.csv`. All HTML files
+    share one `<figures>/plotly.min.js`, so that they work without a network, and are listed in
+    `<figures>/index.html`.
+
+    Args:
+        tag: names the comparison, e.g. `labels.tag(recipe, seed)`.
+        caption: what its numbers cost, e.g. `labels.caption(recipe, seed)`; stands under each
+            title.
+    """
+
+    tag: str
+    caption: str = ""
+    shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the numbers behind the figures go."""
+        return paths.figures_dir() / "data" / self.tag
+
+    def show(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
+        """Display a figure and remember it, with its numbers, for `export`.
+
+        `caption` replaces the gallery's, for a figure of fewer seeds than the others.
+        """
+        caption = self.caption if caption is None else caption
+        if caption:
+            small = dict(text=caption, font=dict(size=11, color="#777777"))
+            fig.update_layout(title_subtitle=small)
+        self.shown[stem] = (fig, data)
+        show(fig)
+
+    def keep(self, stem: str, table: pd.DataFrame) -> Path:
+        """Write a table's numbers beside those of the figures; returns the file."""
+        self.data_folder.mkdir(parents=True, exist_ok=True)
+        file = self.data_folder / f"{stem}.csv"
+        files.write_text(file, table.to_csv(index=False))
+        return file
+
+    def export(self) -> str:
+        """Write everything shown so far; returns one line that says where, and what was skipped."""
+        root = paths.figures_dir()
+        folder = root / self.tag
+        folder.mkdir(parents=True, exist_ok=True)
+        write_plotly_js(root)
+        for stem, (fig, data) in self.shown.items():
+            self.keep(stem, data)
+            write_page(root, self.tag, stem, fig)
+        images = [folder / f"{stem}.png" for stem in self.shown]
+        reason = write_images(
+            [fig for fig, _ in self.shown.values()], images, width=1000, scale=1.5
+        )
+        write_gallery(root)
+        kinds = f"HTML and CSV in {{}}; no PNG: {reason}" if reason else "HTML, PNG and CSV in {}"
+        place = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root.name
+        return f"{len(self.shown)} figures as {kinds}".format(f"{place}/{self.tag} (and data/)")
+
+
+def show(fig: go.Figure, handle=None):
+    """Display as plotly's own mime type: a few kB in the notebook, drawn by JupyterLab.
+
+    Returns a handle; given one, `show` redraws in place.
+    """
+    from IPython.display import display
+
+    if handle is None:
+        return display(bundle(fig), raw=True, display_id=True)
+    handle.update(bundle(fig), raw=True)
+    return handle
+
+
+def bundle(fig: go.Figure) -> dict:
+    """A figure as plotly's own mime type, and a line of text for where that is not shown."""
+    title = words(fig.layout.title.text) or "figure"
+    return {PLOTLY: json.loads(fig.to_json()), "text/plain": f"[figure: {title}]"}
+
+
+def write_images(figures: list[go.Figure], images: list[Path], **size) -> str:
+    """PNG files of the figures' own heights; returns why there are none, nothing if there are.
+
+    Args:
+        size: `width` in pixels, and `scale`.
+    """
+    from kaleido.errors import ChromeNotFoundError
+
+    heights = [figure.layout.height or 420 for figure in figures]
+    try:
+        pio.write_images(figures, images, height=heights, **size)
+    except Exception as error:  # a browser that does not start must not cost the numbers
+        if isinstance(error.__context__, ChromeNotFoundError):
+            return "no Chrome or Chromium found"
+        return f"the browser failed ({type(error).__name__})"
+    return ""
+
+
 def write_plotly_js(folder: Path):
     """One plotly.min.js beside the pages that share it."""
     file = folder / "plotly.min.js"
@@ -96,17 +199,15 @@ def figure_div(figure: go.Figure | dict) -> str:
     div = pio.to_html(
         figure, include_plotlyjs=False, full_html=False, validate=False, config=config
     )
-    lists = "".join(_list(menu["buttons"]) for menu in layout.get("updatemenus") or ())
+    lists = "".join(_list(menu) for menu in layout.get("updatemenus") or ())
     drawn = f'<div role="img" aria-label="{escape(label)}">{div}</div>'
     return f'<div><div class="menus">{lists}</div>{drawn}{_KEYS}</div>' if lists else drawn
 
 
-def _list(buttons: list[dict]) -> str:
-    """The choices of a plotly menu, whose buttons are named `Task: SST-2`, as a named list."""
-    name = escape(buttons[0]["label"].partition(": ")[0])
-    options = (escape(button["label"].partition(": ")[2]) for button in buttons)
-    options = "".join(f"<option>{option}</option>" for option in options)
-    return f"<label>{name} <select>{options}</select></label> "
+def _list(menu: dict) -> str:
+    """The choices of a plotly menu as a labelled list."""
+    options = "".join(f"<option>{escape(b['label'])}</option>" for b in menu["buttons"])
+    return f"<label>{escape(menu.get('name', 'Choice'))} <select>{options}</select></label> "
 
 
 def write_page(root: Path, tag: str, name: str, fig: go.Figure):

@@ -1,71 +1,118 @@
-"""Pictures of representations (notebooks 04 and 05)."""
+"""Spectra, metrics, alignment and uniformity: the paper's figures 2 to 10 and more (notebook 05).
 
+Tables are `tables.geometry_with_published`: a row a task, pooling, metric and model, with
+`value, low, high`.
+"""
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from predrecon.workbook.figures.panels import CUT, bars, spectrum_panels, stacked, titled
-from predrecon.workbook.figures.style import CLASSES, POINTS, broken, error, fill, finish, name
+from predrecon.workbook.figures.panels import CUT, add_bars, grid, metric_panels, titled, view
+from predrecon.workbook.figures.style import error, finish, name, point, stroke, wrapped
 
 _SIX = (
-    "spectral_entropy",
-    "effective_rank",
-    "stable_rank",
-    "alignment",
-    "uniformity",
-    "probe_gap",
-)
+    "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap"
+)  # fmt: skip
 BETTER = {metric: titled(metric, " ") for metric in _SIX}
-_SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
-
-
-def probe_bars(table: pd.DataFrame) -> go.Figure:
-    """Linear-probe scores: columns `title, metric, model, score, low, high`, published included."""
-    fig = go.Figure()
-    for model, part in table.groupby("model", sort=False):
-        fig.add_bar(
-            x=part["title"] + "<br>(" + part["metric"].replace(_SCORES) + ")",
-            y=part["score"],
-            error_y=error(part, "score"),
-            name=name(model),
-            marker=fill(model),
-            hovertemplate="%{x}: %{y:.3f}<extra>" + name(model) + "</extra>",
-        )
-    fig.update_yaxes(title="validation score", zeroline=True, zerolinecolor="#999")
-    heading, layout = "Linear probes on frozen encoders (higher is better)", dict(bargap=0.25)
-    return finish(fig, heading, height=460, barmode="group", **layout)
+_ABLATED = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
+_SPOKES = {  # name, and whether higher or lower is better
+    "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", 1),
+    "effective_rank": ("effective rank", 1),
+    "stable_rank": ("stable rank", 1),
+    "alignment": ("alignment", -1),
+    "uniformity": ("uniformity", -1),
+    "probe_gap": ("probe gap", 1),
+}
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
-    """The six metrics of all tasks under one pooling: `tables.geometry_with_published`."""
-    part = table[table["pooling"] == pooling]
-    size = stacked(len(BETTER), 2, cell=170, gap=75)
-    plot = size.pop("plot")
-    fig = bars(part, BETTER, "title", columns=2, horizontal_spacing=0.08, **size)
+    """The six metrics of all tasks under one pooling."""
+    rows = table[table["pooling"] == pooling]
+    fig, plot = metric_panels(rows, BETTER, "title", 2, spacing=0.08, cell=170)
     return finish(fig, f"Geometry under {pooling} pooling ({CUT})", plot=plot)
+
+
+def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
+    """The public code's chart: semantic and token probe of all tasks under one pooling."""
+    rows = table[table["pooling"] == pooling]
+    titles = {metric: titled(metric, " ") for metric in ("semantic_probe", "token_probe")}
+    fig, _ = metric_panels(rows, titles, "title", 2, spacing=0.08)
+    return finish(fig, f"What the embeddings hold, {pooling} pooling ({CUT})", height=440)
+
+
+def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
+    """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
+    rows = table[(table["task"] == task) & table["metric"].isin(_ABLATED)]
+    rows = rows[rows["model"] != "published mlm"]
+    titles = {metric: titled(metric) for metric in _ABLATED}
+    fig, _ = metric_panels(rows, titles, "pooling", 3, spacing=0.07)
+    fig.update_xaxes(tickfont_size=10)
+    return finish(fig, f"Pooling ablation, {title} ({CUT})")
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
     """`length.length_control` over seeds: uniformity over all pairs, and those of equal length."""
-    titles = ("all pairs", "pairs with the same number of tokens")
-    fig = make_subplots(1, 2, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
-    for col, metric in enumerate(("uniformity", "equal_length"), start=1):
-        for model, rows in table[table["metric"] == metric].groupby("model", sort=False):
-            fig.add_bar(
-                x=broken(rows["title"]),
-                y=rows["value"],
-                error_y=error(rows),
-                name=name(model),
-                legendgroup=model,
-                showlegend=col == 1,
-                marker=fill(model),
-                row=1,
-                col=col,
-            )
+    titles = ["all pairs", "pairs with the same number of tokens"]
+    fig, places, _ = grid(titles, 2, 0.04, shared_yaxes=True)
+    table = table.assign(label=table["title"].map(wrapped))
+    for metric, place in zip(("uniformity", "equal_length"), places, strict=True):
+        add_bars(fig, table[table["metric"] == metric], "label", **place)
     fig.update_yaxes(title="uniformity (lower is more uniform)", col=1)
     fig.update_xaxes(tickfont_size=11)
-    heading = "Uniformity under mean pooling, with and without the effect of length"
-    return finish(fig, heading, barmode="group")
+    return finish(fig, "Uniformity under mean pooling, with and without the effect of length")
+
+
+def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
+    """The public code's chart: six metrics of one task at a glance, outwards is better.
+
+    Every spoke runs from the worst to the best value of any model under any pooling: it tells who
+    leads where, not by how much, which is in the tables.
+    """
+    wide = table[table["task"] == task].pivot_table(
+        index="metric", columns=["pooling", "model"], values="value", sort=False
+    )
+    wide = wide.reindex([metric for metric in _SPOKES if metric in wide.index])
+    spokes, signs = zip(*(_SPOKES[metric] for metric in wide.index), strict=True)
+    signed = wide.mul(list(signs), axis=0)
+    low, high = signed.min(axis=1), signed.max(axis=1)
+    scaled = signed.sub(low, axis=0).div((high - low).where(high > low, 1), axis=0)
+    values, fig = wide[pooling].dropna(axis=1), go.Figure()
+    for model in values:
+        radius, exact = scaled[pooling, model].tolist(), values[model].tolist()
+        closed = dict(r=radius + radius[:1], theta=[*spokes, spokes[0]])
+        hover = "%{theta}: %{customdata:.3f}<extra>" + name(model) + "</extra>"
+        closed |= dict(customdata=exact + exact[:1], hovertemplate=hover)
+        look = dict(mode="lines+markers", line=stroke(model), marker=point(model, 7))
+        fig.add_scatterpolar(**closed, **look, name=name(model))
+    axis = dict(range=[0, 1.05], tickvals=[0, 0.5, 1], ticktext=["", "", "best"])
+    axis |= dict(angle=180 / len(spokes), tickangle=180 / len(spokes))  # clear of the spokes
+    fig.update_polars(radialaxis=axis | dict(tickfont_size=11, gridcolor="#D9D9D9"))
+    fig.update_polars(angularaxis=dict(gridcolor="#D9D9D9"))
+    heading = f"Who leads in what, {title}, {pooling} pooling (outwards is better; no scale)"
+    return finish(fig, heading, height=480, margin=dict(l=70, r=70, b=40))
+
+
+def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
+    """Figures 3-6: alignment against uniformity, and how far classes lie apart, of all tasks.
+
+    Left a point a task and model, published ones open. Right the mean distance within classes over
+    that between them; at 1 nothing separates the classes.
+    """
+    rows = table[table["pooling"] == pooling]
+    titles = ["alignment against uniformity", "distance within classes / between"]
+    fig, (left, right), _ = grid(titles, 2, 0.12)
+    _alignment_panel(fig, rows, "alignment", left)
+    ratios = rows[rows["metric"] == "intra_inter_ratio"]
+    for model, ratio in ratios.groupby("model", sort=False):
+        points = dict(x=ratio["title"].map(wrapped), y=ratio["value"], error_y=error(ratio))
+        look = dict(mode="markers", marker=point(model), cliponaxis=False)
+        fig.add_scatter(**points, **look, name=name(model), **right)
+    fig.add_hline(y=1, line=dict(dash="dot", color="#555", width=1), **right)
+    fig.update_yaxes(title="ratio (lower is better separated)", range=view(ratios), **right)
+    fig.update_xaxes(tickfont_size=11, **right)
+    heading = f"Alignment, uniformity and classes, {pooling} pooling ({CUT})"
+    return finish(fig, heading, height=450, scattermode="group")
 
 
 def eigenspectra(
@@ -81,44 +128,82 @@ def eigenspectra(
         spectra: of `geometry.seed_spectra`; several seeds are thin lines.
         published: `geometry.published_spectra`, drawn dotted where it knows the task.
     """
-    both = spectra if published is None else pd.concat([spectra, published])
-    part = both[(both["task"] == task) & (both["pooling"] == pooling)]
-    titles = ("share of variance", "cumulative share of variance")
-    fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
-    spectrum_panels(fig, part)
-    heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
-    return finish(fig, heading)
+    both = pd.concat([spectra, published])
+    rows = both[(both["task"] == task) & (both["pooling"] == pooling)]
+    fig, places, _ = grid(["share of variance", "cumulative share of variance"], 2, 0.1)
+    _spectrum_panels(fig, rows, *places)
+    return finish(fig, f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)")
 
 
-def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
-    """2-D maps side by side: columns `model, method, x, y, label, text`.
+def geometry_view(
+    spectra: pd.DataFrame,
+    numbers: pd.DataFrame,
+    heading: str,
+    *,
+    components: int = 50,
+    log: bool = True,
+    alignment: str = "alignment",
+) -> go.Figure:
+    """Eigenspectrum, its cumulative sum, and alignment against uniformity, of one task and pooling.
 
-    One row a method (PCA, UMAP), one column a model; colour is the label.
+    Args:
+        spectra: columns `model, rank, share, cumulative`.
+        numbers: columns `title, model, metric, value, low, high`.
+        components: principal components shown.
+        log: whether shares are on a logarithmic axis.
+        alignment: which metric of alignment.
     """
-    models, methods = points["model"].unique(), points["method"].unique()
-    titles = [f"{name(model)}, {method}" for method in methods for model in models]
-    fig = make_subplots(
-        len(methods), len(models), subplot_titles=titles, horizontal_spacing=0.04,
-        vertical_spacing=0.08,
-    )  # fmt: skip
-    labels = sorted(points["label"].unique())
-    for (method, model, label), part in points.groupby(["method", "model", "label"], sort=False):
-        look = labels.index(label) % len(CLASSES)
-        row, col = list(methods).index(method) + 1, list(models).index(model) + 1
-        fig.add_scattergl(
-            x=part["x"],
-            y=part["y"],
-            mode="markers",
-            name=str(label),
-            legendgroup=str(label),
-            showlegend=row == col == 1,
-            marker=dict(size=5, color=CLASSES[look], symbol=POINTS[look], opacity=0.7),
-            text=part["text"],
-            hovertemplate="%{text}<extra>" + str(label) + "</extra>",
-            row=row,
-            col=col,
-        )
-    fig.update_xaxes(showticklabels=False, ticks="", showgrid=False)
-    fig.update_yaxes(showticklabels=False, ticks="", showgrid=False)
-    fig = finish(fig, title, plot=330 * len(methods), margin=dict(l=20, b=20))
-    return fig.update_layout(legend_itemsizing="constant")
+    titles = ["share of variance", "cumulative share", "alignment against uniformity"]
+    fig, (share, cumulative, plane), _ = grid(titles, 3, 0.09)
+    _spectrum_panels(fig, spectra[spectra["rank"] <= components], share, cumulative, log=log)
+    _alignment_panel(fig, numbers, alignment, plane, size=11)
+    fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, **plane)
+    fig.update_yaxes(title="alignment (↓ tighter)", **plane)
+    return finish(fig, heading, height=430)
+
+
+def _alignment_panel(
+    fig: go.Figure, rows: pd.DataFrame, alignment: str, place: dict, *, size: int = 10
+):
+    """A metric of alignment against uniformity, with intervals: a point a task and model."""
+    hover = "%{text}: uniformity %{x:.3f}, alignment %{y:.3f}"
+    for model, part in rows.groupby("model", sort=False):
+        x, y = (part[part["metric"] == m].set_index("title") for m in ("uniformity", alignment))
+        y = y.reindex(x.index)
+        points = dict(x=x["value"], y=y["value"], error_x=error(x), error_y=error(y), text=x.index)
+        look = dict(mode="markers", marker=point(model, size), cliponaxis=False)
+        fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
+    ranges = {m: view(rows[rows["metric"] == m]) for m in ("uniformity", alignment)}
+    fig.update_xaxes(title=titled("uniformity", " "), range=ranges["uniformity"], **place)
+    fig.update_yaxes(title=titled(alignment, " "), range=ranges[alignment], **place)
+
+
+def _spectrum_panels(
+    fig: go.Figure, spectra: pd.DataFrame, share: dict, cumulative: dict, *, log: bool = True
+):
+    """Share of variance by component into one panel, its running sum into another, with axes.
+
+    Args:
+        spectra: columns `model, rank, share, cumulative`, and `seed` where a model has several: a
+            thin line each. log: a logarithmic axis of shares.
+    """
+    for model, rows in spectra.groupby("model", sort=False):
+        seeds = rows["seed"] if "seed" in rows else pd.Series(0, rows.index)
+        thin = seeds.nunique() > 1
+        for seed, part in rows.groupby(seeds, dropna=False):
+            label = f"{name(model)}, seed {seed}" if thin else name(model)
+            line = dict(x=part["rank"], mode="lines", line=stroke(model, 1.2 if thin else 2))
+            line |= dict(hovertemplate="component %{x}: %{y:.2%}<extra>" + label + "</extra>")
+            fig.add_scatter(**line, y=part["share"], name=name(model), **share)
+            fig.add_scatter(**line, y=part["cumulative"], name=name(model), **cumulative)
+    look = dict(tickformat=".0%", rangemode="tozero")
+    if log:
+        positive = spectra["share"][spectra["share"] > 0]
+        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
+        # powers are drawn a quarter larger
+        look = dict(type="log", range=[floor, 0], exponentformat="power", dtick=1, tickfont_size=10)
+    fig.update_yaxes(**look, **share)
+    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], **cumulative)
+    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), **cumulative)
+    for place in (share, cumulative):
+        fig.update_xaxes(title="principal component", **place)

@@ -6,8 +6,8 @@ import unicodedata
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import BRANCHES, finish
 
 _STYLE = {
@@ -17,6 +17,10 @@ _STYLE = {
     "unused": "background:#EEE;color:#666",
     "both": "background:#D55E00;color:#000;outline:3px solid #0072B2",
 }
+_CHIP = (
+    '<span title="{role}" style="{style};padding:1px 5px;margin:1px;border-radius:4px;'
+    'display:inline-block;font-family:monospace">{text}</span>'
+)
 
 
 def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
@@ -24,20 +28,15 @@ def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
 
     The role is also a tooltip, and a legend names the colours in use.
     """
-    chip = '<span title="{role}" style="{style};{box}">{text}</span>'
-    box = "padding:1px 5px;margin:1px;border-radius:4px;display:inline-block;font-family:monospace"
-    parts = [
-        chip.format(role=role, style=_STYLE[role], box=box, text=html.escape(token))
-        for token, role in zip(tokens, roles, strict=True)
-    ]
-    legend = " ".join(
-        chip.format(role=role, style=_STYLE[role], box=box, text=role)
-        for role in _STYLE
-        if role in roles
-    )
+
+    def chip(text: str, role: str) -> str:
+        return _CHIP.format(role=role, style=_STYLE[role], text=html.escape(text))
+
+    chips = " ".join(chip(*pair) for pair in zip(tokens, roles, strict=True))
+    legend = " ".join(chip(role, role) for role in _STYLE if role in roles)
     return (
         f'<figure style="max-width:900px;margin:0">'
-        f'<div dir="{_direction(tokens)}" style="line-height:1.9">{" ".join(parts)}'
+        f'<div dir="{_direction(tokens)}" style="line-height:1.9">{chips}'
         f'</div><figcaption style="margin-top:6px">{html.escape(caption)} {legend}</figcaption>'
         "</figure>"
     )
@@ -55,28 +54,19 @@ def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.F
     Args:
         context: `[B, C]` positions; targets: `[B, K, T]` positions; length: L.
     """
-    grid = np.zeros((len(context), length))
-    np.put_along_axis(grid, np.asarray(context), 1, axis=1)
-    np.put_along_axis(grid, np.asarray(targets).reshape(len(grid), -1), 2, axis=1)
+    branches = np.zeros((len(context), length), dtype=int)
+    np.put_along_axis(branches, np.asarray(context), 1, axis=1)
+    np.put_along_axis(branches, np.asarray(targets).reshape(len(branches), -1), 2, axis=1)
     names = ["seen by neither", "context", "target"]
     colors = [BRANCHES["unused"], BRANCHES["context"], BRANCHES["target"]]
-    scale = [[i / 3 + j / 3, c] for i, c in enumerate(colors) for j in (0, 1)]
-    fig = go.Figure(
-        go.Heatmap(
-            z=grid,
-            zmin=-0.5,
-            zmax=2.5,
-            colorscale=scale,
-            xgap=1,
-            ygap=2,
-            customdata=np.array(names)[grid.astype(int)],
-            hovertemplate="sample %{y}, position %{x}: %{customdata}<extra></extra>",
-            showscale=False,
-        )
-    )
-    for shown, color in zip(names, colors, strict=True):
+    scale = [[(i + j) / 3, color] for i, color in enumerate(colors) for j in (0, 1)]
+    look = dict(zmin=-0.5, zmax=2.5, colorscale=scale, showscale=False, xgap=1, ygap=2)
+    hover = "sample %{y}, position %{x}: %{customdata}<extra></extra>"
+    cells = dict(z=branches, customdata=np.array(names)[branches], hovertemplate=hover)
+    fig = go.Figure(go.Heatmap(**cells, **look))
+    for branch, color in zip(names, colors, strict=True):  # a heatmap has no legend of its own
         marker = dict(color=color, symbol="square", size=12)
-        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=shown)
+        fig.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=branch)
     fig.update_yaxes(autorange="reversed", dtick=1, title="sample", showgrid=False)
     fig.update_xaxes(title="position (token)", showgrid=False)
     return finish(fig, "Block masks of one batch: targets are cut out of the context", height=340)
@@ -89,9 +79,9 @@ def coverage(table: pd.DataFrame) -> go.Figure:
         table: columns `position, branch, share`; `branch` is a key of the mask colours.
     """
     fig = go.Figure()
-    for branch, part in table.groupby("branch", sort=False):
-        style = dict(color=BRANCHES[branch], width=2)
-        fig.add_scatter(x=part["position"], y=part["share"], name=branch, mode="lines", line=style)
+    for branch, rows in table.groupby("branch", sort=False):
+        line = dict(color=BRANCHES[branch], width=2)
+        fig.add_scatter(x=rows["position"], y=rows["share"], name=branch, mode="lines", line=line)
     fig.update_xaxes(title="position (token)")
     fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1])
     return finish(fig, "Coverage by position: contiguous blocks seldom reach the ends")
@@ -99,17 +89,9 @@ def coverage(table: pd.DataFrame) -> go.Figure:
 
 def token_fates(table: pd.DataFrame) -> go.Figure:
     """Shares of chosen tokens: columns `fate, expected, drawn`."""
-    fig = go.Figure()
+    fig, look = go.Figure(), dict(texttemplate="%{y:.1%}", textposition="outside", cliponaxis=False)
     for column, color in (("expected", BRANCHES["unused"]), ("drawn", BRANCHES["masked"])):
-        fig.add_bar(
-            x=table["fate"],
-            y=table[column],
-            name=column,
-            marker_color=color,
-            text=[f"{v:.1%}" for v in table[column]],
-            textposition="outside",
-            cliponaxis=False,
-        )
+        fig.add_bar(x=table["fate"], y=table[column], name=column, marker_color=color, **look)
     fig.update_yaxes(title="share of chosen tokens", tickformat=".0%")
     return finish(fig, "BERT's 80 / 10 / 10: what happens to a chosen token", height=360)
 
@@ -123,12 +105,12 @@ def masking_view(
         context: `[B, C]`; targets: `[B, K, T]`; length: L.
         shares: of `coverage`.
     """
-    fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.08)
-    diagram, neither, *_ = block_diagram(context, targets, length).data
-    fig.add_traces([diagram, neither], rows=1, cols=1)
-    for line in coverage(shares).data:
-        fig.add_trace(line, row=2, col=1)
-    fig.update_yaxes(autorange="reversed", title="sample", showgrid=False, row=1, col=1)
-    fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1], row=2, col=1)
-    fig.update_xaxes(title="position (token)", row=2, col=1)
+    options = dict(shared_xaxes=True, row_heights=[0.55, 0.45])
+    fig, (above, below), _ = grid(["", ""], 1, 0, cell=180, gap=30, **options)
+    blocks, lines = block_diagram(context, targets, length), coverage(shares)
+    fig.add_traces(blocks.data[:2], rows=1, cols=1)
+    fig.add_traces(lines.data, rows=2, cols=1)
+    fig.update_yaxes(autorange="reversed", title="sample", showgrid=False, **above)
+    fig.update_yaxes(lines.layout.yaxis.to_plotly_json(), **below)
+    fig.update_xaxes(title="position (token)", **below)
     return finish(fig, "Block masks, and how often a position is covered", height=500)

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from predrecon.workbook.figures.style import COLORS, broken, error, fill, name, stroke
+from predrecon.workbook.figures.style import COLORS, error, fill, finish, name, wrapped
 
 METRICS = {  # what a panel is called, and which direction means what
     "spectral_entropy": ("spectral entropy, Eq. 11", "higher is richer"),
@@ -31,15 +31,27 @@ CUT = "intervals wider than the axis are cut"
 
 def titled(metric: str, between: str = "<br>") -> str:
     """A metric's name and its direction, over two lines."""
-    shown, direction = METRICS.get(metric, (metric.replace("_", " "), ""))
-    return f"{shown}{between}({direction})" if direction else shown
+    title, direction = METRICS.get(metric, (metric.replace("_", " "), ""))
+    return f"{title}{between}({direction})" if direction else title
 
 
-def stacked(panels: int, columns: int, *, cell: int, gap: int) -> dict:
-    """Sizes in pixels: `plot`, the height of all rows, and `vertical_spacing`, its share a gap."""
-    rows = -(-panels // columns)
+def grid(
+    titles: list[str], columns: int, spacing: float, *, cell: int = 0, gap: int = 75, **options
+) -> tuple[go.Figure, list[dict], int]:
+    """Panels, row by row: the figure, every panel's `row` and `col`, the height of all rows.
+
+    Args:
+        spacing: between columns, as a share of the width.
+        cell, gap: height of a row and between two, in pixels; needed where there are several rows.
+        options: for `make_subplots`.
+    """
+    columns = min(columns, len(titles))
+    rows = -(-len(titles) // columns)
     plot = rows * cell + (rows - 1) * gap
-    return dict(plot=plot, vertical_spacing=gap / plot)
+    options |= dict(vertical_spacing=gap / plot) if rows > 1 else {}
+    fig = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, **options)
+    places = [dict(row=i // columns + 1, col=i % columns + 1) for i in range(len(titles))]
+    return fig, places, plot
 
 
 def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
@@ -52,113 +64,72 @@ def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
         rows: columns `value, low, high`; zero: 0 is on the axis.
     """
     values = [*rows["value"][np.isfinite(rows["value"])], *([0.0] if zero else [])]
-    ends = pd.concat([rows["low"], rows["high"]])
-    ends = [*ends[np.isfinite(ends)], *values]
-    if not values or min(ends) == max(ends):
+    bounds = pd.concat([rows["low"], rows["high"]])
+    bounds = [*bounds[np.isfinite(bounds)], *values]
+    if not values or min(bounds) == max(bounds):
         return None
-    span = max(values) - min(values) or max(ends) - min(ends)
-    low = max(min(ends), min(values) - span)
-    high = min(max(ends), max(values) + span)
+    span = max(values) - min(values) or max(bounds) - min(bounds)
+    low = max(min(bounds), min(values) - span)
+    high = min(max(bounds), max(values) + span)
     room = 0.06 * (high - low)
     return [low if zero and low == 0 else low - room, high if zero and high == 0 else high + room]
 
 
-def bars(
-    table: pd.DataFrame, panels: dict[str, str], x: str, *, columns: int = 3, **spacing: float
-) -> go.Figure:
-    """Grouped bars, a group of models at every value of the column `x`.
+def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", **options):
+    """Bars with intervals in the models' colours, a group at every value of the column `x`.
+
+    Args:
+        rows: columns `model, low, high`, `x` and `value`.
+        options: of `add_bar`, `row` and `col` included.
+    """
+    for model, part in rows.groupby("model", sort=False):
+        bars = dict(x=part[x], y=part[value], error_y=error(part, value), marker=fill(model))
+        fig.add_bar(**bars, name=name(model), **options)
+    place = dict(row=options.get("row"), col=options.get("col"))
+    fig.update_yaxes(zeroline=True, zerolinecolor="#999", **place)
+    fig.update_layout(barmode="group")
+
+
+def metric_panels(
+    table: pd.DataFrame, titles: dict[str, str], x: str, columns: int, **sizes
+) -> tuple[go.Figure, int]:
+    """Grouped bars, a panel a metric; returns the figure and the height of its panels.
 
     Args:
         table: columns `metric, model, value, low, high` and `x`.
-        panels: `{metric: title}`, in order.
+        titles: `{metric: title}`, in order.
+        sizes: of `grid`.
     """
-    rows = -(-len(panels) // columns)
-    fig = make_subplots(rows, columns, subplot_titles=list(panels.values()), **spacing)
-    named = set()
-    for i, metric in enumerate(panels):
-        place = dict(row=i // columns + 1, col=i % columns + 1)
-        shown = table[table["metric"] == metric]
-        for model, part in shown.groupby("model", sort=False):
-            fig.add_bar(
-                x=broken(part[x]),
-                y=part["value"],
-                error_y=error(part),
-                name=name(model),
-                legendgroup=model,
-                showlegend=model not in named,
-                marker=fill(model),
-                **place,
-            )
-            named.add(model)
-        fig.update_yaxes(range=view(shown, zero=True), **place)
+    fig, places, plot = grid(list(titles.values()), columns, **sizes)
+    table = table.assign(label=table[x].map(wrapped))
+    for metric, place in zip(titles, places, strict=True):
+        rows = table[table["metric"] == metric]
+        add_bars(fig, rows, "label", **place)
+        fig.update_yaxes(range=view(rows, zero=True), **place)
     fig.update_xaxes(tickfont_size=11)
-    fig.update_yaxes(zeroline=True, zerolinecolor="#999")
-    return fig.update_layout(barmode="group")
+    return fig, plot
 
 
-def forest(
-    table: pd.DataFrame, panels: dict[str, str], y: str, *, columns: int = 3, **spacing: float
-) -> go.Figure:
+def forest(table: pd.DataFrame, metrics: list[str], y: str, title: str, *, cell: int) -> go.Figure:
     """Differences with 95 % intervals, a line for every value of the column `y`, 0 marked.
 
     Args:
         table: columns `metric, value, low, high, seeds, p_corrected` and `y`. Infinite bounds (one
             seed, no interval) are drawn as a grey point.
-        panels: `{metric: title}`, in order.
+        cell: height of a panel, in pixels.
     """
-    columns = min(columns, len(panels))
-    rows, titles = -(-len(panels) // columns), list(panels.values())
-    fig = make_subplots(rows, columns, subplot_titles=titles, shared_yaxes=True, **spacing)
-    for i, metric in enumerate(panels):
-        part = table[table["metric"] == metric]
-        place = dict(row=i // columns + 1, col=i % columns + 1)
-        color = np.where(np.isfinite(part["low"]), COLORS["hybrid"], COLORS["untrained"])
-        fig.add_scatter(
-            x=part["value"],
-            y=part[y],
-            error_x=error(part.replace([np.inf, -np.inf], np.nan)) | dict(color="#000"),
-            mode="markers",
-            marker=dict(color=color, size=8),
-            customdata=part[["seeds", "p_corrected"]],
-            hovertemplate="%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
-            "<extra></extra>",
-            showlegend=False,
-            **place,
-        )
+    titles = [titled(metric) for metric in metrics]
+    fig, places, plot = grid(titles, 3, 0.05, cell=cell, shared_yaxes=True)
+    hover = "%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}<extra></extra>"
+    for metric, place in zip(metrics, places, strict=True):
+        rows = table[table["metric"] == metric]
+        color = np.where(np.isfinite(rows["low"]), COLORS["hybrid"], COLORS["untrained"])
+        intervals = error(rows.replace([np.inf, -np.inf], np.nan)) | dict(color="#000")
+        points = dict(x=rows["value"], y=rows[y], error_x=intervals, mode="markers")
+        points |= dict(customdata=rows[["seeds", "p_corrected"]], hovertemplate=hover)
+        fig.add_scatter(**points, marker=dict(color=color, size=8), showlegend=False, **place)
         fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
-    for col in range(2, columns + 1):
-        fig.update_yaxes(ticks="", col=col)
+        fig.update_yaxes(ticks="outside" if place["col"] == 1 else "", **place)
     fig.update_yaxes(autorange="reversed")
-    return fig.update_xaxes(exponentformat="none", nticks=5)
-
-
-def spectrum_panels(fig: go.Figure, spectra: pd.DataFrame, *, log: bool = True):
-    """Share of variance by component into column 1, its running sum into column 2, with axes.
-
-    Args:
-        spectra: columns `model, rank, share, cumulative`, and `seed` where there are several: a
-            thin line each. log: a logarithmic axis of shares.
-    """
-    for model, rows in spectra.groupby("model", sort=False):
-        seeds = rows["seed"] if "seed" in rows else pd.Series(0, rows.index)
-        several = seeds.nunique() > 1
-        for number, (seed, one) in enumerate(rows.groupby(seeds, dropna=False)):
-            common = dict(x=one["rank"], name=name(model), legendgroup=model, mode="lines")
-            common["line"] = stroke(model, 1.2 if several else 2)
-            common["hovertemplate"] = "component %{x}: %{y:.2%}<extra>" + (
-                f"{name(model)}, seed {seed}</extra>" if several else f"{name(model)}</extra>"
-            )
-            first = dict(showlegend=number == 0)
-            fig.add_scatter(y=one["share"], **common, **first, row=1, col=1)
-            fig.add_scatter(y=one["cumulative"], showlegend=False, **common, row=1, col=2)
-    positive = spectra["share"][spectra["share"] > 0]
-    look = dict(tickformat=".0%", rangemode="tozero")
-    if log:
-        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
-        # powers are drawn a quarter larger
-        look = dict(type="log", range=[floor, 0], exponentformat="power", dtick=1, tickfont_size=10)
-    fig.update_yaxes(**look, row=1, col=1)
-    fig.update_yaxes(tickformat=".0%", range=[0, 1.02], row=1, col=2)
-    fig.add_hline(y=0.9, line=dict(dash="dot", color="#555", width=1), row=1, col=2)
-    for col in (1, 2):
-        fig.update_xaxes(title="principal component", row=1, col=col)
+    fig.update_xaxes(exponentformat="none", nticks=5)
+    return finish(fig, title, plot=plot)

@@ -1,20 +1,8 @@
-"""One look for all figures: template, colours, and saving apart from drawing."""
-
-import functools
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
+"""One look for all figures: template, colours, and how the marks of a model are drawn."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io as pio
-
-from predrecon.data import paths
-from predrecon.data.files import write_text
-from predrecon.workbook.figures.gallery import words, write_gallery, write_page, write_plotly_js
-
-PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
 # Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
 COLORS = {
@@ -33,15 +21,12 @@ POINTS = (  # of classes and conditions
     "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "triangle-down", "bowtie"
 )  # fmt: skip
 
-NAMES = {
-    "hybrid": "hybrid",
+_NAMES = {
     "mlm": "MLM-only",
-    "untrained": "untrained",
     "majority": "majority class",
     "published hybrid": "hybrid, published",
     "published mlm": "MLM-only, published",
 }
-
 _SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 _HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
 _AXIS = dict(
@@ -66,14 +51,7 @@ TEMPLATE = go.layout.Template(
 
 def name(model: str) -> str:
     """How a model is called in a legend."""
-    return NAMES.get(model, model)
-
-
-def error(rows: pd.DataFrame, value: str = "value") -> dict:
-    """Error bars from the columns `low` and `high`; none where they are missing."""
-    up, down = (rows["high"] - rows[value]).to_numpy(), (rows[value] - rows["low"]).to_numpy()
-    bars = dict(array=up, arrayminus=down, visible=bool(np.isfinite([up, down]).any()))
-    return bars | dict(type="data", symmetric=False, thickness=1.2, width=3)
+    return _NAMES.get(model, model)
 
 
 def arm(model: str) -> str:
@@ -91,43 +69,52 @@ def fill(model: str) -> dict:
 
 def point(model: str, size: int = 10) -> dict:
     """How the points of a model are drawn: hybrid round, others not, published ones open."""
+    look = dict(color=COLORS[arm(model)], size=size)
     symbol = _SYMBOLS.get(arm(model), "diamond")
-    color = COLORS[arm(model)]
     if arm(model) == model:
-        return dict(color=color, symbol=symbol, size=size, line=dict(width=0))
-    return dict(color=color, symbol=f"{symbol}-open", size=size, line=dict(width=1.5))
+        return look | dict(symbol=symbol, line=dict(width=0))
+    return look | dict(symbol=f"{symbol}-open", line=dict(width=1.5))
 
 
 def stroke(model: str, width: float = 2) -> dict:
     """How the lines of a model are drawn: published ones dotted."""
-    return dict(
-        color=COLORS[arm(model)], width=width, dash="solid" if arm(model) == model else "dot"
-    )
+    dash = "solid" if arm(model) == model else "dot"
+    return dict(color=COLORS[arm(model)], width=width, dash=dash)
 
 
-def broken(labels: pd.Series) -> pd.Series:
-    """Tick labels over two lines where one would be long: at a space, else at a hyphen."""
+def error(rows: pd.DataFrame, value: str = "value") -> dict:
+    """Error bars from the columns `low` and `high`; none where they are missing."""
+    up, down = (rows["high"] - rows[value]).to_numpy(), (rows[value] - rows["low"]).to_numpy()
+    bars = dict(array=up, arrayminus=down, visible=bool(np.isfinite([up, down]).any()))
+    return bars | dict(type="data", symmetric=False, thickness=1.2, width=3)
 
-    def split(label: str) -> str:
-        if len(label) <= 8:
-            return label
-        return label.replace(" ", "<br>", 1) if " " in label else label.replace("-", "-<br>", 1)
 
-    return labels.map(split)
+def wrapped(label: str) -> str:
+    """A tick label over two lines where one would be long: at a space, else at a hyphen."""
+    if len(label) <= 8:
+        return label
+    return label.replace(" ", "<br>", 1) if " " in label else label.replace("-", "-<br>", 1)
 
 
 def finish(
     fig: go.Figure, title: str, *, height: int = 420, plot: int | None = None, **layout
 ) -> go.Figure:
-    """Template, title and height; the width follows the page.
+    """Template, title, legend and height; the width follows the page.
 
-    From the top, in pixels, whatever the height: title, caption, legend, titles of panels. A legend
-    that takes more than a row at 700 pixels makes the figure higher.
+    Traces of one name share an entry of the legend. From the top, in pixels, whatever the height:
+    title, caption, legend, titles of panels. A legend that takes more than a row at 700 pixels
+    makes the figure higher.
 
     Args:
         height: with one row of legend; plot: of the panels alone, in place of `height`.
     """
-    rows = _legend_rows(fig)
+    names = set()
+    for trace in fig.data if len(fig.data) > 1 else ():
+        if trace.name and trace.showlegend is None:
+            group = trace.legendgroup or trace.name
+            trace.update(showlegend=trace.name not in names, legendgroup=group)
+            names.add(trace.name)
+    rows = _legend_rows([trace.name for trace in fig.data if trace.showlegend])
     heads = [a for a in fig.layout.annotations if a.yref == "paper" and a.yanchor == "bottom"]
     lines = max((a.text.count("<br>") + 1 for a in heads), default=0)
     top = _HEADER + _ENTRY * rows + 16 * lines + 14
@@ -140,124 +127,10 @@ def finish(
     return fig.update_layout(**layout)
 
 
-def _legend_rows(fig: go.Figure, width: int = 620) -> int:
-    """Rows of the legend at a width, in pixels, by the length of its entries."""
-    entries = {t.name: t.showlegend for t in fig.data if t.showlegend is not False and t.name}
-    if len(fig.data) == 1 and not any(entries.values()):
-        return 0
+def _legend_rows(entries: list[str], width: int = 620) -> int:
+    """Rows that a legend takes at a width, in pixels, by the length of its entries."""
     rows, left = 0, 0.0
     for entry in entries:
         needed = 45 + 7 * len(entry)
         rows, left = (rows, left - needed) if needed <= left else (rows + 1, width - needed)
     return rows
-
-
-@dataclass
-class Gallery:
-    """Shows figures in a notebook and exports them together at its end.
-
-    `<figures>/<tag>/<name>.html` and `.png`, and `<figures>/data/<tag>/<name>.csv`. All HTML files
-    share one `<figures>/plotly.min.js`, so that they work without a network, and are listed in
-    `<figures>/index.html`.
-
-    Args:
-        tag: names the comparison, e.g. `labels.tag(recipe, seed)`.
-        caption: what its numbers cost, e.g. `labels.caption(recipe, seed)`; under each title.
-    """
-
-    tag: str
-    caption: str = ""
-    shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
-
-    @property
-    def data_folder(self) -> Path:
-        """Where the numbers behind the figures go."""
-        return paths.figures_dir() / "data" / self.tag
-
-    def show(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
-        """Display a figure and remember it, with its numbers, for `export`.
-
-        `caption` replaces the gallery's, for a figure of fewer seeds than the others.
-        """
-        caption = self.caption if caption is None else caption
-        if caption:
-            small = dict(text=caption, font=dict(size=11, color="#777777"))
-            fig.update_layout(title_subtitle=small)
-        self.shown[stem] = (fig, data)
-        show(fig)
-
-    def keep(self, stem: str, table: pd.DataFrame) -> Path:
-        """Write a table's numbers beside those of the figures; returns the file."""
-        self.data_folder.mkdir(parents=True, exist_ok=True)
-        file = self.data_folder / f"{stem}.csv"
-        write_text(file, table.to_csv(index=False))
-        return file
-
-    def export(self) -> str:
-        """Write everything shown so far; returns one line that says where, and what was skipped."""
-        root = paths.figures_dir()
-        (root / self.tag).mkdir(parents=True, exist_ok=True)
-        (root / "data" / self.tag).mkdir(parents=True, exist_ok=True)
-        write_plotly_js(root)
-        for stem, (fig, data) in self.shown.items():
-            data.to_csv(root / "data" / self.tag / f"{stem}.csv", index=False)
-            write_page(root, self.tag, stem, fig)
-        reason = self._write_images(root / self.tag)
-        write_gallery(root)
-        kinds = "HTML and CSV" if reason else "HTML, PNG and CSV"
-        line = f"{len(self.shown)} figures as {kinds} in {_short(root)}/{self.tag} (and data/)"
-        return f"{line}; no PNG: {reason}" if reason else line
-
-    def _write_images(self, folder: Path) -> str:
-        """PNG files, or the reason why there are none."""
-        if not has_browser():
-            return "no Chrome or Chromium found"
-        figures = [fig for fig, _ in self.shown.values()]
-        files = [folder / f"{stem}.png" for stem in self.shown]
-        heights = [fig.layout.height for fig in figures]
-        try:
-            pio.write_images(figures, files, width=1000, height=heights, scale=1.5)
-        except Exception as error:  # a browser that does not start must not cost the numbers
-            return f"the browser failed ({type(error).__name__})"
-        return ""
-
-
-def show(fig: go.Figure):
-    """Display as plotly's own mime type: a few kB in the notebook, drawn by JupyterLab."""
-    from IPython.display import display
-
-    display(bundle(fig), raw=True)
-
-
-def live(fig: go.Figure, handle=None):
-    """Display a figure that is redrawn in place; returns the handle for the next call."""
-    from IPython.display import display
-
-    if handle is None:
-        return display(bundle(fig), raw=True, display_id=True)
-    handle.update(bundle(fig), raw=True)
-    return handle
-
-
-def bundle(fig: go.Figure) -> dict:
-    """A figure as plotly's own mime type, and a line of text for where that is not shown."""
-    content = json.loads(fig.to_json())
-    title = words(fig.layout.title.text) or "figure"
-    return {PLOTLY: content, "text/plain": f"[figure: {title}]"}
-
-
-@functools.cache
-def has_browser() -> bool:
-    """Whether a Chrome or Chromium is found, which PNG files need."""
-    import os
-
-    from choreographer.browsers.chromium import Chromium
-
-    return bool(os.environ.get("BROWSER_PATH") or Chromium.find_browser(skip_local=False))
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return path.name

@@ -1,13 +1,17 @@
 """Pictures of training: curves (notebook 02) and the balance (notebook 03)."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from predrecon.workbook.figures.panels import stacked
+from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import COLORS, finish, name, stroke
 
-_PANELS = {
+AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
+"""What a training curve can be drawn against: title and column of a history."""
+
+_CURVES = {
     "mlm_loss": "MLM loss, nats<br>(lower is better)",
     "jepa_loss": "JEPA loss, 1 − cos<br>(lower is better)",
     "lam": "λ",
@@ -15,6 +19,16 @@ _PANELS = {
     "ema_momentum": "EMA momentum m",
     "tokens_per_s": "tokens/s<br>(higher is better)",
 }
+_WATCHED = {
+    "mlm_loss": "MLM loss (nats, ↓)",
+    "jepa_loss": "JEPA loss (1 − cos, ↓)",
+    "lam": "λ, and σ(Σ lr) dashed",
+    "tokens_per_s": "tokens/s (↑)",
+    "uniformity": "uniformity (↓)",
+    "effective_rank": "effective rank (↑)",
+}
+_MEASURED = ("uniformity", "effective_rank")  # of encoders on the way: few points
+_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def training_curves(
@@ -27,38 +41,17 @@ def training_curves(
         unigram: held-out loss of word frequencies alone, drawn into the MLM panel.
         smooth: centred running median over so many logged rows, for the two losses.
     """
-    size = stacked(len(_PANELS), 3, cell=160, gap=75)
-    plot, titles = size.pop("plot"), list(_PANELS.values())
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.08, **size)
+    fig, places, plot = grid(list(_CURVES.values()), 3, 0.08, cell=160)
     for k, (arm, history) in enumerate(histories.items()):
-        for i, column in enumerate(_PANELS):
-            values = history[column]
-            if values.isna().all() or (arm == "mlm" and column in ("lam", "ema_momentum")):
-                continue  # the MLM-only arm has neither a balance nor a target encoder
-            if column.endswith("loss"):
-                values = values.rolling(smooth, center=True, min_periods=1).median()
-            fig.add_scatter(
-                x=history["tokens"],
-                y=values,
-                name=name(arm),
-                legendgroup=arm,
-                showlegend=i == 0,
-                mode="lines",
-                line=stroke(arm, 2 if k else 3),  # where two coincide, both are seen
-                row=i // 3 + 1,
-                col=i % 3 + 1,
-            )
+        line = dict(mode="lines", line=stroke(arm, 2 if k else 3))  # both show where they coincide
+        for column, rows in _logged(history, arm, _CURVES, smooth, ("mlm_loss", "jepa_loss")):
+            place = places[list(_CURVES).index(column)]
+            fig.add_scatter(x=rows["tokens"], y=rows[column], name=name(arm), **line, **place)
     if unigram is not None:
         tokens = pd.concat([history["tokens"] for history in histories.values()])
-        fig.add_scatter(
-            x=[tokens.min(), tokens.max()],
-            y=[unigram, unigram],
-            name=f"word frequencies alone: {unigram:.2f} nats",
-            mode="lines",
-            line=dict(dash="dash", color="#333333", width=1.2),
-            row=1,
-            col=1,
-        )
+        line = dict(dash="dash", color="#333333", width=1.2)
+        level = dict(x=[tokens.min(), tokens.max()], y=[unigram, unigram], mode="lines", line=line)
+        fig.add_scatter(**level, name=f"word frequencies alone: {unigram:.2f} nats", **places[0])
     fig.update_xaxes(title="tokens seen", row=2)
     fig.update_yaxes(exponentformat="power", row=2, col=1)
     return finish(fig, "Pre-training, both arms", plot=plot)
@@ -70,37 +63,18 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
     Args:
         table: columns `step, lam, predicted, gradient`.
     """
-    titles = (
-        "λ as trained and as predicted",
-        "∂L/∂w = λ(1−λ)(L<sub>JEPA</sub> − L<sub>MLM</sub>), in nats",
-    )
-    fig = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
-    step = table["step"]
-    trained = dict(color=COLORS["hybrid"], width=3)
-    fig.add_scatter(x=step, y=table["lam"], name="λ = σ(w), trained", line=trained, row=1, col=1)
-    guess = dict(color="#333333", dash="dash", width=2)
-    fig.add_scatter(
-        x=step, y=table["predicted"], name="σ(Σ lr), predicted", line=guess, row=1, col=1
-    )
-    drive = dict(color="#009E73", width=1.5)
-    fig.add_scatter(x=step, y=table["gradient"], name="∂L/∂w", line=drive, row=1, col=2)
-    fig.add_hline(y=0, line=dict(color="#555", width=1), row=1, col=2)
+    gradient = "∂L/∂w = λ(1−λ)(L<sub>JEPA</sub> − L<sub>MLM</sub>), in nats"
+    fig, (left, right), _ = grid(["λ as trained and as predicted", gradient], 2, 0.1)
+    for column, label, place, *line in (
+        ("lam", "λ = σ(w), trained", left, COLORS["hybrid"], 3, "solid"),
+        ("predicted", "σ(Σ lr), predicted", left, "#333333", 2, "dash"),
+        ("gradient", "∂L/∂w", right, "#009E73", 1.5, "solid"),
+    ):
+        look = dict(zip(("color", "width", "dash"), line, strict=True))
+        fig.add_scatter(x=table["step"], y=table[column], name=label, line=look, **place)
+    fig.add_hline(y=0, line=dict(color="#555", width=1), **right)
     fig.update_xaxes(title="step")
     return finish(fig, "The balance follows the learning rate")
-
-
-AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
-"""What a training curve can be drawn against: title and column of a history."""
-
-_WATCHED = (
-    ("mlm_loss", "MLM loss (nats, ↓)"),
-    ("jepa_loss", "JEPA loss (1 − cos, ↓)"),
-    ("lam", "λ, and σ(Σ lr) dashed"),
-    ("tokens_per_s", "tokens/s (↑)"),
-    ("uniformity", "uniformity (↓)"),
-    ("effective_rank", "effective rank (↑)"),
-)
-_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def training_view(
@@ -119,48 +93,40 @@ def training_view(
         axis: a key of `AXES`.
         smooth: centred running median over so many logged rows, for losses and throughput.
     """
-    titles, size = [title for _, title in _WATCHED], stacked(6, 3, cell=170, gap=60)
-    plot = size.pop("plot")
-    fig = make_subplots(2, 3, subplot_titles=titles, horizontal_spacing=0.11, **size)
-    seen: dict[str, int] = {}
-    for run, history in histories.items():
+    fig, places, plot = grid(list(_WATCHED.values()), 3, 0.11, cell=170, gap=60)
+    smoothed, runs = ("mlm_loss", "jepa_loss", "tokens_per_s"), list(histories)
+    for number, (run, history) in enumerate(histories.items()):
         arm = arms[run]
-        dash = _DASHES[seen.get(arm, 0) % len(_DASHES)]
-        seen[arm] = seen.get(arm, 0) + 1
-        line = dict(color=COLORS[arm], width=2, dash=dash)
-        for i, (column, _) in enumerate(_WATCHED):
-            values = history.get(column)
-            if values is None or values.isna().all() or (arm == "mlm" and column == "lam"):
-                continue
-            few = column in ("uniformity", "effective_rank")
-            rows = history[values.notna()]
-            values = rows[column]
-            if column.endswith("loss") or column == "tokens_per_s":
-                values = values.rolling(smooth, center=True, min_periods=1).median()
-            place = dict(row=i // 3 + 1, col=i % 3 + 1)
-            fig.add_scatter(
-                x=rows[AXES[axis]],
-                y=values,
-                name=run,
-                legendgroup=run,
-                showlegend=i == 0,
-                mode="lines+markers" if few else "lines",
-                line=line,
-                **place,
-            )
+        turn = [arms[other] for other in runs[:number]].count(arm)
+        line = dict(color=COLORS[arm], width=2, dash=_DASHES[turn % len(_DASHES)])
+        for column, rows in _logged(history, arm, _WATCHED, smooth, smoothed):
+            place, x = places[list(_WATCHED).index(column)], rows[AXES[axis]]
+            mode = "lines+markers" if column in _MEASURED else "lines"
+            fig.add_scatter(x=x, y=rows[column], name=run, mode=mode, line=line, **place)
             if column == "lam":
-                guess = dict(color="#333333", width=1, dash="dash")
-                fig.add_scatter(
-                    x=rows[AXES[axis]], y=rows["predicted"], line=guess, mode="lines",
-                    name=f"σ(Σ lr), {run}", showlegend=False, **place,
-                )  # fmt: skip
+                guess = dict(y=rows["predicted"], line=dict(color="#333333", width=1, dash="dash"))
+                label = dict(name=f"σ(Σ lr), {run}", showlegend=False)
+                fig.add_scatter(x=x, mode="lines", **guess, **label, **place)
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
     fig.update_yaxes(exponentformat="none", row=2, col=2)  # uniformity near 0 in no micro-units
-    for i, (column, _) in enumerate(_WATCHED):
+    for column, place in zip(_WATCHED, places, strict=True):
         if not any(column in history for history in histories.values()):
-            where = f"x{i + 1} domain" if i else "x domain"
-            fig.add_annotation(
-                text="not measured here", xref=where, yref=where.replace("x", "y"), x=0.5, y=0.5,
-                showarrow=False, font_color="#777777",
-            )  # fmt: skip
+            corner = dict(x=0.5, y=0.5, xref="x domain", yref="y domain")
+            note = dict(text="not measured here", showarrow=False, font_color="#777777")
+            fig.add_annotation(**note, **corner, **place)
     return finish(fig, "Training", plot=plot, uirevision=axis)
+
+
+def _logged(
+    history: pd.DataFrame, arm: str, columns: dict, smooth: int, smoothed: tuple[str, ...]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The columns that a run has, each with its rows: values there, and `smoothed` ones smooth."""
+    for column in columns:
+        if column not in history or (arm == "mlm" and column in ("lam", "ema_momentum")):
+            continue  # the MLM-only arm has neither a balance nor a target encoder
+        rows = history[history[column].notna()]
+        if column in smoothed:
+            median = rows[column].rolling(smooth, center=True, min_periods=1).median()
+            rows = rows.assign(**{column: median})
+        if len(rows):
+            yield column, rows

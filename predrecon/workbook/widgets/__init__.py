@@ -12,10 +12,6 @@ from predrecon.workbook.widgets.probing import probing_explorer
 from predrecon.workbook.widgets.training import training_explorer
 
 __all__ = [
-    "LiveCurves",
-    "geometry_explorer",
-    "map_explorer",
-    "masking_explorer",
-    "probing_explorer",
+    "LiveCurves", "geometry_explorer", "map_explorer", "masking_explorer", "probing_explorer",
     "training_explorer",
-]
+]  # fmt: skip

@@ -1,21 +1,23 @@
 """Controls above a picture. The picture is drawn apart from the kernel's messages: latest wins."""
 
 import html
+import itertools
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import ipywidgets
 import plotly.graph_objects as go
 
-from predrecon.workbook.figures import bundle, switchable
+from predrecon.workbook.figures import bundle, show, switchable
+from predrecon.workbook.figures.gallery import words
 from predrecon.workbook.figures.style import finish
-from predrecon.workbook.widgets.plot_view import PlotView, label_of
+from predrecon.workbook.widgets.plot_view import PlotView
 
-_PATIENCE, _TRIES = 3.0, 6  # seconds until a view must have heard, doubled at every try
-_KEPT = 64 << 20  # bytes of pictures that an explorer remembers
+PATIENCE, TRIES = 3.0, 6  # seconds until a view must have heard, doubled at every try
+MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
 
 
 @dataclass(frozen=True)
@@ -36,47 +38,41 @@ class Latest:
     """
 
     def __init__(self, work: Callable):
-        self._work, self._lock = work, threading.Lock()
-        self._waiting: list = []  # at most one
-        self._thread: threading.Thread | None = None
+        self._work, self._thread = work, ThreadPoolExecutor(1)
+        self._last: Future | None = None
 
     def ask(self, request):
-        with self._lock:
-            self._waiting = [request]
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._go_on, daemon=True)
-                self._thread.start()
+        if self._last is not None:
+            self._last.cancel()  # no effect on work that has begun
+        self._last = self._thread.submit(self._serve, request)
 
     def settle(self):
-        """Wait until nothing is asked for any more."""
-        while (thread := self._thread) is not None:
-            thread.join()
+        """Wait until all requests are served."""
+        while self._last is not None and not self._last.done():
+            wait([self._last])
 
-    def _go_on(self):
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                request = self._waiting.pop()
-            try:
-                self._work(request)
-            except Exception:  # the next request is served all the same
-                logging.getLogger(__name__).exception("An explorer could not serve %r", request)
+    def _serve(self, request):
+        try:
+            self._work(request)
+        except Exception:  # the next request is served all the same
+            logging.getLogger(__name__).exception("An explorer could not serve %r", request)
 
 
 class Explorer:
     """Controls and what they choose. Displayed, it is a static figure until a front end answers.
 
+    The static figure stands in the explorer's place where there is no kernel: headless runs, HTML
+    pages, code hosts. It has a menu for the controls named in `menus`.
+
     Args:
         draw: `draw(**values) -> Picture`, a pure function of the controls' values. A `ValueError`
             is shown as a message above the last picture.
         controls: `{name of an argument: widget with a value}`, in rows as they fit.
-        still: stands in the explorer's place where there is no kernel: headless runs, HTML pages,
-            code hosts. Default: the first picture, with menus for the controls named in `menus`.
-        menus: one or two controls; two, whose pictures differ in title, need a `title` for all.
+        menus: controls whose options the static figure offers, combined.
+        still: more arguments of `draw` for the static figure.
         keep: remember pictures by the controls' values; False where they change with time.
         head, extra: widgets above the controls and below the picture.
+        on_chosen: `on_chosen(points)` after points of the picture were clicked or selected.
     """
 
     def __init__(
@@ -84,36 +80,34 @@ class Explorer:
         draw: Callable[..., Picture],
         controls: dict[str, ipywidgets.Widget],
         *,
-        still: go.Figure | None = None,
         menus: tuple[str, ...] = (),
-        title: str | None = None,
+        still: dict | None = None,
         keep: bool = True,
         head: tuple[ipywidgets.Widget, ...] = (),
         extra: tuple[ipywidgets.Widget, ...] = (),
+        on_chosen: Callable[[list], object] = lambda points: None,
     ):
-        self.draw, self.controls = draw, controls
-        self.still = still or self._safe_still(menus, title)
-        self.view, self.message = PlotView(), ipywidgets.HTML()
-        self._on_chosen: list[Callable[[list], None]] = []
-        self.above, self.below = ipywidgets.HTML(), ipywidgets.HTML()
-        self._keep, self._kept = keep, OrderedDict()
+        self.draw, self.controls, self.on_chosen = draw, controls, on_chosen
+        try:
+            self.still = self._still(menus, still or {})
+        except Exception as error:  # what cannot be drawn says so in its place: a notebook goes on
+            self.still = finish(go.Figure(), _message(error), height=120)
+        self.message, self.above, self.below = (ipywidgets.HTML() for _ in range(3))
         self.shown: dict | None = None  # the values whose picture is in sight
-        self._latest = Latest(self._show)
+        self._keep, self._pictures = keep, {}  # the one shown last is last
+        self._latest, self._tries = Latest(self._show), 0
+        self._front_end, self._waiting = False, []
         for control in controls.values():
             control.observe(lambda _: self.redraw(), names="value")
-        self._wire(self.view, 0)
+        self.view = self._new_view()
         wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         row = ipywidgets.HBox(list(controls.values()), layout=wrap)
-        shown = [*head, row, self.message, self.above, self.view, self.below, *extra]
-        self.box = ipywidgets.VBox(shown, layout=ipywidgets.Layout(overflow="hidden"))
+        children = [*head, row, self.message, self.above, self.view, self.below, *extra]
+        self.box = ipywidgets.VBox(children, layout=ipywidgets.Layout(overflow="hidden"))
 
     @property
     def values(self) -> dict:
         return {name: control.value for name, control in self.controls.items()}
-
-    def on_chosen(self, call: Callable[[list], None]):
-        """`call(points)` after points of the picture were clicked or selected."""
-        self._on_chosen.append(call)
 
     def redraw(self):
         """Ask for the picture of the controls' present values."""
@@ -123,19 +117,29 @@ class Explorer:
         """Wait until the picture of the present values is there."""
         self._latest.settle()
 
-    def _wire(self, view: PlotView, tries: int):
-        view.on_view(lambda: self._viewed(view, tries))
-        view.on_chosen(lambda points: [call(points) for call in self._on_chosen])
+    def _new_view(self) -> PlotView:
+        view = PlotView()
+        view.on_msg(self._hear)
+        return view
 
-    def _viewed(self, view: PlotView, tries: int):
-        if view._last is None:
-            self.redraw()
-        if tries < _TRIES and not view.heard:
-            watch = threading.Timer(_PATIENCE * 2**tries, self._replace_deaf, [view, tries])
-            watch.daemon = True
-            watch.start()
+    def _hear(self, view: PlotView, message: dict, _):
+        kind = message["kind"]
+        if kind == "hello":
+            self._front_end = True
+            while self._waiting:
+                self._swap(self._waiting.pop())
+        elif kind == "chosen":
+            if message.get("number", view.number) == view.number:  # else of an older picture
+                self.on_chosen(message["points"])
+        elif kind == "view":
+            if not view.number:
+                self.redraw()
+            if self._tries < TRIES and not view.heard:
+                timer = threading.Timer(PATIENCE * 2**self._tries, self._replace_deaf, [view])
+                timer.daemon = True
+                timer.start()
 
-    def _replace_deaf(self, view: PlotView, tries: int):
+    def _replace_deaf(self, view: PlotView):
         """A new view for one that speaks and does not hear.
 
         anywidget gives a model two seconds to begin; one that a busy page keeps waiting for longer
@@ -143,76 +147,68 @@ class Explorer:
         """
         if view.heard or view is not self.view:
             return
-        self.view = PlotView()
-        self._wire(self.view, tries + 1)
-        shown = [self.view if child is view else child for child in self.box.children]
-        self.box.children = shown
+        self._tries += 1
+        self.view = self._new_view()
+        self.box.children = [self.view if w is view else w for w in self.box.children]
         view.close()
 
     def _ipython_display_(self):
-        from IPython.display import display
+        handle = show(self.still)
+        if self._front_end:
+            self._swap(handle)
+        elif handle is not None:  # None outside of a notebook
+            self._waiting.append(handle)
 
-        handle = display(bundle(self.still), raw=True, display_id=True)
-        if handle is not None:  # None outside of a notebook
-            self.view.on_ready(lambda: handle.update(self._live(), raw=True))
+    def _swap(self, handle):
+        """The widget in the static figure's place; front ends without widgets keep the figure."""
+        handle.update(bundle(self.still) | self.box._repr_mimebundle_(), raw=True)
 
-    def _remember(self, key: tuple, picture: Picture):
-        label = picture.label or label_of(picture.figure)
-        self._kept[key] = picture.figure.to_json(), label, picture.above, picture.below
-        held = sum(len(content) for content, *_ in self._kept.values())
-        while held > _KEPT and len(self._kept) > 1:
-            _, (content, *_) = self._kept.popitem(last=False)
-            held -= len(content)
-
-    def _safe_still(self, menus: tuple[str, ...], title: str | None) -> go.Figure:
-        """What cannot be drawn says so in its place: a notebook goes on."""
-        try:
-            return self._still(menus, title)
-        except Exception as error:
-            return finish(go.Figure(), _told(error), height=120)
-
-    def _still(self, menus: tuple[str, ...], title: str | None) -> go.Figure:
-        values = self.values
-        if not menus:
-            return self.draw(**values).figure
-        asked = [self.controls[name] for name in menus]
-        choices = {control.description: _options(control) for control in asked}
-
-        def drawn(*chosen) -> go.Figure:
-            return self.draw(**values | dict(zip(menus, chosen, strict=True))).figure
-
-        return switchable(drawn, choices, title=title)
-
-    def _live(self) -> dict:
-        """The widget; front ends that do not know it show the static figure."""
-        return bundle(self.still) | self.box._repr_mimebundle_()
+    def _still(self, menus: tuple[str, ...], more: dict) -> go.Figure:
+        """The picture of every combination of the menus' options, those that can be drawn."""
+        options = [
+            [(name, o if isinstance(o, tuple) else (o, o)) for o in self.controls[name].options]
+            for name in menus
+        ]
+        figures, failed = {}, None
+        for chosen in itertools.product(*options):
+            values = self.values | {name: value for name, (_, value) in chosen} | more
+            try:
+                figure = self.draw(**values).figure
+                figures[" · ".join(str(title) for _, (title, _) in chosen)] = figure
+            except ValueError as error:
+                failed = error
+        if not figures:
+            raise failed
+        label = ", ".join(self.controls[name].description for name in menus)
+        return switchable(figures, label) if menus else figures[""]
 
     def _show(self, values: dict):
         key = tuple(values.items())
         try:
-            if key not in self._kept:
+            if key not in self._pictures:
                 self.view.busy(True)
-                self._remember(key, self.draw(**values))
-            self._kept.move_to_end(key)
-            content, label, above, below = self._kept[key]
-            if not self._keep:
-                self._kept.clear()
+                picture = self.draw(**values)
+                label = picture.label or words(picture.figure.layout.title.text) or "figure"
+                self._pictures[key] = picture.figure.to_json(), label, picture.above, picture.below
+            self._pictures[key] = self._pictures.pop(key)
+            content, label, above, below = self._pictures[key]
+            self._make_room()
             self.message.value, self.above.value, self.below.value = "", above, below
             self.shown = values
             self.view.show(content, label)
         except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
-            self.message.value = notice(_told(error))
+            self.message.value = notice(_message(error))
             self.view.busy(False)
 
+    def _make_room(self):
+        """Forget the pictures that were shown longest ago."""
+        size = sum(len(content) for content, *_ in self._pictures.values())
+        while self._pictures and (not self._keep or (size > MEMORY and len(self._pictures) > 1)):
+            size -= len(self._pictures.pop(next(iter(self._pictures)))[0])
 
-def _told(error: Exception) -> str:
+
+def _message(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
-def _options(control: ipywidgets.Widget) -> dict:
-    """`{shown: value}` of a control that offers some."""
-    return {str(o[0] if isinstance(o, tuple) else o): o[1] if isinstance(o, tuple) else o
-            for o in control.options}  # fmt: skip
 
 
 def notice(text: str) -> str:

@@ -27,4 +27,4 @@ class LiveCurves:
             self.drawn = time.monotonic()
             thin = self.rows[:: max(1, len(self.rows) // 500)]
             histories = {**self.histories, self.arm: pd.DataFrame(thin)}
-            self.handle = figures.live(figures.training_curves(histories), self.handle)
+            self.handle = figures.show(figures.training_curves(histories), self.handle)

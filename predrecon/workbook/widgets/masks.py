@@ -9,8 +9,6 @@ from predrecon.workbook.figures.masking import masking_view, sentence_html
 from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
-_OWN = "type your own"
-
 
 def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> Explorer:
     """A sentence, the scales of its masks and a seed at choice: chips, blocks and coverage follow.
@@ -19,48 +17,38 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         recipe: whose scales the controls start from; its length is where a text is cut.
         corpus: whose tokenizer is used, and whose held-out text offers the first `sentences`.
     """
-    given = _sentences(corpus, recipe.length, sentences)
+    tokenizer = corpus.tokenizer
 
     def draw(text, context, target, targets, keep, probability, seed, step) -> Picture:
-        scales = {"context_scale": context, "target_scale": target, "num_targets": targets}
-        room = _room(text, corpus.tokenizer, recipe.length)
-        found = masked_text(
-            text, corpus.tokenizer, recipe.length, **scales, min_context=min(keep, room),
-            mlm_probability=probability, seed=seed, step=step,
-        )  # fmt: skip
-        jepa, mlm = (
-            sentence_html(found.tokens, found.jepa_roles, "JEPA branch:"),
-            sentence_html(found.masked_tokens, found.mlm_roles, "MLM branch:"),
-        )
-        cut = ""
-        if found.cut:
-            total = len(found.tokens) + found.cut
-            cut = notice(f"Cut to the first {len(found.tokens):,} of {total:,} tokens.")
+        tokens = 2 + len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        # context tokens that a short text can surely keep at the paper's scales
+        room = recipe.length if tokens >= recipe.length else max(1, tokens // 4)
+        options = dict(context_scale=context, target_scale=target, num_targets=targets)
+        options |= dict(mlm_probability=probability, seed=seed, step=step)
+        masked = masked_text(text, tokenizer, recipe.length, min_context=min(keep, room), **options)
+        length = len(masked.tokens)
+        above = ""
+        if masked.cut:
+            above = notice(f"Cut to the first {length:,} of {tokens:,} tokens.")
         if room < keep:
-            cut += notice(f"Min context {keep} lowered to {room}, for a text of this length.")
-        figure = masking_view(
-            found.context[:12], found.targets[:12], len(found.tokens), found.shares
-        )
-        parts = [f"{found.jepa_roles.count(role)} {role}" for role in ("context", "target")]
-        label = f"Masks of {len(found.tokens)} tokens: {', '.join(parts)}, "
-        label += f"{found.mlm_roles.count('masked')} masked"
-        return Picture(figure, above=f"{cut}{jepa}<br>{mlm}", label=label)
+            above += notice(f"Min context {keep} lowered to {room}, for a text of this length.")
+        above += sentence_html(masked.tokens, masked.jepa_roles, "JEPA branch:") + "<br>"
+        above += sentence_html(masked.masked_tokens, masked.mlm_roles, "MLM branch:")
+        figure = masking_view(masked.context[:12], masked.targets[:12], length, masked.shares)
+        counts = [f"{masked.jepa_roles.count(role)} {role}" for role in ("context", "target")]
+        counts.append(f"{masked.mlm_roles.count('masked')} masked")
+        return Picture(figure, above, label=f"Masks of {length} tokens: {', '.join(counts)}")
 
+    blocks = corpus.blocks("validation", recipe.length)
+    rows = blocks.batch(list(range(min(sentences, len(blocks)))))
+    offered = [tokenizer.decode(row[1:-1].tolist()) for row in rows]
+    options = [(f"{s[:60]} …", s) for s in offered] + [("type your own", "")]
+    pick = controls.choice("Pick", options, "held-out text")
     layout = ipywidgets.Layout(width="min(100%, 860px)", height="64px")
-    text = ipywidgets.Textarea(
-        value=given[0],
-        description="Text",
-        tooltip="any text",
-        continuous_update=True,
-        layout=layout,
-    )
-    pick = controls.choice(
-        "Pick", [(f"{s[:60]} …", s) for s in given] + [(_OWN, "")], "held-out text"
-    )
+    text = ipywidgets.Textarea(offered[0], description="Text", tooltip="any text", layout=layout)
 
     def picked(change: dict):
-        if change["new"]:
-            text.value = change["new"]
+        text.value = change["new"] or text.value
 
     def typed(change: dict):
         if change["new"] != pick.value:
@@ -68,39 +56,22 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
 
     pick.observe(picked, names="value")
     text.observe(typed, names="value")
+    context, target = recipe.context_scale, recipe.target_scale
+    keep, chance = recipe.min_context, recipe.mlm_probability
     chosen = {
         "text": text,
         "context": controls.share(
-            "Context scale", 0.05, 1.0, "context block, share of the text",
-            value=recipe.context_scale,
+            "Context scale", 0.05, "context block, share of the text", context
         ),
-        "target": controls.share(
-            "Target scale", 0.05, 1.0, "a target block, share of the text",
-            value=recipe.target_scale,
-        ),
-        "targets": controls.number("Targets", 1, 6, "target blocks", value=recipe.num_targets),
+        "target": controls.share("Target scale", 0.05, "a target block, share of the text", target),
+        "targets": controls.number("Targets", 1, 6, "target blocks", recipe.num_targets),
         "keep": controls.number(
-            "Min context", 1, recipe.length, "context tokens that must stay",
-            value=recipe.min_context,
+            "Min context", 1, recipe.length, "context tokens that must stay", keep
         ),
         "probability": controls.share(
-            "MLM probability", 0.0, 1.0, "chance of a token to be chosen",
-            value=recipe.mlm_probability,
+            "MLM probability", 0.0, "chance of a token to be chosen", chance
         ),
         "seed": controls.counter("Seed", "of the masks"),
         "step": controls.counter("Step", "of training: another draw of the same seed"),
-    }  # fmt: skip
+    }
     return Explorer(draw, chosen, head=(pick,))
-
-
-def _room(text: str, tokenizer, longest: int) -> int:
-    """Context tokens that a text of this length can surely keep at the paper's scales."""
-    tokens = 2 + len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-    return max(1, min(tokens, longest) // 4) if tokens < longest else longest
-
-
-def _sentences(corpus: Corpus, length: int, count: int) -> list[str]:
-    """The beginnings of the first held-out blocks, as text."""
-    blocks = corpus.blocks("validation", length)
-    rows = blocks.batch(list(range(min(count, len(blocks)))))
-    return [corpus.tokenizer.decode(row[1:-1].tolist()) for row in rows]

@@ -1,5 +1,6 @@
 """Training explorer (notebooks 02 and 03)."""
 
+import itertools
 import threading
 import weakref
 from pathlib import Path
@@ -11,7 +12,7 @@ from predrecon.workbook.figures.training import AXES, training_view
 from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
-_EVERY = 2.0  # seconds between looks at runs that go on
+EVERY = 2.0  # seconds between looks at runs that go on
 
 
 def training_explorer(
@@ -24,41 +25,40 @@ def training_explorer(
         task, tokenizer: measure uniformity and effective rank of encoders on the way (snapshots)
             on its validation split; without them those panels stay empty.
     """
-    there = {folder.name: folder for folder in [*(shown or []), *begun(paths.runs_dir())]}
-    if not there:
+    folders = {folder.name: folder for folder in [*(shown or []), *begun(paths.runs_dir())]}
+    if not folders:
         raise ValueError(f"No run in {paths.runs_dir()}: train one first (notebook 02).")
-    first = list(dict.fromkeys(f.name for f in shown)) if shown else list(there)[:2]
+    first = dict.fromkeys(f.name for f in shown) if shown else list(folders)[:2]
 
     def draw(chosen, smooth, axis, live) -> Picture:
         if not chosen:
             raise ValueError("No run is chosen: choose one or several (Ctrl or Shift and click).")
-        short = _short(chosen)
-        told = {short[run]: along(there[run], task, tokenizer) for run in chosen}
-        histories = {run: history for run, (history, _) in told.items()}
-        arms = {run: arm for run, (_, arm) in told.items()}
+        runs = {run: along(folders[run], task, tokenizer) for run in chosen}
+        names = dict(zip(runs, _short(chosen), strict=True))
+        histories = {names[run]: history for run, (history, _) in runs.items()}
+        arms = {names[run]: arm for run, (_, arm) in runs.items()}
         rows = ", ".join(f"{run}: step {int(h['step'].iloc[-1]):,}" for run, h in histories.items())
         figure = training_view(histories, arms, axis=axis, smooth=smooth)
         return Picture(figure, below=f"<small>{rows}</small>", label=f"Training curves; {rows}")
 
     chosen = {
-        "chosen": controls.several("Runs", there, "run folders", value=first),
-        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", value=5),
-        "axis": controls.choice("Against", AXES, "horizontal axis", value="tokens"),
-        "live": controls.tick("live", f"look again every {_EVERY:g} s"),
+        "chosen": controls.several("Runs", list(folders), "run folders", first),
+        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 5),
+        "axis": controls.choice("Against", list(AXES), "horizontal axis", value="tokens"),
+        "live": controls.tick("live", f"look again every {EVERY:g} s"),
     }
     explorer = Explorer(draw, chosen, keep=False)
-    _follow(explorer, there)
+    _follow(explorer, folders)
     return explorer
 
 
-def _short(names) -> dict[str, str]:
+def _short(names: tuple[str, ...]) -> list[str]:
     """Names of runs without the words that all of them begin with."""
     words = [name.split("-") for name in names]
-    same = 0
-    shortest = min(map(len, words))
-    while same < shortest - 1 and len({tuple(w[: same + 1]) for w in words}) == 1 < len(words):
-        same += 1
-    return {name: "-".join(w[same:]) for name, w in zip(names, words, strict=True)}
+    columns = zip(*(each[:-1] for each in words), strict=False)  # the last word stays
+    same = itertools.takewhile(lambda column: len(set(column)) == 1 < len(column), columns)
+    count = len(list(same))
+    return ["-".join(each[count:]) for each in words]
 
 
 def begun(root: Path) -> list[Path]:
@@ -67,8 +67,11 @@ def begun(root: Path) -> list[Path]:
     return [file.parent for file in sorted(files, key=lambda f: -f.stat().st_mtime)]
 
 
-def _follow(explorer: Explorer, there: dict[str, Path]):
-    """While "live" is ticked look again every few seconds, until all chosen runs are finished."""
+def _follow(explorer: Explorer, folders: dict[str, Path]):
+    """While "live" is ticked look again every few seconds, until all chosen runs are finished.
+
+    Runs that began meanwhile join the list.
+    """
     stop, alive = threading.Event(), weakref.ref(explorer)
 
     def look(change: dict):
@@ -78,21 +81,15 @@ def _follow(explorer: Explorer, there: dict[str, Path]):
             threading.Thread(target=again, daemon=True).start()
 
     def again():
-        while not stop.wait(_EVERY) and (explorer := alive()) is not None:
-            _offer_new(explorer.controls["chosen"], there)
+        while not stop.wait(EVERY) and (explorer := alive()) is not None:
+            control = explorer.controls["chosen"]
+            chosen = control.value
+            if new := {f.name: f for f in begun(paths.runs_dir()) if f.name not in folders}:
+                folders.update(new)
+                control.options = list(folders)  # takes the choice back
+                control.value = chosen
             explorer.redraw()
-            chosen = explorer.controls["chosen"].value
-            if chosen and all((there[run] / "metrics.json").is_file() for run in chosen):
+            if chosen and all((folders[run] / "metrics.json").is_file() for run in chosen):
                 explorer.controls["live"].value = False
 
     explorer.controls["live"].observe(look, names="value")
-
-
-def _offer_new(control, there: dict[str, Path]):
-    """Runs that began meanwhile join the list."""
-    new = {f.name: f for f in begun(paths.runs_dir()) if f.name not in there}
-    if new:
-        there |= new
-        kept = control.value
-        control.options = list(there)  # takes the choice back
-        control.value = kept

@@ -1,0 +1,81 @@
+"""Embeddings in two dimensions (notebook 05)."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from predrecon.workbook.figures.panels import grid
+from predrecon.workbook.figures.style import CLASSES, POINTS, finish, name
+
+_HIDDEN = dict(showticklabels=False, ticks="", showgrid=False)
+
+
+def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
+    """2-D maps side by side: columns `model, method, x, y, label, text`.
+
+    One row a method (PCA, UMAP), one column a model; colour is the label.
+    """
+    models, methods, labels = (points[c].unique() for c in ("model", "method", "label"))
+    panels = list(itertools.product(methods, models))
+    titles = [f"{name(model)}, {method}" for method, model in panels]
+    fig, places, plot = grid(titles, len(models), 0.04, cell=300, gap=60)
+    for (method, model), place in zip(panels, places, strict=True):
+        rows = points[(points["method"] == method) & (points["model"] == model)]
+        _add_classes(fig, rows, "label", sorted(labels), dict(size=5, opacity=0.7), **place)
+    fig.update_xaxes(**_HIDDEN)
+    fig.update_yaxes(**_HIDDEN)
+    return finish(fig, title, plot=plot, margin=dict(l=20, b=20), legend_itemsizing="constant")
+
+
+def map_view(
+    points: pd.DataFrame, heading: str, *, continuous: str = "", matches: np.ndarray | None = None
+) -> go.Figure:
+    """One map a model, side by side; points carry their number, so that they can be chosen.
+
+    Args:
+        points: columns `model, x, y, number, text, color`; `color` is a class, or a number if
+            `continuous` names it (the title of the colour bar).
+        matches: numbers of the points to ring, of a search.
+    """
+    models = list(points["model"].unique())
+    fig, places, _ = grid([name(model) for model in models], len(models), 0.03)
+    labels = [] if continuous else sorted(points["color"].unique(), key=str)
+    for model, place in zip(models, places, strict=True):
+        rows = points[points["model"] == model]
+        size = 3 if len(rows) > 3000 else 5
+        if continuous:
+            marker = dict(size=size, color=rows["color"], coloraxis="coloraxis")
+            _add_points(fig, rows, marker=marker, **place)
+        _add_classes(fig, rows, "color", labels, dict(size=size, opacity=0.75), **place)
+        if matches is not None and len(matches):
+            rings = rows[rows["number"].isin(matches)]
+            look = dict(symbol="circle-open", size=11, color="#000000", line_width=1.5)
+            _add_points(fig, rings, name=f"search ({len(rings):,})", marker=look, **place)
+    fig.update_xaxes(**_HIDDEN)
+    fig.update_yaxes(**_HIDDEN)
+    fig = finish(fig, heading, plot=380, margin=dict(l=20, b=20), legend_itemsizing="constant")
+    if continuous:
+        bar = dict(title=continuous, thickness=12, outlinewidth=0)
+        fig.update_layout(coloraxis=dict(colorscale="Cividis", colorbar=bar))
+    return fig.update_layout(dragmode="select", uirevision=heading)
+
+
+def _add_classes(
+    fig: go.Figure, rows: pd.DataFrame, column: str, labels: list, marker: dict, **place: int
+):
+    """A layer of points for every label that the rows have, by colour and symbol."""
+    for number, label in enumerate(labels):
+        part = rows[rows[column] == label]
+        if len(part):
+            look = dict(color=CLASSES[number % len(CLASSES)], symbol=POINTS[number % len(CLASSES)])
+            _add_points(fig, part, name=str(label), marker=marker | look, **place)
+
+
+def _add_points(fig: go.Figure, rows: pd.DataFrame, **options):
+    if "number" in rows:
+        options["customdata"] = rows["number"].tolist()
+    hover = "%{text}<extra>" + options.get("name", "") + "</extra>"
+    points = dict(x=rows["x"], y=rows["y"], text=rows["text"], mode="markers", hovertemplate=hover)
+    fig.add_scattergl(**points, **options)
