@@ -83,7 +83,7 @@ def test_a_shard_that_was_not_finished_is_written_again(tmp_path, tokenizer, mon
     whole = build(tmp_path / "whole", tokenizer)
     shards = tmp_path / ".shards-store"
     shards.mkdir()
-    (shards / "train-000000.bin").write_bytes(b"\x01\x02")  # whole only with its .json
+    (shards / "train-000000.part").write_bytes(b"\x01\x02")
     (shards / "train-000001.part").write_bytes(b"\x01")
     assert np.array_equal(build(tmp_path / "store", tokenizer)["train"], whole["train"])
 

@@ -1,4 +1,4 @@
-"""Writing so that a reader finds all of it or nothing, also after a power cut."""
+"""Atomic writes: a reader finds a whole file or folder, or none, also after a power cut."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def build_folder(folder: Path, write: Callable[[Path], None]):
-    """Let `write` fill a folder aside, sync it to the disk, then rename it into place.
+    """Let `write` fill a temporary folder, sync it to the disk, then rename it to `folder`.
 
     If another process built the same folder meanwhile, its copy stays. If `write` raises, nothing
     is left behind.
@@ -33,7 +33,7 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
 
 
 def remove_folder(folder: Path):
-    """Delete a folder such that none with its name is ever half deleted."""
+    """Delete a folder; under its own name it is there whole or not at all."""
     if folder.exists():
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         folder.rename(aside)
@@ -41,7 +41,7 @@ def remove_folder(folder: Path):
 
 
 def remove_unfinished(parent: Path, name: str):
-    """Delete what killed processes left of these functions; `name` may be a glob."""
+    """Delete the temporary folders that killed processes left; `name` may be a glob."""
     for part in parent.glob(f".{name}.*"):
         shutil.rmtree(part, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Where things live on disk. Four folders, each moved by one environment variable.
+"""Where things are on disk. Four folders, each set by one environment variable.
 
 | folder  | variable            | default                                                     |
 |---------|---------------------|-------------------------------------------------------------|
@@ -14,18 +14,18 @@ from pathlib import Path
 VARIABLES = ("PREDRECON_DATA", "PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_FIGURES")
 
 
-def data_dir(given: str | Path | None = None) -> Path | None:
-    """The local data folder, `given` or `PREDRECON_DATA`; None if neither says.
+def data_dir(folder: str | Path | None = None) -> Path | None:
+    """The local data folder, `folder` or `PREDRECON_DATA`; None if neither is set.
 
     Raises:
         NotADirectoryError: it is not a folder.
     """
-    value = given or os.environ.get("PREDRECON_DATA")
+    value = folder or os.environ.get("PREDRECON_DATA")
     if not value:
         return None
     path = Path(value).expanduser().resolve()
     if not path.is_dir():
-        name = "data_dir" if given else "PREDRECON_DATA"
+        name = "data_dir" if folder else "PREDRECON_DATA"
         raise NotADirectoryError(
             f"{name}={str(value)!r} is not a folder (looked at {path}). "
             "Correct it, or leave it out to use the embedded corpus and the hub."
@@ -35,18 +35,18 @@ def data_dir(given: str | Path | None = None) -> Path | None:
 
 def cache_dir() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return _folder("PREDRECON_CACHE", Path(base).expanduser() / "predrecon")
+    return _from_variable("PREDRECON_CACHE", Path(base).expanduser() / "predrecon")
 
 
 def runs_dir() -> Path:
-    return _folder("PREDRECON_RUNS", _checkout() / "runs")
+    return _from_variable("PREDRECON_RUNS", _checkout() / "runs")
 
 
 def figures_dir() -> Path:
-    return _folder("PREDRECON_FIGURES", _checkout() / "figures")
+    return _from_variable("PREDRECON_FIGURES", _checkout() / "figures")
 
 
-def _folder(variable: str, default: Path) -> Path:
+def _from_variable(variable: str, default: Path) -> Path:
     return Path(os.environ.get(variable) or default).expanduser().resolve()
 
 

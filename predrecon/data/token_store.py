@@ -6,6 +6,7 @@ one memory-mapped file a split. Blocks of any length are cut from it when it is 
 depends on text and tokenizer alone.
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from predrecon.data.files import build_folder, remove_unfinished, sync, write_text
+from predrecon.data.files import build_folder, remove_unfinished, sync
 from predrecon.data.progress import Progress
 from predrecon.data.readers import SourceError
 
 SPLITS = ("train", "validation")
 _SHARD = 16_000_000  # characters
-_BATCH = 1_000_000  # characters given to the tokenizer at once, which uses all cores
+_BATCH = 1_000_000  # characters tokenised at once, on all cores
 
 
 def build(
@@ -49,75 +50,68 @@ def build(
         facts = {"name": name, "vocabulary": len(tokenizer)}
         with Progress(f"tokenising {name}", documents, "documents") as progress:
             try:
-                facts |= _write_splits(shards, name, read, tokenizer, progress)
-            except SourceError:  # the text is at fault: another start would find the same
+                for split in SPLITS:
+                    facts[split] = _write_shards(shards, split, read(split), tokenizer, progress)
+                    if not facts[split]["documents"]:
+                        raise SourceError(
+                            f"{name}: no document for the {split} split. Give at least two "
+                            "documents (in a txt file blank lines divide them), or a folder with "
+                            "a validation file."
+                        )
+            except SourceError:  # the text is at fault: another start would fail too
                 shutil.rmtree(shards)
                 raise
         build_folder(folder, lambda part: _join(part, shards, facts))
         shutil.rmtree(shards)
 
 
-def _write_splits(shards: Path, name: str, read, tokenizer, progress: Progress) -> dict:
-    facts, done = {}, 0
-    for split in SPLITS:
-        facts[split] = _write_shards(shards, split, read, tokenizer, progress, done)
-        if not facts[split]["documents"]:
-            raise SourceError(
-                f"{name}: no document for the {split} split. Give at least two documents (in a txt "
-                "file blank lines divide them), or a folder with a validation file."
-            )
-        done += facts[split]["documents"]
+def _write_shards(
+    shards: Path, split: str, texts: Iterable[str], tokenizer, progress: Progress
+) -> dict[str, int]:
+    """Write the shards that are not there; returns documents, characters and tokens of all."""
+    facts, before = {"documents": 0, "characters": 0, "tokens": 0}, progress.done
+    for number, part in enumerate(_by_size(texts, _SHARD)):
+        shard = shards / f"{split}-{number:06d}.bin"
+        if not shard.is_file():
+            _write_shard(shard, part, tokenizer)
+        facts["documents"] += len(part)
+        facts["characters"] += sum(map(len, part))
+        facts["tokens"] += shard.stat().st_size // 2
+        progress.update(before + facts["documents"], f"{split}: {facts['tokens']:,} tokens")
     return facts
 
 
-def _write_shards(shards: Path, split: str, read, tokenizer, progress: Progress, before: int):
-    """All shards of a split; returns their documents, characters and tokens."""
-    total = {"documents": 0, "characters": 0, "tokens": 0}
-    for number, texts in enumerate(_by_size(read(split), _SHARD)):
-        shard = shards / f"{split}-{number:06d}.bin"
-        facts = shard.with_suffix(".json")
-        if facts.is_file():  # written after the shard was whole
-            told = json.loads(facts.read_text(encoding="utf-8"))
-        else:
-            counts = {"documents": len(texts), "characters": sum(map(len, texts))}
-            told = counts | {"tokens": _write_shard(shard, texts, tokenizer)}
-            write_text(facts, json.dumps(told))
-        total = {key: total[key] + told[key] for key in total}
-        progress.update(before + total["documents"], f"{split}: {total['tokens']:,} tokens")
-    return total
-
-
-def _write_shard(shard: Path, texts: list[str], tokenizer) -> int:
-    """Tokenise one shard; returns its tokens. The next batch is tokenised while one is written."""
-    backend, sep, tokens = tokenizer.backend_tokenizer, tokenizer.sep_token_id, 0
+def _write_shard(shard: Path, texts: list[str], tokenizer):
+    """Tokenise and write one shard. One batch is tokenised while another's ids are collected."""
+    backend, sep = tokenizer.backend_tokenizer, tokenizer.sep_token_id
     backend.no_padding()
     backend.no_truncation()
     backend.encode_special_tokens = True  # a literal "[SEP]" in a text is text
 
-    def encode(batch: list[str]):
-        return backend.encode_batch_fast(batch, add_special_tokens=False)
+    def encode(batch: list[str]) -> bytes:
+        documents = backend.encode_batch_fast(batch, add_special_tokens=False)
+        return b"".join(np.array([*d.ids, sep], dtype=np.uint16).tobytes() for d in documents)
 
-    part = shard.with_suffix(".part")
-    with part.open("wb") as out, ThreadPoolExecutor(1) as ahead:
-        for encoded in _one_ahead(ahead, encode, _by_size(texts, _BATCH)):
-            for document in encoded:
-                ids = np.asarray([*document.ids, sep], dtype=np.uint16)
-                out.write(ids.tobytes())
-                tokens += len(ids)
-    sync(part)
-    part.replace(shard)
-    return tokens
+    unfinished = shard.with_suffix(".part")
+    with (
+        unfinished.open("wb") as file,
+        ThreadPoolExecutor(2) as threads,
+        contextlib.closing(threads.map(encode, _by_size(texts, _BATCH))) as batches,
+    ):
+        file.writelines(batches)
+    sync(unfinished)
+    unfinished.replace(shard)
 
 
 def _join(part: Path, shards: Path, facts: dict):
     for split in SPLITS:
-        with (part / f"{split}.bin").open("wb") as out:
+        file = part / f"{split}.bin"
+        with file.open("wb") as stream:
             for shard in sorted(shards.glob(f"{split}-*.bin")):
                 with shard.open("rb") as content:
-                    shutil.copyfileobj(content, out, 2**24)
-        size = (part / f"{split}.bin").stat().st_size
-        if size != 2 * facts[split]["tokens"]:
-            raise OSError(f"{shards}: {split} has {size} bytes, not those counted. Delete it.")
+                    shutil.copyfileobj(content, stream, 2**24)
+        if file.stat().st_size != 2 * facts[split]["tokens"]:
+            raise OSError(f"{shards}: {split} is not as long as counted. Delete this folder.")
     (part / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
@@ -132,15 +126,3 @@ def _by_size(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _one_ahead(pool: ThreadPoolExecutor, function: Callable, items: Iterable) -> Iterator:
-    """`map(function, items)`, with the next item in work while one is used."""
-    waiting = None
-    for item in items:
-        following = pool.submit(function, item)
-        if waiting is not None:
-            yield waiting.result()
-        waiting = following
-    if waiting is not None:
-        yield waiting.result()
