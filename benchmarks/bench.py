@@ -184,7 +184,7 @@ def data(given) -> list[dict]:
     from predrecon.data.corpus import load_tokenizer
 
     name = _corpus(given)
-    source = documents.find(name, paths.data_dir())
+    source = documents.open_source(name, paths.data_dir())
     tokenizer = load_tokenizer("docstrings" if name == "docstrings" else "bert-base-uncased")
     limit, read = (1e6 if given.tiny else 64e6), {"characters": 0, "bytes": 0}
 
@@ -308,7 +308,7 @@ def _rows(given, corpus, recipe):
 
     from predrecon.data import documents, paths
 
-    source = documents.find(corpus.name, paths.data_dir())
+    source = documents.open_source(corpus.name, paths.data_dir())
     texts = itertools.islice(source.read("validation"), 40)
     paragraphs = [p for text in texts for p in text.split("\n") if len(p) > 40]
     return itertools.cycle(padded_rows(corpus.tokenizer, paragraphs[:2000], recipe.length))

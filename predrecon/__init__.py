@@ -17,7 +17,7 @@ A flat core, and four rooms around it. Imports go one way: core, data, training,
 | `workbook/`        | for the notebooks: tables, figures, widgets, pages; the command line     |
 
 Importing it registers the encoder with transformers, so that `AutoModel.from_pretrained(run_dir)`
-works. What needs datasets, accelerate, scikit-learn, plotly or umap is imported at its first use.
+works. What needs accelerate, scikit-learn, plotly or umap is imported at its first use.
 """
 
 import importlib

@@ -1,13 +1,19 @@
+import hashlib
+import http.server
 import json
+import shutil
+import threading
+import time
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from predrecon.data import docstrings, embedded, paths, readers
+from predrecon.data import embedded_text, paths, readers
 from predrecon.data.corpus import load_corpus, load_tokenizer
 from predrecon.data.readers import SourceError
+from predrecon.data.tasks import load_task
 
 TEXTS = [f"Document {i} has a few words. " * 20 for i in range(120)]
 
@@ -20,7 +26,7 @@ def empty_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def tokenizer_dir():
-    return embedded.tokenizer_folder()
+    return embedded_text.tokenizer_folder()
 
 
 def write_parquet(path, texts, column="text"):
@@ -28,14 +34,14 @@ def write_parquet(path, texts, column="text"):
 
 
 def test_embedded_text_is_large_clean_and_split_by_document(corpus):
-    documents = embedded.documents()
+    documents = embedded_text.documents()
     assert sum(len(d.text) for d in documents) > 4_000_000
     paragraphs = [p for d in documents for p in d.paragraphs]
     assert len(set(paragraphs)) == len(paragraphs), "de-duplicated"
-    assert all(docstrings.is_prose(p) for p in paragraphs)
+    assert all(embedded_text.is_prose(p) for p in paragraphs)
     share = sum(d.split == "validation" for d in documents) / len(documents)
     assert 0.08 < share < 0.16
-    assert {d.library for d in documents} == set(docstrings.LIBRARIES)
+    assert {d.library for d in documents} == set(embedded_text.LIBRARIES)
     assert 4000 <= len(corpus.tokenizer) <= 8192
 
 
@@ -50,18 +56,115 @@ def test_embedded_text_is_large_clean_and_split_by_document(corpus):
     ],
 )
 def test_prose_filter(text, expected):
-    assert docstrings.is_prose(text) is expected
+    assert embedded_text.is_prose(text) is expected
 
 
 def test_sources_are_parsed_never_run(tmp_path):
     file = tmp_path / "evil.py"
     doc = "Return the sum of all the numbers that are in the list."
     file.write_text(f'raise SystemExit\ndef f():\n    """{doc}"""\n')
-    assert list(docstrings._paragraphs(file)) == [doc]
+    assert [d.paragraphs for d in embedded_text.extract({"evil": tmp_path})] == [(doc,)]
+
+
+SOURCES = {
+    "first/__init__.py": '''
+        """Tools for the study of graphs, in a few words.
+
+        See :func:`~first.walk` for the walk that is used in all of the examples.
+
+        x : array_like of shape (n,)
+            The values that are to be sorted, in any order [1]_.
+
+        >>> first.walk(3)
+
+        The *first* of the ``values`` is the `smallest`_ one, as in this list::
+        """
+        if True:
+            def walk():
+                """Return the nodes of the graph in the order of the walk."""
+                try:
+                    async def inner():
+                        """This is found inside of a function, and it is kept."""
+                except ValueError:
+                    class Error:
+                        """An error that is raised when the graph is not a tree."""
+                finally:
+                    def last():
+                        """The last of the functions that have a docstring here."""
+        else:
+            def walk():
+                """Short."""
+        ''',
+    "first/sub/more.py": '"""RETURN THE NODES OF THE GRAPH, AS IT IS IN THE LICENCE."""',
+    "first/tests/test_walk.py": '"""The test of the walk is not a part of the text."""',
+    "first/python2.py": '"""This is in a file that can not be parsed."""\nprint "no"',
+    "second/again.py": '''
+        """Return the nodes of the graph in the order of the walk!
+
+        A second library has all of the words that are in the first one.
+        """''',
+    "second/borders.py": f'''"""Sort every value of every array by descending size.
+
+        Sort every value of every array by descending absolute size.
+
+        This is one of the six.
+
+        It is of the five.
+
+        There are 10 or more of them in it.
+
+        There are 100 or more of them in it.
+
+        This IS THE one of all of them.
+
+        This IS THE ONE of all of them.
+
+        {" ".join(["This is"] * 125)}.
+
+        {" ".join(["This is"] * 125)} it.
+        """''',
+    "second/code.py": "x = 1",
+    "second/other.py": '"""Some of the files are held out, and it is their name that decides."""',
+}
+
+
+def test_other_output_of_the_same_sources_needs_another_format_number(tmp_path):
+    """Never change an entry of this list: raise `FORMAT` and add the new number's digest."""
+    import textwrap
+
+    for place, source in SOURCES.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(textwrap.dedent(source))
+    documents = embedded_text.extract({name: tmp_path / name for name in ("first", "second")})
+    tokenizer = embedded_text.train_tokenizer([document.text for document in documents])
+    vocabulary = sorted(tokenizer.get_vocab().items())
+    ids = tokenizer([document.text for document in documents])["input_ids"]
+    facts = [[[d.name, d.library, d.split, d.text] for d in documents], vocabulary, ids]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    digests = {1: "9b6e6937d0bcedf0"}
+    assert digest == digests.get(embedded_text.FORMAT)
+
+
+def test_fingerprint_follows_versions_and_format_number(monkeypatch):
+    before = embedded_text.fingerprint()
+    monkeypatch.setattr(embedded_text, "FORMAT", embedded_text.FORMAT + 1)
+    assert embedded_text.fingerprint() != before
+    monkeypatch.undo()
+    version = embedded_text.importlib.metadata.version
+    monkeypatch.setattr(
+        "importlib.metadata.version", lambda name: version(name) + "x" * (name == "sympy")
+    )
+    assert embedded_text.fingerprint() != before
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setattr(embedded_text, "LIBRARIES", {"numpy": "numpy", "nowhere": "nowhere"})
+    with pytest.raises(ModuleNotFoundError, match=r"'nowhere' is not installed.*make demo"):
+        load_corpus()
 
 
 def test_cached_load_reads_no_source_and_blocks_are_packed(corpus, monkeypatch):
-    monkeypatch.setattr(docstrings, "documents", None)
+    monkeypatch.setattr(embedded_text, "extract", None)
     again = load_corpus()
     assert again.fingerprint == corpus.fingerprint
     tokenizer = corpus.tokenizer
@@ -73,17 +176,17 @@ def test_cached_load_reads_no_source_and_blocks_are_packed(corpus, monkeypatch):
     assert not (batch == tokenizer.pad_token_id).any()
     ends = (blocks.stream == tokenizer.sep_token_id).sum()
     assert ends == corpus.facts["train"]["documents"], "[SEP] ends documents and nothing else"
-    first = embedded.documents()
+    first = embedded_text.documents()
     expected = tokenizer(next(d.text for d in first if d.split == "train"))["input_ids"][1:-1][:62]
     assert batch[0, 1 : 1 + len(expected)].tolist() == expected
 
 
 def test_tokenizer_training_is_deterministic(empty_cache, tokenizer_dir):
     """The trainer's hash order must not reach the vocabulary."""
-    documents = tokenizer_dir.parent / f"docstrings-{docstrings.fingerprint()}"
+    documents = tokenizer_dir.parent / f"docstrings-{embedded_text.fingerprint()}"
     empty_cache.mkdir()
     (empty_cache / documents.name).symlink_to(documents)
-    again = embedded.tokenizer_folder()
+    again = embedded_text.tokenizer_folder()
     assert again != tokenizer_dir
     first, second = ((f / "tokenizer.json").read_bytes() for f in (tokenizer_dir, again))
     assert first == second
@@ -145,26 +248,132 @@ def test_local_wikitext_is_read_by_article_like_the_hubs(tmp_path, empty_cache, 
     assert corpus.facts["validation"]["documents"] == 2
 
 
-def test_hub_layout_through_the_hub_code_path(monkeypatch, empty_cache, tokenizer_dir):
-    """The hub's reader with data sets of the hub's shape, made here."""
-    import datasets
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 
-    asked = []
 
-    def load_dataset(repository, config, split):
-        asked.append((repository, config, split))
-        if "wikitext" in repository:
-            rows = [" = T = ", "", " some words of text "] * (40 if split == "train" else 4)
-            return datasets.Dataset.from_dict({"text": rows})
-        return datasets.Dataset.from_dict({"id": list(map(str, range(120))), "text": TEXTS})
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty hub cache, and a hub that answers nobody: `127.0.0.1:9` is the discard port."""
+    from huggingface_hub import close_session, constants
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("PREDRECON_DATA", raising=False)
+    yield tmp_path / "hub"
+    close_session()
+
+
+def hub_files(root):
+    """Files of the hub's data sets, small ones, in a folder for each repository."""
+    lines = [" = T = ", "", " some words of text "]
+    wikitext = root / "Salesforce" / "wikitext" / "wikitext-103-raw-v1"
+    wikipedia = root / "wikimedia" / "wikipedia" / "20231101.en"
+    glue = root / "nyu-mll" / "glue" / "sst2"
+    for folder in (wikitext, wikipedia, glue):
+        folder.mkdir(parents=True)
+    write_parquet(wikitext / "train-00000-of-00002.parquet", lines * 30)
+    write_parquet(wikitext / "train-00001-of-00002.parquet", lines * 10)
+    write_parquet(wikitext / "validation-00000-of-00001.parquet", lines * 4)
+    write_parquet(wikitext / "test-00000-of-00001.parquet", lines)
+    write_parquet(wikipedia / "train-00000-of-00001.parquet", TEXTS)
+    for part in ("train", "validation", "test"):
+        table = pa.table({"sentence": ["Good.", "Bad."], "label": [1, 0], "idx": [0, 1]})
+        pq.write_table(table, glue / f"{part}-00000-of-00001.parquet")
+    return root
+
+
+def fill_cache(cache, kind, repository, files):
+    """A repository as `huggingface_hub` keeps it."""
+    folder = cache / f"{kind}s--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    (folder / "snapshots").mkdir()
+    (folder / "snapshots" / COMMIT).symlink_to(files)
+
+
+def check_hub_corpora(tokenizer_dir):
     wikitext = load_corpus("wikitext-103", tokenizer=tokenizer_dir)
     assert wikitext.facts["train"]["documents"] == 40
     assert wikitext.facts["validation"]["documents"] == 4
     wikipedia = load_corpus("wikipedia", tokenizer=tokenizer_dir)
     assert wikipedia.facts["validation"]["documents"] == 3
-    assert ("wikimedia/wikipedia", "20231101.en", "train") in asked
+    sst2 = load_task("sst2")
+    assert sst2.train.first == ["Good.", "Bad."] and sst2.validation.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_cached_files_of_the_hub_are_used_without_a_network(
+    tmp_path, hub, empty_cache, tokenizer_dir, monkeypatch, offline
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    files = hub_files(tmp_path / "files")
+    for repository in ("Salesforce/wikitext", "wikimedia/wikipedia", "nyu-mll/glue"):
+        fill_cache(hub, "dataset", repository, files / repository)
+    model = shutil.copytree(tokenizer_dir, tmp_path / "model")
+    (model / "config.json").write_text('{"model_type": "bert"}')
+    fill_cache(hub, "model", "google-bert/bert-base-uncased", model)
+    started = time.monotonic()
+    check_hub_corpora(tokenizer_dir)
+    vocabulary = load_tokenizer("bert-base-uncased").get_vocab()
+    assert vocabulary == load_tokenizer(tokenizer_dir).get_vocab()
+    assert time.monotonic() - started < 15, "without retries"
+    (files / "Salesforce/wikitext/wikitext-103-raw-v1/train-00000-of-00002.parquet").unlink()
+    with pytest.raises(SourceError, match=r"2 of 3 files are in .*\n.*Three ways out"):
+        load_corpus("wikitext-103", tokenizer=tokenizer_dir)
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub as a download needs."""
+
+    def do_GET(self):
+        path = self.path.split("?")[0].removeprefix("/api").removeprefix("/datasets/")
+        repository, rest = "/".join(path.split("/")[:2]), path.split("/")[2:]
+        folder = self.server.files / repository
+        if rest[:1] == ["revision"]:
+            body = json.dumps({"id": repository, "sha": COMMIT}).encode()
+        elif rest[:1] == ["tree"]:
+            files = [f for f in folder.rglob("*") if f.is_file()]
+            body = json.dumps(
+                [{"type": "file", "path": f.relative_to(folder).as_posix(),
+                  "size": f.stat().st_size, "oid": "0"} for f in files]
+            ).encode()  # fmt: skip
+        else:
+            body = folder.joinpath(*rest[2:]).read_bytes() if rest else b""
+            self.server.downloads.append(path)
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_):
+        pass
+
+
+def test_files_are_downloaded_once(tmp_path, hub, empty_cache, tokenizer_dir, monkeypatch):
+    from huggingface_hub import constants
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        server.files, server.downloads = hub_files(tmp_path / "files"), []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        check_hub_corpora(tokenizer_dir)
+        fetched = "".join(server.downloads)
+        assert "20231101.en/train-00000-of-00001.parquet" in fetched
+        assert "test-00000" not in fetched, "no more than is read"
+        server.shutdown()
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    check_hub_corpora(tokenizer_dir)
 
 
 def test_a_single_file_may_be_called_test(tmp_path, empty_cache, tokenizer_dir):
@@ -226,16 +435,13 @@ def test_unknown_names_list_the_valid_ones(tokenizer_dir):
         load_corpus("wikipaedia", tokenizer=tokenizer_dir)
 
 
-@pytest.mark.parametrize("offline", ["1", "0"])
-def test_offline_is_an_error_with_ways_out(empty_cache, tokenizer_dir, monkeypatch, offline):
-    """Told to be offline, and finding it out: `127.0.0.1:9` (discard) answers nobody."""
-    import datasets
+@pytest.mark.parametrize("offline", [True, False])
+def test_offline_is_an_error_with_ways_out(hub, empty_cache, tokenizer_dir, monkeypatch, offline):
+    """Told to be offline, and finding it out."""
     from huggingface_hub import constants
 
-    monkeypatch.setenv("HF_HUB_CACHE", str(empty_cache))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline == "1")
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", offline == "1")
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    started = time.monotonic()
     with pytest.raises(SourceError) as caught:
         load_corpus("wikitext-103", tokenizer=tokenizer_dir)
     message = str(caught.value)
@@ -243,7 +449,8 @@ def test_offline_is_an_error_with_ways_out(empty_cache, tokenizer_dir, monkeypat
         assert part in message
     with pytest.raises(SourceError, match="bert-base-uncased"):
         load_tokenizer("bert-base-uncased")
-    assert constants.HF_HUB_OFFLINE == (offline == "1"), "the setting is put back"
+    assert time.monotonic() - started < 15, "without retries"
+    assert constants.HF_HUB_OFFLINE == offline, "the setting is left alone"
 
 
 def test_a_tokenizer_folder_without_its_file_is_named(tmp_path):

@@ -81,6 +81,6 @@ def test_environment_yml_is_in_step():
 
 
 def test_sources_of_the_embedded_text_are_dependencies():
-    from predrecon.data.docstrings import LIBRARIES, _distribution
+    from predrecon.data.embedded_text import LIBRARIES
 
-    assert {_distribution(n) for n in LIBRARIES} <= set(direct())
+    assert set(LIBRARIES.values()) <= set(direct())

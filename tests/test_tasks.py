@@ -44,8 +44,8 @@ def test_embedded_splits_do_not_leak(task):
     train, validation = ({key(t) for t in s.first} for s in (task.train, task.validation))
     assert not train & validation
     assert len(validation) >= 0.99 * len(task.validation.first)
-    seen = {s.document for s in embedded_tasks._sentences("train")}
-    assert not seen & {s.document for s in embedded_tasks._sentences("validation")}
+    seen = {s.document for s in embedded_tasks.sentences("train")}
+    assert not seen & {s.document for s in embedded_tasks.sentences("validation")}
 
 
 def test_embedded_tasks_are_not_solvable_by_length_alone(task):
@@ -85,7 +85,7 @@ def test_library_names_are_not_in_the_library_task(corpus):
 
 
 def test_swapped_sentences_differ_from_an_intact_one_by_one_swap(corpus):
-    pool = {s.text for s in embedded_tasks._sentences("validation")}
+    pool = {s.text for s in embedded_tasks.sentences("validation")}
     split = tasks.load_task("docs-swap").validation
     for text, label in zip(split.first[:200], split.labels[:200], strict=True):
         assert (text in pool) == bool(label)
@@ -141,7 +141,7 @@ def test_graded_labels_stay_graded(tmp_path):
         (dict(text=["a"], label=[1]), "no column 'sentence'"),
         (dict(sentence=["a"], label=[-1]), "a test split has no labels"),
         (dict(sentence=["a"], label=["yes"]), "not numeric"),
-        (dict(sentence=[3], label=[1]), "holds 3, not text"),
+        (dict(sentence=[3], label=[1]), "holds 3 in row 0, not text"),
         (dict(sentence=["a"], label=[7]), "integers 0 to 1"),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from predrecon import recipes
-from predrecon.data.corpus import Blocks, _reader
+from predrecon.data.corpus import Blocks
 from predrecon.masking import IGNORE, block_masks
 from predrecon.training import batches
 from predrecon.training.batches import draw_batch, room_for, share_of
@@ -126,7 +126,7 @@ def test_ids_on_a_gpu_are_those_on_disk(monkeypatch):
     assert ids[0, 1:-1].tolist() == stream[5 * 62 : 6 * 62].tolist()
     assert (ids[:, 0] == 101).all() and (ids[:, -1] == 102).all()
     resident = blocks._resident(here)
-    assert torch.equal(blocks._cut(_reader(resident), torch.tensor([5, 0, 7])), ids)
+    assert torch.equal(blocks._cut(resident, torch.tensor([5, 0, 7])), ids)
     free[0] -= 4
     assert Blocks(stream, 64, 101, 102)._resident(here) is None
 

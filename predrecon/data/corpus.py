@@ -5,8 +5,8 @@ document. A block of `length` tokens is [CLS], the next `length - 2` ids of the 
 padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
 """
 
+import functools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from predrecon.data import embedded, paths, readers, token_store
-from predrecon.data.documents import EMBEDDED, digest, find
+from predrecon.data import embedded_text, hub, paths, token_store
+from predrecon.data.documents import EMBEDDED_CORPUS, digest, open_source
+from predrecon.data.readers import SourceError
 from predrecon.seeding import numpy_generator
 
 BERT = "google-bert/bert-base-uncased"
@@ -43,35 +44,15 @@ class Blocks:
     def batch(self, indices, device: torch.device | str = "cpu") -> torch.Tensor:
         """Blocks at `indices [B]` as a LongTensor `[B, L]` on the device.
 
-        A GPU holds the whole stream from the first call on, where a quarter of its free memory is
+        A GPU keeps the whole stream from the first call on, if a quarter of its free memory is
         enough for that: then only the indices travel, and nothing waits.
         """
         device, rows = torch.device(device), torch.as_tensor(np.asarray(indices))
-        if device.type == "cpu":
-            return self._cut(self._host_ids, rows)
-        resident = self._resident(device)
-        if resident is None:
-            return self._cut(self._host_ids, rows).pin_memory().to(device, non_blocking=True)
-        return self._cut(_reader(resident), rows.pin_memory().to(device, non_blocking=True))
-
-    def _cut(self, ids_at, rows: torch.Tensor) -> torch.Tensor:
-        """`[B, L]`: [CLS], the ids at each row's places in the stream, [SEP]."""
-        inner = self.length - 2
-        places = rows[:, None] * inner + torch.arange(inner, device=rows.device)
-        ids = F.pad(ids_at(places), (1, 0), value=self.cls_id)
-        return F.pad(ids, (0, 1), value=self.sep_id)
-
-    def _host_ids(self, places: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.stream[places.numpy()].astype(np.int64))
-
-    def _resident(self, device: torch.device) -> torch.Tensor | None:
-        """The stream `[n]` on a GPU as int16 (its indexing knows no uint16); None: no room."""
-        memo = self.__dict__.setdefault("_on", {})
-        if device not in memo:
-            room = self.stream.nbytes <= torch.cuda.mem_get_info(device)[0] // 4
-            ids = torch.from_numpy(self.stream.view(np.int16)) if room else None
-            memo[device] = ids.to(device) if room else None
-        return memo[device]
+        resident = None if device.type == "cpu" else self._resident(device)
+        if resident is not None:
+            return self._cut(resident, rows.pin_memory().to(device, non_blocking=True))
+        blocks = self._cut(self._on_host(), rows)
+        return blocks if device.type == "cpu" else blocks.pin_memory().to(device, non_blocking=True)
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
         """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
@@ -79,20 +60,33 @@ class Blocks:
         epochs, slots = np.divmod(places, len(self))
         indices = np.empty(batch_size, dtype=np.int64)
         for epoch in np.unique(epochs):
-            indices[epochs == epoch] = self._permutation(seed, epoch)[slots[epochs == epoch]]
+            now = epochs == epoch
+            indices[now] = _permutation(len(self), seed, int(epoch))[slots[now]]
         return indices
 
-    def _permutation(self, seed: int, epoch: int) -> np.ndarray:
-        memo = self.__dict__.setdefault("_memo", {})
-        if (seed, epoch) not in memo:
-            memo.clear()
-            memo[seed, epoch] = numpy_generator(seed, "epoch", epoch).permutation(len(self))
-        return memo[seed, epoch]
+    def _on_host(self) -> torch.Tensor:
+        """The stream `[n]` as int16: torch cannot index uint16. Ids above 32,767 are negative."""
+        return torch.from_numpy(self.stream.view(np.int16))
+
+    def _resident(self, device: torch.device) -> torch.Tensor | None:
+        """The stream `[n]` on a GPU, as `_on_host`; None if there is no room."""
+        streams = self.__dict__.setdefault("_streams", {})
+        if device not in streams:
+            room = self.stream.nbytes <= torch.cuda.mem_get_info(device)[0] // 4
+            streams[device] = self._on_host().to(device) if room else None
+        return streams[device]
+
+    def _cut(self, stream: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """`[B, L]`: [CLS], the ids at each row's places in the stream, [SEP]."""
+        inner = self.length - 2
+        places = rows[:, None] * inner + torch.arange(inner, device=rows.device)
+        ids = F.pad(stream[places].long() & 0xFFFF, (1, 0), value=self.cls_id)
+        return F.pad(ids, (0, 1), value=self.sep_id)
 
 
-def _reader(resident: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Places to ids, of uint16 ids that are kept as int16."""
-    return lambda places: resident[places].long() & 0xFFFF
+@functools.lru_cache(maxsize=2)  # a batch may reach into the next epoch
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return numpy_generator(seed, "epoch", epoch).permutation(count)
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ class Corpus:
     """A tokenised corpus.
 
     Attributes:
-        name: what it was asked for by.
+        name: the name or path it was loaded by.
         tokenizer: its transformers tokenizer.
         folder: where the cached streams are.
         facts: documents, characters and tokens of each split, as counted when it was built.
@@ -119,7 +113,7 @@ class Corpus:
         Raises:
             ValueError: an unknown split, or a split shorter than one block.
         """
-        if split not in ("train", "validation"):
+        if split not in token_store.SPLITS:
             raise ValueError(f"split={split!r}: expected 'train' or 'validation'.")
         stream = np.memmap(self.folder / f"{split}.bin", dtype=np.uint16, mode="c")  # never written
         if length < 3 or len(stream) < length - 2:
@@ -131,7 +125,10 @@ class Corpus:
 
 
 def load_corpus(
-    name_or_path: str | Path = EMBEDDED, *, tokenizer="auto", data_dir: str | Path | None = None
+    name_or_path: str | Path = EMBEDDED_CORPUS,
+    *,
+    tokenizer="auto",
+    data_dir: str | Path | None = None,
 ) -> Corpus:
     """Open a corpus, building its cache at the first call.
 
@@ -148,21 +145,24 @@ def load_corpus(
         SourceError: nothing of that name here or on the hub, or unreadable text. Nothing is cached.
     """
     name = str(name_or_path)
-    source = find(name, paths.data_dir(data_dir))
+    source = open_source(name, paths.data_dir(data_dir))
     if tokenizer == "auto":
-        tokenizer = EMBEDDED if name == EMBEDDED else BERT
+        tokenizer = EMBEDDED_CORPUS if name == EMBEDDED_CORPUS else BERT
     tokenizer = load_tokenizer(tokenizer, data_dir=data_dir)
     if len(tokenizer) > 2**16:
         raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
     key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
-    folder = paths.cache_dir() / "corpora" / f"{_stem(name)}-{key}"
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)
+    folder = paths.cache_dir() / "corpora" / f"{stem}-{key}"
     if not (folder / "facts.json").is_file():
         token_store.build(folder, name, source.read, tokenizer, source.count)
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
     return Corpus(name, tokenizer, folder, facts, key)
 
 
-def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path | None = None):
+def load_tokenizer(
+    name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir: str | Path | None = None
+):
     """A fast transformers tokenizer that reads "[SEP]" in a text as text.
 
     Args:
@@ -176,26 +176,24 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED, *, data_dir: str | Path |
     """
     from transformers import AutoTokenizer
 
-    name = str(name_or_dir)
-    root = paths.data_dir(data_dir)
-    if name == EMBEDDED:
-        tokenizer = AutoTokenizer.from_pretrained(embedded.tokenizer_folder())
+    name, root = str(name_or_dir), paths.data_dir(data_dir)
+    short = BERT.split("/")[-1]
+    if name == EMBEDDED_CORPUS:
+        tokenizer = AutoTokenizer.from_pretrained(embedded_text.tokenizer_folder())
     elif Path(name).is_dir():
         if not (Path(name) / "tokenizer.json").is_file():
-            raise readers.SourceError(f"{name}: no tokenizer.json in this folder.")
+            raise SourceError(f"{name}: no tokenizer.json in this folder.")
         tokenizer = AutoTokenizer.from_pretrained(name)
-    elif name.split("/")[-1] == BERT.split("/")[-1] and root and (root / "tokenizer").is_dir():
+    elif name in (short, BERT) and root and (root / "tokenizer").is_dir():
         tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
     else:
-        tried = [f"the folder {Path(name).resolve()}"]
-        hub_name = BERT if name == BERT.split("/")[-1] else name
-        tokenizer = readers.hub_tokenizer(hub_name, tried, repr(EMBEDDED))
+        tokenizer = hub.load_tokenizer(
+            BERT if name == short else name,
+            tried=[f"the folder {Path(name).resolve()}"],
+            fallback=repr(EMBEDDED_CORPUS),
+        )
     needed = ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id")
     if missing := [n for n in needed if getattr(tokenizer, n) is None]:
-        raise readers.SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
+        raise SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
     tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
     return tokenizer
-
-
-def _stem(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)

@@ -1,4 +1,4 @@
-"""Where a corpus's documents come from: the embedded text, the hub, or local files. Streams."""
+"""Which documents make a corpus, and which of them are held out. Streams."""
 
 import hashlib
 import json
@@ -6,102 +6,101 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from predrecon.data import docstrings, embedded, paths, readers
+from predrecon.data import embedded_text, hub, paths, readers
 from predrecon.data.files import write_text
+from predrecon.data.readers import SourceError
 
-EMBEDDED = "docstrings"
+EMBEDDED_CORPUS = "docstrings"
 HUB_CORPORA = {
     "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1"),
     "wikipedia": ("wikimedia/wikipedia", "20231101.en"),
 }
+_HELD_OUT_NAMES = ("validation", "valid", "dev", "test")
 _HELD_OUT = 50  # one document in so many, where a source brings no validation split
 
 
 @dataclass(frozen=True)
 class Source:
-    """`read(split)` yields documents; `digest` identifies them; `count`: how many, if known."""
+    """`read(split)` yields documents; `digest` identifies them; `count`: how many, 0 if unknown."""
 
     read: Callable[[str], Iterator[str]]
     digest: str
     count: int = 0
 
 
-def find(name: str, root: Path | None) -> Source:
+def open_source(name: str, root: Path | None) -> Source:
     """The source of a corpus by name or path; `root` is the local data folder, if there is one.
 
     Raises:
-        SourceError: nothing of that name here or on the hub.
+        SourceError: nothing of that name here or on the hub, or a folder without text to train on.
     """
-    if name == EMBEDDED:
-        found = embedded.documents()
+    if name == EMBEDDED_CORPUS:
+        documents = embedded_text.documents()
         return Source(
-            lambda split: (d.text for d in found if d.split == split),
-            docstrings.fingerprint(),
-            len(found),
+            lambda split: (d.text for d in documents if d.split == split),
+            embedded_text.fingerprint(),
+            len(documents),
         )
     if name in HUB_CORPORA:
-        source = _local(root / name) if root and (root / name).is_dir() else _on_hub(name, root)
+        folder = root / name if root else None
+        files = _text_files(folder) if folder and folder.is_dir() else _download(name, folder)
+        source = _from_files(*split_files(files))
         return _by_article(source) if name == "wikitext-103" else source
     path = Path(name).expanduser()
     if not path.exists():
-        raise readers.SourceError(
+        raise SourceError(
             f"Corpus {name!r}: neither a known name nor a path on this machine. "
-            f"Known names: {', '.join((EMBEDDED, *HUB_CORPORA))}."
+            f"Known names: {', '.join((EMBEDDED_CORPUS, *HUB_CORPORA))}."
         )
-    return _local(path)
+    if path.is_file():  # whatever it is called
+        return _from_files([path], [])
+    return _from_files(*split_files(_text_files(path)))
 
 
-def _local(path: Path) -> Source:
-    files, held_out = [path], []
-    if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix in readers.SUFFIXES)
-        names = ("validation", "valid", "dev", "test")
-        held_out = [f for f in files if f.stem.split("-")[0] in names]
-    if not files:
-        raise readers.SourceError(f"{path}: no {', '.join(readers.SUFFIXES)} file in this folder.")
-    train = [f for f in files if f not in held_out]
+def split_files(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """A corpus's files to train on, and those whose names say that they are held out."""
+    held_out = [file for file in files if file.stem.split("-")[0] in _HELD_OUT_NAMES]
+    train = [file for file in files if file not in held_out]
     if not train:
-        raise readers.SourceError(f"{path}: only held-out files, none to train on.")
+        raise SourceError(f"{files[0].parent}: only held-out files, none to train on.")
+    return train, held_out
 
-    def read(split: str) -> Iterator[str]:
-        for file in held_out if split == "validation" else train:
-            for number, row in enumerate(readers.read_rows(file, ("text",))):
-                if not isinstance(row["text"], str):
-                    raise readers.SourceError(
-                        f"{file}: column 'text' holds {row['text']!r} in row {number}, not text."
-                    )
+
+def _text_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in readers.SUFFIXES)
+    if not files:
+        raise SourceError(f"{folder}: no {', '.join(readers.SUFFIXES)} file in this folder.")
+    return files
+
+
+def _download(name: str, missing: Path | None) -> list[Path]:
+    repository, config = HUB_CORPORA[name]
+    return hub.dataset_files(
+        repository,
+        [f"{config}/{split}-*.parquet" for split in ("train", "validation")],
+        tried=[str(missing or "PREDRECON_DATA (not set)")],
+        fallback=repr(EMBEDDED_CORPUS),
+    )
+
+
+def _from_files(train: list[Path], held_out: list[Path]) -> Source:
+    """Without held-out files, one document in `_HELD_OUT` is held out."""
+
+    def read(files: list[Path]) -> Iterator[str]:
+        for file in files:
+            for row in readers.read_rows(file, ("text",)):
                 yield row["text"]
 
-    key = digest(*(part for f in files for part in (f.name, _file_digest(f))))
-    source = Source(read, key, sum(map(readers.count_rows, files)))
-    return source if held_out else _hold_out(source)
+    def read_split(split: str) -> Iterator[str]:
+        validation = split == "validation"
+        if held_out:
+            return read(held_out if validation else train)
+        numbered = enumerate(read(train))
+        return (text for n, text in numbered if (n % _HELD_OUT == 0) == validation)
 
-
-def _on_hub(name: str, root: Path | None) -> Source:
-    repository, config = HUB_CORPORA[name]
-    tried = [f"{root / name}" if root else "PREDRECON_DATA (not set)"]
-    train = readers.hub_dataset(repository, config, "train", tried, repr(EMBEDDED))
-    key = digest(repository, config, train._fingerprint)
-    if name == "wikipedia":  # has no validation split
-        return _hold_out(Source(lambda _: (row["text"] for row in train), key, len(train)))
-
-    def read(split: str) -> Iterator[str]:
-        rows = train
-        if split == "validation":
-            rows = readers.hub_dataset(repository, config, split, tried, repr(EMBEDDED))
-        return (row["text"] for row in rows)
-
-    return Source(read, key)
-
-
-def _hold_out(source: Source) -> Source:
-    """One document in `_HELD_OUT` for validation, the others for training."""
-
-    def read(split: str) -> Iterator[str]:
-        numbered = enumerate(source.read("train"))
-        return (d for n, d in numbered if (n % _HELD_OUT == 0) == (split == "validation"))
-
-    return Source(read, source.digest, source.count)
+    files = sorted([*train, *held_out])
+    key = digest(*(part for file in files for part in (file.name, _file_digest(file))))
+    return Source(read_split, key, sum(map(readers.count_rows, files)))
 
 
 def _by_article(source: Source) -> Source:
@@ -134,12 +133,12 @@ def _file_digest(path: Path) -> str:
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
     memo = paths.cache_dir() / "digests.json"
     try:
-        known = json.loads(memo.read_text(encoding="utf-8"))
+        digests = json.loads(memo.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    if key not in known:
+        digests = {}
+    if key not in digests:
         with path.open("rb") as file:
-            known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
         memo.parent.mkdir(parents=True, exist_ok=True)
-        write_text(memo, json.dumps(known, indent=1))
-    return known[key]
+        write_text(memo, json.dumps(digests, indent=1))
+    return digests[key]

@@ -9,23 +9,26 @@ both splits, or twice in one.
 import functools
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from predrecon.data import embedded
-from predrecon.data.docstrings import LIBRARIES, sentences
-from predrecon.data.tasks import Split, Task
+from predrecon.data import embedded_text
+from predrecon.data.embedded_text import LIBRARIES
 from predrecon.seeding import numpy_generator
 
 _SIZES = {"train": 3000, "validation": 1000}
 _NAMES = re.compile(
     r"\b(numpy|np|scipy|scikit|sklearn|pandas|pd|networkx|nx|sympy|torch|pytorch)\b", re.IGNORECASE
 )
+_SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"'][.!?])\s+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
-class _Sentence:
+class Sentence:
+    """A sentence, and where it stands; `paragraph` counts within the document."""
+
     text: str
     library: str
     document: str
@@ -36,57 +39,65 @@ class _Sentence:
         return self.text.split()
 
 
-def build(name: str) -> Task:
-    """One of `tasks.EMBEDDED`; the same on every machine with the same library versions."""
-    makers = {
+Example = tuple[str, str | None, float]  # text, second text of a pair, label
+
+
+def build_split(name: str, split: str) -> tuple[list[str], list[str] | None, np.ndarray]:
+    """Texts, second texts (None for single sentences) and labels `[N]` of an embedded task.
+
+    The same on every machine with the same library versions.
+    """
+    make = {
         "docs-library": _library,
         "docs-swap": _swap,
         "docs-edit": _edit,
         "docs-relation": _relation,
         "docs-overlap": _overlap,
-    }
-    title, metric, classes, epochs = _ABOUT[name]
-    splits = {
-        split: makers[name](_sentences(split), _SIZES[split], numpy_generator(0, f"{name} {split}"))
-        for split in _SIZES
-    }
-    note = "embedded task, labels computed from the text"
-    return Task(name, title, metric, classes, epochs, **splits, note=note)
+    }[name]
+    examples = make(sentences(split), _SIZES[split], numpy_generator(0, f"{name} {split}"))
+    first, second, labels = map(list, zip(*examples, strict=True))
+    return first, None if second[0] is None else second, np.array(labels)
 
 
-_ABOUT = {
-    "docs-library": ("Docs-library", "accuracy", LIBRARIES, 90),
-    "docs-swap": ("Docs-swap", "mcc", ("swapped", "intact"), 90),
-    "docs-edit": ("Docs-edit", "f1", ("other sentence", "edited copy"), 10),
-    "docs-relation": ("Docs-relation", "accuracy", ("next", "same file", "other library"), 15),
-    "docs-overlap": ("Docs-overlap", "spearman", (), 15),
-}
+@functools.cache
+def sentences(split: str) -> list[Sentence]:
+    """Sentences of 7 to 30 words in document order, each once in the whole corpus."""
+    by_split: dict[str, list[Sentence]] = {name: [] for name in _SIZES}
+    seen: set[str] = set()
+    for document in embedded_text.documents():
+        for number, paragraph in enumerate(document.paragraphs):
+            for text in _SENTENCE_END.split(paragraph):
+                key = re.sub(r"[^a-z]+", " ", text.lower()).strip()
+                if 7 <= len(text.split()) <= 30 and text.endswith(".") and key not in seen:
+                    seen.add(key)
+                    sentence = Sentence(text, document.library, document.name, number)
+                    by_split[document.split].append(sentence)
+    return by_split[split]
 
 
-def _library(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
+def _library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Which of seven libraries is the sentence from? Shape of SST-2; balanced; accuracy.
 
     Measures topic (graphs, algebra, statistics, ...), largely a matter of words. Sentences that
     name a library are left out. Says nothing about sentiment.
     """
-    chosen = []
+    examples = []
     for label, library in enumerate(LIBRARIES):
         own = [s.text for s in pool if s.library == library and not _NAMES.search(s.text)]
         picked = rng.permutation(len(own))[: size // len(LIBRARIES)]
-        chosen += [(own[i], label) for i in picked]
-    chosen = [chosen[i] for i in rng.permutation(len(chosen))]
-    return Split([text for text, _ in chosen], None, np.array([label for _, label in chosen]))
+        examples += [(own[i], None, label) for i in picked]
+    return [examples[i] for i in rng.permutation(len(examples))]
 
 
-def _swap(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
+def _swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Are two neighbouring words swapped? Shape of CoLA; half and half; Matthews' correlation.
 
     Measures sensitivity to word order, as SentEval's bigram shift. First and last word stay, so
     capitals and full stops tell nothing. Says nothing about grammar beyond local order.
     """
-    texts, labels = [], []
-    for i in rng.permutation(len(pool)):
-        words = pool[i].words
+
+    def example(sentence: Sentence, number: int) -> Example | None:
+        words, label = sentence.words, number % 2
         places = [
             p
             for p in range(1, len(words) - 2)
@@ -94,131 +105,114 @@ def _swap(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
             and words[p].lower() != words[p + 1].lower()
         ]  # fmt: skip
         if not places:
-            continue
-        label = len(texts) % 2
+            return None
         if label == 0:
             p = int(rng.choice(places))
             words[p], words[p + 1] = words[p + 1], words[p]
-        texts.append(" ".join(words))
-        labels.append(label)
-        if len(texts) == size:
-            break
-    return Split(texts, None, np.array(labels))
+        return " ".join(words), None, label
+
+    return _draw(pool, size, rng, example)
 
 
-def _edit(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
+def _edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Is the second sentence an edited copy of the first? Shape of MRPC; half and half; F1.
 
     A copy loses about a fifth of its words and has two neighbours swapped. The other half pairs
     the sentence with an equally edited one of the same file and nearly the same length. Measures
     shared content words; no paraphrase in the linguist's sense is involved.
     """
-    first, second, labels = [], [], []
-    by_document = _group(pool, "document")
-    for i in rng.permutation(len(pool)):
-        own = pool[i]
-        length = len(own.words)
+    by_document = _by_document(pool)
+
+    def example(sentence: Sentence, number: int) -> Example | None:
+        length, label = len(sentence.words), number % 2
         others = [
-            s for s in by_document[own.document]
-            if s is not own and abs(len(s.words) - length) <= 2
+            other for other in by_document[sentence.document]
+            if other is not sentence and abs(len(other.words) - length) <= 2
         ]  # fmt: skip
         if not others:
-            continue
-        label = len(first) % 2
-        source = own if label else others[int(rng.integers(len(others)))]
-        first.append(own.text)
-        second.append(_edited(source.words, rng))
-        labels.append(label)
-        if len(first) == size:
-            break
-    return Split(first, second, np.array(labels))
+            return None
+        source = sentence if label else others[int(rng.integers(len(others)))]
+        words = [w for w in source.words if rng.random() >= 0.2] or source.words
+        if len(words) > 3:
+            p = int(rng.integers(1, len(words) - 2))
+            words[p], words[p + 1] = words[p + 1], words[p]
+        return sentence.text, " ".join(words), label
+
+    return _draw(pool, size, rng, example)
 
 
-def _relation(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
+def _relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Next sentence, same file, or another library? Shape of MNLI; balanced; accuracy.
 
     Measures topical closeness at two distances, a matter of discourse. Says nothing about
     entailment.
     """
     following = {
-        id(a): b
+        a: b
         for a, b in itertools.pairwise(pool)
         if (a.document, a.paragraph) == (b.document, b.paragraph)
     }
     later = list(following.values())  # seconds never open a paragraph: that would tell the label
-    by_document = _group(later, "document")
-    first, second, labels = [], [], []
-    for i in rng.permutation(len(pool)):
-        own = pool[i]
-        if id(own) not in following:  # all firsts have a successor: the label is not in the first
-            continue
-        label = len(first) % 3
+    by_document = _by_document(later)
+
+    def example(sentence: Sentence, number: int) -> Example | None:
+        if sentence not in following:  # all firsts have a successor: the label is not in the first
+            return None
+        label = number % 3
         if label == 0:
-            others = [following[id(own)]]
+            others = [following[sentence]]
         elif label == 1:
-            others = [s for s in by_document.get(own.document, []) if s.paragraph != own.paragraph]
+            own = by_document.get(sentence.document, [])
+            others = [other for other in own if other.paragraph != sentence.paragraph]
         else:
-            others = [s for s in (later[j] for j in rng.integers(len(later), size=20))
-                      if s.library != own.library]  # fmt: skip
+            drawn = [later[i] for i in rng.integers(len(later), size=20)]
+            others = [other for other in drawn if other.library != sentence.library]
         if not others:
-            continue
-        first.append(own.text)
-        second.append(others[int(rng.integers(len(others)))].text)
-        labels.append(label)
-        if len(first) == size:
-            break
-    return Split(first, second, np.array(labels))
+            return None
+        return sentence.text, others[int(rng.integers(len(others)))].text, label
+
+    return _draw(pool, size, rng, example)
 
 
-def _overlap(pool: list[_Sentence], size: int, rng: np.random.Generator) -> Split:
+def _overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """What share of the words is the same, from 0 to 5? Shape of STS-B; Spearman's rho.
 
     The second text keeps a random share of the first one's words in place and takes the others
     from another sentence, word for word, so both have the same length. Measures lexical overlap
     and nothing else.
     """
-    first, second, labels = [], [], []
-    for i in rng.permutation(len(pool)):
-        words = pool[i].words
+
+    def example(sentence: Sentence, _: int) -> Example:
+        words = sentence.words
         filler = pool[int(rng.integers(len(pool)))].words
-        kept = rng.permutation(len(words)) < rng.integers(len(words) + 1)
-        mixed = [w if k else filler[p % len(filler)]
-                 for p, (w, k) in enumerate(zip(words, kept, strict=True))]  # fmt: skip
+        stays = rng.permutation(len(words)) < rng.integers(len(words) + 1)
+        mixed = [word if stay else filler[p % len(filler)]
+                 for p, (word, stay) in enumerate(zip(words, stays, strict=True))]  # fmt: skip
         same = sum(a.lower() == b.lower() for a, b in zip(words, mixed, strict=True))
-        first.append(pool[i].text)
-        second.append(" ".join(mixed))
-        labels.append(5.0 * same / len(words))
-        if len(first) == size:
+        return sentence.text, " ".join(mixed), 5.0 * same / len(words)
+
+    return _draw(pool, size, rng, example)
+
+
+def _draw(
+    pool: list[Sentence],
+    size: int,
+    rng: np.random.Generator,
+    example: Callable[[Sentence, int], Example | None],
+) -> list[Example]:
+    """`size` examples of sentences in random order; `example(sentence, number)` may decline one."""
+    examples: list[Example] = []
+    for i in rng.permutation(len(pool)):
+        made = example(pool[i], len(examples))
+        if made is not None:
+            examples.append(made)
+        if len(examples) == size:
             break
-    return Split(first, second, np.array(labels))
+    return examples
 
 
-def _edited(words: list[str], rng: np.random.Generator) -> str:
-    kept = [w for w in words if rng.random() >= 0.2] or words
-    if len(kept) > 3:
-        p = int(rng.integers(1, len(kept) - 2))
-        kept[p], kept[p + 1] = kept[p + 1], kept[p]
-    return " ".join(kept)
-
-
-def _group(pool: list[_Sentence], field: str) -> dict[str, list[_Sentence]]:
-    groups: dict[str, list[_Sentence]] = {}
+def _by_document(pool: list[Sentence]) -> dict[str, list[Sentence]]:
+    groups: dict[str, list[Sentence]] = {}
     for sentence in pool:
-        groups.setdefault(getattr(sentence, field), []).append(sentence)
+        groups.setdefault(sentence.document, []).append(sentence)
     return groups
-
-
-@functools.cache
-def _sentences(split: str) -> list[_Sentence]:
-    """Sentences of 7 to 30 words in document order, each once in the whole corpus."""
-    found: dict[str, list[_Sentence]] = {name: [] for name in _SIZES}
-    seen: set[str] = set()
-    for document in embedded.documents():
-        for number, paragraph in enumerate(document.paragraphs):
-            for text in sentences(paragraph):
-                key = re.sub(r"[^a-z]+", " ", text.lower()).strip()
-                if 7 <= len(text.split()) <= 30 and text.endswith(".") and key not in seen:
-                    seen.add(key)
-                    place = document.library, document.name, number
-                    found[document.split].append(_Sentence(text, *place))
-    return found[split]

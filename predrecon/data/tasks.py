@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from predrecon.data import paths, readers
+from predrecon.data import embedded_tasks, hub, paths
+from predrecon.data.embedded_text import LIBRARIES
+from predrecon.data.readers import SourceError, read_rows
 
 GLUE = ("sst2", "cola", "mrpc", "mnli", "stsb")
 EMBEDDED = ("docs-library", "docs-swap", "docs-edit", "docs-relation", "docs-overlap")
@@ -74,28 +76,32 @@ class Task:
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _Definition:
     title: str
-    columns: tuple[str, ...]
     metric: str
-    classes: tuple[str, ...]
     epochs: int
-    validation: str
-    rows: tuple[int, int]  # of the official splits
+    classes: tuple[str, ...]
+    columns: tuple[str, ...] = ()  # GLUE's texts
+    rows: tuple[int, int] = (0, 0)  # of GLUE's official splits
+    validation: str = "validation"
 
 
-_GLUE = {
-    "sst2": _Shape("SST-2", ("sentence",), "accuracy", ("negative", "positive"), 90, "validation",
-                   (67349, 872)),
-    "cola": _Shape("CoLA", ("sentence",), "mcc", ("unacceptable", "acceptable"), 90, "validation",
-                   (8551, 1043)),
-    "mrpc": _Shape("MRPC", ("sentence1", "sentence2"), "f1", ("different", "paraphrase"), 10,
-                   "validation", (3668, 408)),
-    "mnli": _Shape("MNLI", ("premise", "hypothesis"), "accuracy",
-                   ("entailment", "neutral", "contradiction"), 15, "validation_matched",
-                   (392702, 9815)),
-    "stsb": _Shape("STS-B", ("sentence1", "sentence2"), "spearman", (), 15, "validation",
-                   (5749, 1500)),
+_DEFINITIONS = {
+    "sst2": _Definition("SST-2", "accuracy", 90, ("negative", "positive"),
+                        ("sentence",), (67349, 872)),
+    "cola": _Definition("CoLA", "mcc", 90, ("unacceptable", "acceptable"),
+                        ("sentence",), (8551, 1043)),
+    "mrpc": _Definition("MRPC", "f1", 10, ("different", "paraphrase"),
+                        ("sentence1", "sentence2"), (3668, 408)),
+    "mnli": _Definition("MNLI", "accuracy", 15, ("entailment", "neutral", "contradiction"),
+                        ("premise", "hypothesis"), (392702, 9815), "validation_matched"),
+    "stsb": _Definition("STS-B", "spearman", 15, (), ("sentence1", "sentence2"), (5749, 1500)),
+    "docs-library": _Definition("Docs-library", "accuracy", 90, tuple(LIBRARIES)),
+    "docs-swap": _Definition("Docs-swap", "mcc", 90, ("swapped", "intact")),
+    "docs-edit": _Definition("Docs-edit", "f1", 10, ("other sentence", "edited copy")),
+    "docs-relation": _Definition("Docs-relation", "accuracy", 15,
+                                 ("next", "same file", "other library")),
+    "docs-overlap": _Definition("Docs-overlap", "spearman", 15, ()),
 }  # fmt: skip
 
 
@@ -111,23 +117,30 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         ValueError: an unknown name (the valid ones are listed).
         SourceError: data that cannot be found or read; the message names file and column.
     """
-    if name in EMBEDDED:
-        from predrecon.data.embedded_tasks import build
-
-        return build(name)
-    if name not in GLUE:
+    if name not in _DEFINITIONS:
         raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
-    shape = _GLUE[name]
-    root = paths.data_dir(data_dir)
-    train, validation = (_split(name, shape, part, root) for part in ("train", shape.validation))
-    title, note = shape.title, ""
-    if (len(train), len(validation)) != shape.rows:  # said in every table and figure
-        title = f"{title} (stand-in)"
-        note = (
-            f"stand-in, not the official splits: {len(train):,} / {len(validation):,} rows instead "
-            f"of {shape.rows[0]:,} / {shape.rows[1]:,}; labels may differ too"
+    definition = _DEFINITIONS[name]
+    title, note = definition.title, ""
+    if name in EMBEDDED:
+        train, validation = (
+            Split(*embedded_tasks.build_split(name, part)) for part in ("train", "validation")
         )
-    return Task(name, title, shape.metric, shape.classes, shape.epochs, train, validation, note)
+        note = "embedded task, labels computed from the text"
+    else:
+        root = paths.data_dir(data_dir)
+        train, validation = (
+            _read_split(name, part, definition, root) for part in ("train", definition.validation)
+        )
+        if (len(train), len(validation)) != definition.rows:  # said in every table and figure
+            title = f"{title} (stand-in)"
+            note = (
+                f"stand-in, not the official splits: {len(train):,} / {len(validation):,} rows "
+                f"instead of {definition.rows[0]:,} / {definition.rows[1]:,}; labels may differ too"
+            )
+    return Task(
+        name, title, definition.metric, definition.classes, definition.epochs,
+        train, validation, note,
+    )  # fmt: skip
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
@@ -136,40 +149,46 @@ def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=No
         names = "embedded" if corpus == "docstrings" else "glue"
     if isinstance(names, str):
         families = {"glue": GLUE, "embedded": EMBEDDED}
-        names = list(families.get(names, [n.strip() for n in names.split(",")]))
+        names = families.get(names) or [name.strip() for name in names.split(",")]
     return [load_task(name, data_dir) for name in names]
 
 
-def _split(name: str, shape: _Shape, part: str, root: Path | None) -> Split:
-    columns = (*shape.columns, "label")
-    places = [root / "glue" / name, root / name] if root else []
-    for folder in places:
-        for suffix in (".parquet", ".jsonl"):
-            file = folder / f"{part}{suffix}"
-            if file.is_file():
-                return _collect(list(readers.read_rows(file, columns)), shape, str(file))
-        if folder.is_dir():
-            raise readers.SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
-    tried = [str(p) for p in places] or ["PREDRECON_DATA (not set)"]
-    rows = readers.hub_dataset(HUB, name, part, tried, f"the tasks {', '.join(EMBEDDED)}")
-    return _collect(list(rows), shape, f"the hub's {HUB} ({name}, {part})")
-
-
-def _collect(rows: list[dict], shape: _Shape, where: str) -> Split:
-    try:
-        labels = np.array([row["label"] for row in rows], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise readers.SourceError(f"{where}: column 'label' is not numeric ({error}).") from None
-    highest = len(shape.classes) - 1 if shape.classes else 5
-    whole = not shape.classes or (labels == labels.round()).all()
-    if not (np.isfinite(labels).all() and labels.min() >= 0 and labels.max() <= highest and whole):
-        raise readers.SourceError(
-            f"{where}: column 'label' has values from {labels.min()} to {labels.max()}, expected "
-            f"{'integers ' if shape.classes else ''}0 to {highest} (a test split has no labels)."
+def _read_split(name: str, part: str, definition: _Definition, root: Path | None) -> Split:
+    folders = [root / "glue" / name, root / name] if root else []
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder:
+        files = [folder / f"{part}.parquet", folder / f"{part}.jsonl"]
+        files = [file for file in files if file.is_file()][:1]
+        if not files:
+            raise SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
+    else:
+        files = hub.dataset_files(
+            HUB,
+            [f"{name}/{part}-*.parquet"],
+            tried=[str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"],
+            fallback=f"the tasks {', '.join(EMBEDDED)}",
         )
-    texts = [[row[column] for row in rows] for column in shape.columns]
-    for column, values in zip(shape.columns, texts, strict=True):
-        if bad := [v for v in values if not isinstance(v, str)]:
-            raise readers.SourceError(f"{where}: column {column!r} holds {bad[0]!r}, not text.")
-    second = texts[1] if len(texts) == 2 else None
-    return Split(texts[0], second, labels.astype(np.int64) if shape.classes else labels)
+    columns = definition.columns
+    rows = [row for file in files for row in read_rows(file, columns, ("label",))]
+    labels = _labels([row["label"] for row in rows], definition.classes, files[0])
+    first, second = ([row[column] for row in rows] for column in (columns[0], columns[-1]))
+    return Split(first, second if len(columns) == 2 else None, labels)
+
+
+def _labels(values: list, classes: tuple[str, ...], file: Path) -> np.ndarray:
+    """`[N]` integers for classes, grades from 0 to 5 otherwise."""
+    try:
+        labels = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{file}: column 'label' is not numeric ({error}).") from None
+    highest = len(classes) - 1 if classes else 5
+    valid = np.isfinite(labels) & (labels >= 0) & (labels <= highest)
+    if classes:
+        valid &= labels == labels.round()
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise SourceError(
+            f"{file}: column 'label' holds {values[row]!r} in row {row}, expected "
+            f"{'integers ' if classes else ''}0 to {highest} (a test split has no labels)."
+        )
+    return labels.astype(np.int64) if classes else labels

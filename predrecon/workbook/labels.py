@@ -5,7 +5,7 @@ from pathlib import Path
 
 from predrecon import recipes
 from predrecon.data import paths
-from predrecon.data.documents import EMBEDDED, HUB_CORPORA, digest
+from predrecon.data.documents import EMBEDDED_CORPUS, HUB_CORPORA, digest
 from predrecon.recipes import Recipe
 
 
@@ -16,7 +16,7 @@ def tag(recipe: Recipe, seed: int) -> str:
     parts = [f"{k}={v}" for k, v in changed.items() if k not in ("arm", "corpus")]
     parts += [f"seed={seed}"] if seed else []
     corpus = Path(recipe.corpus).stem
-    if recipe.corpus not in (EMBEDDED, *HUB_CORPORA):  # two files may have one name
+    if recipe.corpus not in (EMBEDDED_CORPUS, *HUB_CORPORA):  # two files may have one name
         corpus += "-" + digest(str(Path(recipe.corpus).expanduser().resolve()))[:4]
     name = "-".join([recipe.preset, corpus, *parts])
     return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
