@@ -101,12 +101,12 @@ if len(balance):
 # the seeds below 0.05 after Holm's correction, which three seeds cannot earn.
 
 # %% tags=["nbval-ignore-output"]
-ends = contrasts.endpoints(trained, labelled, text.tokenizer, max_samples=max_samples)
-gallery.keep("06_ends", ends)
-typeset.show(typeset.styled(tables.endpoint_table(ends)))
+endpoints = contrasts.endpoints(trained, labelled, text.tokenizer, max_samples=max_samples)
+gallery.keep("06_ends", endpoints)
+typeset.show(typeset.styled(tables.endpoint_table(endpoints)))
 
 # %% tags=["nbval-ignore-output"]
-gaps = contrasts.paired_contrasts(ends)
+gaps = contrasts.paired_contrasts(endpoints)
 if len(gaps):
     gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
 
@@ -121,7 +121,7 @@ typeset.show(typeset.styled(tables.contrast_table(gaps)))
 # and orange would lie on two curves.
 
 # %% tags=["nbval-ignore-output"]
-each = plateau.per_run(ends)
+each = plateau.per_run(endpoints)
 if len(each):
     gallery.show("06_plateau", figures.plateau(each), each)
 
@@ -136,7 +136,7 @@ if len(each):
 # the seeds' means, too.
 
 # %% tags=["nbval-ignore-output"]
-followed = plateau.at_equal_loss(ends)
+followed = plateau.at_equal_loss(endpoints)
 gallery.keep("06_followed", followed)
 typeset.show(typeset.styled(tables.equal_loss_table(followed), index=False))
 

@@ -206,7 +206,7 @@ def test_masking_audit(corpus, smoke_runs):
 
 def test_maps_are_repeatable():
     z = np.random.default_rng(0).normal(size=(60, 8))
-    assert np.array_equal(projections.pca(z), projections.pca(z))
+    assert np.array_equal(projections.place(z, "PCA"), projections.place(z, "PCA"))
     points = projections.points({"mlm": z}, ["x"] * 60, ["t" * 200] * 60)
     assert points["text"].str.len().max() == 70 and len(points) == 120
 

@@ -63,11 +63,11 @@ def test_without_runs_every_claim_is_open():
 def test_what_is_read_has_every_claim_and_no_half_interval():
     assert (tables.map_table(paper_map(None, {}))["ours"] == "–").all()
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
-    told = tables.map_table(paper_map(ours(), arms))
-    assert list(told.index) == list(CLAIMS["claim"])
-    assert told.columns[0] == "status" and told["ours"].str.contains("[", regex=False).sum() >= 37
-    alone = tables.map_table(paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms}))
-    assert alone["ours"].iloc[-2] == "1.900", "operations of one seed: counted, no interval"
+    table = tables.map_table(paper_map(ours(), arms))
+    assert list(table.index) == list(CLAIMS["claim"])
+    assert table.columns[0] == "status" and table["ours"].str.contains("[", regex=False).sum() >= 37
+    one_seed = tables.map_table(paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms}))
+    assert one_seed["ours"].iloc[-2] == "1.900", "operations of one seed: counted, no interval"
 
 
 def test_every_table_and_figure_with_numbers_has_a_claim():
@@ -118,23 +118,23 @@ def _stuck():
 
 def test_with_the_published_numbers_as_ours_every_claim_reproduces_itself():
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
-    found = paper_map(ours(), arms).set_index("claim")
-    claimed = found.iloc[: len(DIFFERENCES)]
+    table = paper_map(ours(), arms).set_index("claim")
+    claimed = table.iloc[: len(DIFFERENCES)]
     assert (claimed["status"] == "reproduced").all() and (claimed["seeds"] == 3).all()
-    cells = found.loc["More uniform on every task under every pooling (cells)"]
+    cells = table.loc["More uniform on every task under every pooling (cells)"]
     assert cells["status"] == "reproduced" and cells["value"] == cells["published"] == 20
-    cost = found.loc["Identical compute budgets (hybrid's operations over MLM-only's, less 1)"]
+    cost = table.loc["Identical compute budgets (hybrid's operations over MLM-only's, less 1)"]
     assert cost["value"] == pytest.approx(1.9) and cost["status"] == "not reproduced"
 
 
 def test_one_cell_the_other_way_round_refutes_all_cells():
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
-    told = ours()
-    cell = told.table.eval("task == 'mrpc' and pooling == 'max' and metric == 'uniformity'")
-    told.table.loc[cell, "value"] *= -1
-    row = paper_map(told, arms).set_index("claim").filter(like="every pooling", axis=0).iloc[0]
+    measured = ours()
+    cell = measured.table.eval("task == 'mrpc' and pooling == 'max' and metric == 'uniformity'")
+    measured.table.loc[cell, "value"] *= -1
+    row = paper_map(measured, arms).set_index("claim").filter(like="every pooling", axis=0).iloc[0]
     assert row["status"] == STATUSES[2] and row["value"] == 19
-    (stuck,) = paper_map(told, arms | {"mlm": [_stuck()]}).iloc[[-3]]["status"]
+    (stuck,) = paper_map(measured, arms | {"mlm": [_stuck()]}).iloc[[-3]]["status"]
     assert stuck == STATUSES[3]
 
 
@@ -161,8 +161,8 @@ def test_a_balance_that_the_schedule_predicts_is_not_learned(lams, status):
 
 
 def test_an_arm_on_the_plateau_decides_nothing():
-    found = paper_map(ours(), {"hybrid": [Trained("hybrid")], "mlm": [_stuck()]})
+    table = paper_map(ours(), {"hybrid": [Trained("hybrid")], "mlm": [_stuck()]})
     between = (DIFFERENCES["against"] == "").to_numpy()
-    assert (found.iloc[: len(DIFFERENCES)][between]["status"] == STATUSES[3]).all()
-    within = found.iloc[: len(DIFFERENCES)][~between]
+    assert (table.iloc[: len(DIFFERENCES)][between]["status"] == STATUSES[3]).all()
+    within = table.iloc[: len(DIFFERENCES)][~between]
     assert (within["status"] == "reproduced").all(), "the hybrid alone is compared with itself"

@@ -12,7 +12,7 @@ from predrecon.data.tasks import Task, load_task
 from predrecon.workbook import figures, tables
 
 
-def ends(seeds=3, effect=0.3):
+def made_up(seeds=3, effect=0.3):
     """MLM-only at -1, the hybrid lower by `effect`, token scale adds 1 to both; noise by seed."""
     draw, rows = np.random.default_rng(0), []
     for seed in range(seeds):
@@ -31,7 +31,7 @@ def ends(seeds=3, effect=0.3):
 
 
 def test_contrasts_find_what_was_put_in():
-    gaps = contrasts.paired_contrasts(ends()).set_index("contrast")
+    gaps = contrasts.paired_contrasts(made_up()).set_index("contrast")
     assert set(gaps.index) == {
         "objective",
         "objective, tokens × √D",
@@ -42,14 +42,14 @@ def test_contrasts_find_what_was_put_in():
         row = gaps.loc[name]
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
         assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
-    text = tables.contrast_table(contrasts.paired_contrasts(ends()))
+    text = tables.contrast_table(contrasts.paired_contrasts(made_up()))
     assert text.loc["objective", "uniformity"].endswith("]"), "three seeds earn no star"
-    text = tables.contrast_table(contrasts.paired_contrasts(ends(10)))
+    text = tables.contrast_table(contrasts.paired_contrasts(made_up(10)))
     assert text.loc["objective", "uniformity"].endswith("] *")
 
 
 def test_one_seed_has_no_interval():
-    gaps = contrasts.paired_contrasts(ends(1))
+    gaps = contrasts.paired_contrasts(made_up(1))
     assert np.isinf(gaps["low"]).all()
     assert tables.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
     assert len(figures.contrasts(gaps).data) == 1
@@ -59,11 +59,13 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
     draw = np.random.default_rng(0)
     z, lengths = draw.normal(size=(30, 5)), draw.integers(0, 4, 30)
     counts = bootstrap_counts(30, draws=6)
-    u, told = z / np.linalg.norm(z, axis=1, keepdims=True), []
+    u, expected = z / np.linalg.norm(z, axis=1, keepdims=True), []
     for rows in (np.repeat(np.arange(30), w) for w in counts):
         pairs = [(i, j) for i in rows for j in rows if i != j and lengths[i] == lengths[j]]
-        told.append(np.log(np.mean([np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs])))
-    assert uniformity_replicates(z, counts, groups=lengths) == pytest.approx(told, rel=1e-10)
+        expected.append(
+            np.log(np.mean([np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs]))
+        )
+    assert uniformity_replicates(z, counts, groups=lengths) == pytest.approx(expected, rel=1e-10)
     every = pairwise_replicates(z, lengths, counts)["uniformity"]
     assert uniformity_replicates(z, counts) == pytest.approx(every, rel=1e-12)
     interval = length.uniformity(z, lengths)
@@ -71,7 +73,7 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
 
 
 def test_seeds_that_lack_a_side_do_not_count():
-    table = ends(3)
+    table = made_up(3)
     gone = (table["condition"] == "mlm") & (table["seed"] == 2)
     gaps = contrasts.paired_contrasts(table[~gone]).set_index("contrast")
     assert gaps.loc["objective", "seeds"] == 2 and gaps.loc["token scale, hybrid", "seeds"] == 3
@@ -101,9 +103,9 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     task = load_task("docs-swap")
     fields = (task.name, task.title, task.metric, task.classes, 2)
     short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
-    ends = contrasts.endpoints(runs, [short], corpus.tokenizer)
-    assert set(ends["metric"]) == set(contrasts.METRICS)
-    table = tables.endpoint_table(ends)
+    endpoints = contrasts.endpoints(runs, [short], corpus.tokenizer)
+    assert set(endpoints["metric"]) == set(contrasts.METRICS)
+    table = tables.endpoint_table(endpoints)
     assert table.shape == (2, 1 + len(contrasts.METRICS))
     assert (
         table.drop(columns=["seeds", "below_unigram"]).map(lambda cell: "[" in cell).all(axis=None)

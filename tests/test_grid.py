@@ -12,7 +12,7 @@ import torch
 
 from predrecon import recipes
 from predrecon.audit import contrasts, encoders, grid, snapshots
-from predrecon.audit.snapshots import WATCHED, lambdas, trajectories
+from predrecon.audit.snapshots import METRICS, lambdas, trajectories
 from predrecon.data.corpus import load_corpus
 from predrecon.data.tasks import load_task
 from predrecon.model import Encoder
@@ -193,8 +193,8 @@ def test_trajectories_hold_every_snapshot(trained, corpus):
     table = trajectories(two, load_task("docs-swap"), corpus.tokenizer)
     assert set(table["step"]) == {0, 4, 8, 12}
     assert (table[["task", "pooling"]] == [load_task("docs-swap").title, "mean"]).all(axis=None)
-    watched = table[table["metric"].isin(WATCHED)]
-    assert len(watched) == 2 * 4 * len(WATCHED)
+    watched = table[table["metric"].isin(METRICS)]
+    assert len(watched) == 2 * 4 * len(METRICS)
     start = table.query("step == 0 and metric == 'uniformity'")["value"]
     assert start.nunique() == 1, "both arms start from the same encoder"
     left = table.query("metric == 'below_unigram'")
@@ -226,7 +226,7 @@ def test_without_snapshots_there_is_no_trajectory(smoke_runs, corpus):
 def test_every_seed_on_disk_is_found(trained, cells, corpus, monkeypatch):
     monkeypatch.setenv("PREDRECON_RUNS", str(next(iter(trained.values())).folder.parent))
     arms = every_seed(BASE, ["hybrid", "mlm"], corpus, seed=1)
-    assert {arm: [run.facts["seed"] for run in found] for arm, found in arms.items()} == {
+    assert {arm: [run.facts["seed"] for run in each] for arm, each in arms.items()} == {
         "hybrid": [0, 1],
         "mlm": [0, 1],
     }

@@ -33,9 +33,9 @@ def test_draw_0_is_the_attention_pooling_of_the_tables(table, smoke_runs, corpus
     split = load_task("docs-relation").validation.head(60)
     z = embed(smoke_runs["mlm"].encoder(), corpus.tokenizer, split.first, split.second)
     cell = table.query("model == 'mlm' and metric == 'uniformity' and draw == 0")
-    found = cell.set_index("pooler")["value"]
-    assert found["mean"] == metrics.uniformity(z["mean"])
-    assert found["random attention"] == pytest.approx(metrics.uniformity(z["attention"]), abs=1e-9)
+    values = cell.set_index("pooler")["value"]
+    assert values["mean"] == metrics.uniformity(z["mean"])
+    assert values["random attention"] == pytest.approx(metrics.uniformity(z["attention"]), abs=1e-9)
 
 
 def made_up(seeds=(0, 1), models=("hybrid", "mlm"), task="sst2") -> pd.DataFrame:
@@ -57,15 +57,15 @@ def made_up(seeds=(0, 1), models=("hybrid", "mlm"), task="sst2") -> pd.DataFrame
 
 
 def test_ratios_of_same_and_own_draws():
-    found = poolers.ratios(made_up(seeds=[0])).query("pooler == 'random attention'")
-    assert np.allclose(found.query("basis == 'same draw'")["ratio"], [4, 4])
-    assert sorted(found.query("basis == 'own draw'")["ratio"].round(6)) == [2, 4, 4, 8]
+    ratios = poolers.ratios(made_up(seeds=[0])).query("pooler == 'random attention'")
+    assert np.allclose(ratios.query("basis == 'same draw'")["ratio"], [4, 4])
+    assert sorted(ratios.query("basis == 'own draw'")["ratio"].round(6)) == [2, 4, 4, 8]
 
 
 def test_the_summary_counts_large_ratios():
-    told = poolers.summary(poolers.ratios(made_up()))
-    assert list(zip(told["title"], told["seed"], strict=True)) == [("SST2", 0), ("SST2", 1)]
-    row = told.drop(columns=["title", "seed"]).iloc[1].to_dict()
+    summary = poolers.summary(poolers.ratios(made_up()))
+    assert list(zip(summary["title"], summary["seed"], strict=True)) == [("SST2", 0), ("SST2", 1)]
+    row = summary.drop(columns=["title", "seed"]).iloc[1].to_dict()
     expected = {"mean": 3, "weighted fitted": 2, "attention fitted": 2}
     expected |= {"pairs": 4, "lowest": 2, "median": 4, "highest": 8, "large": 0.25}
     assert row == pytest.approx(expected)
@@ -94,12 +94,12 @@ def test_the_picture_holds_every_ratio_by_seed_and_the_published_ones():
 
 def test_one_arm_alone_has_values_and_no_ratio():
     table = made_up(models=["mlm"])
-    found = poolers.ratios(table)
-    assert found.empty and poolers.summary(found).empty
-    fig = figures.pooler_spread(table, found, poolers.published_ratios())
+    ratios = poolers.ratios(table)
+    assert ratios.empty and poolers.summary(ratios).empty
+    fig = figures.pooler_spread(table, ratios, poolers.published_ratios())
     assert {t.name for t in fig.data} == {"MLM-only"}
     with pytest.raises(ValueError, match="metric='rank'"):
-        figures.pooler_spread(table, found, poolers.published_ratios(), "rank")
+        figures.pooler_spread(table, ratios, poolers.published_ratios(), "rank")
 
 
 def test_a_training_split_of_one_class_is_named(smoke_runs, corpus):

@@ -19,14 +19,14 @@ from predrecon.data.tasks import Task
 from predrecon.training.heldout import below_unigram
 from predrecon.training.run_folder import Run
 
-METRICS = {
-    "uniformity": "uniformity (lower is more uniform)",
-    "equal_length": "uniformity, texts of equal length",
-    "effective_rank": "effective rank (higher is richer)",
-    "semantic_probe": "semantic probe (higher is better)",
-    "token_probe": "token probe (lower is less lexical)",
-    "below_unigram": "nats below word frequencies (higher is better)",
-}
+METRICS = (
+    "uniformity",
+    "equal_length",  # uniformity between texts of equal length
+    "effective_rank",
+    "semantic_probe",
+    "token_probe",
+    "below_unigram",  # nats below word frequencies
+)
 CONTRASTS = {
     "objective": ("hybrid", "mlm"),
     "objective, tokens × √D": ("hybrid-sqrt", "mlm-sqrt"),
@@ -98,31 +98,31 @@ def endpoints(
     return pd.DataFrame(rows, columns=columns)
 
 
-def paired_contrasts(ends: pd.DataFrame) -> pd.DataFrame:
+def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """`CONTRASTS` with both sides measured, paired by seed, mean of tasks.
 
     Args:
-        ends: from `endpoints`.
+        table: from `endpoints`.
 
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, p_corrected`: Student's
         interval over seeds (none for one seed), the share of tasks x seeds of one sign, p of sign
         flips of the seeds' means, and Holm's correction for all rows.
     """
-    wide, rows = ends.pivot_table("value", ["metric", "seed", "task"], "condition"), []
+    wide, rows = table.pivot_table("value", ["metric", "seed", "task"], "condition"), []
     for name, (one, other) in CONTRASTS.items():
         if not {one, other} <= set(wide.columns):
             continue
-        gaps = (wide[one] - wide[other]).dropna()
-        for metric in [m for m in METRICS if m in gaps.index.unique("metric")]:
-            by_task = gaps[metric]
+        differences = (wide[one] - wide[other]).dropna()
+        for metric in [m for m in METRICS if m in differences.index.unique("metric")]:
+            by_task = differences[metric]
             by_seed = by_task.groupby("seed").mean()
             interval = student_interval(by_seed)
             same_sign = float(max((by_task > 0).mean(), (by_task < 0).mean()))
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
             rows.append(row | {"same_sign": same_sign, "p": sign_flip_p(by_seed)})
-    table = pd.DataFrame(rows)
-    return table.assign(p_corrected=holm(table["p"])) if len(table) else table
+    gaps = pd.DataFrame(rows)
+    return gaps.assign(p_corrected=holm(gaps["p"])) if len(gaps) else gaps
 
 
 def over_tasks(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -11,23 +11,23 @@ from predrecon.seeding import numpy_generator
 
 WITHIN = "within conditions"
 BOTH = "within conditions and seeds"
-FOLLOWED = ("uniformity", "equal_length", "effective_rank", "token_probe")
+METRICS = ("uniformity", "equal_length", "effective_rank", "token_probe")
 
 
-def per_run(ends: pd.DataFrame) -> pd.DataFrame:
+def per_run(endpoints: pd.DataFrame) -> pd.DataFrame:
     """One line a run: `condition, title, seed, arm` and every metric, mean of tasks.
 
     Args:
-        ends: from `contrasts.endpoints`.
+        endpoints: from `contrasts.endpoints`.
     """
-    wide = ends.pivot_table(
+    wide = endpoints.pivot_table(
         index=["condition", "title", "seed"], columns="metric", values="value", sort=False
     ).reset_index()
     arms = [CONDITIONS[name][1].get("arm", "hybrid") for name in wide["condition"]]
     return wide.assign(arm=arms).rename_axis(columns=None)
 
 
-def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd.DataFrame:
+def at_equal_loss(endpoints: pd.DataFrame, metrics: tuple[str, ...] = METRICS) -> pd.DataFrame:
     """How closely a metric follows the loss, and what the objective adds where the loss is equal.
 
     Over runs, metric = a(seed) + b nats + c hybrid by least squares; nats below word frequencies
@@ -46,7 +46,7 @@ def at_equal_loss(ends: pd.DataFrame, metrics: tuple[str, ...] = FOLLOWED) -> pd
         with two runs or fewer more than coefficients, or with one arm only).
     """
     rows = []
-    for among, runs in _subsets(per_run(ends)).items():
+    for among, runs in _subsets(per_run(endpoints)).items():
         for metric in (m for m in metrics if m in runs):
             complete = runs[["seed", "below_unigram", metric, "arm"]].dropna()
             nats, y = (complete[name].to_numpy(float) for name in ("below_unigram", metric))

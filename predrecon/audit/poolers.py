@@ -135,6 +135,7 @@ def fit_direction(
         raise ValueError("The training split has one class only: nothing to fit a pooling on.")
     generator = torch_generator(seed, "fitted pooling")
     regression = kind == "regression"
+    loss_of = F.mse_loss if regression else F.cross_entropy
     head = nn.Linear(len(start), 1 if regression else int(labels.max()) + 1).to(hidden.device)
     with torch.no_grad():
         head.weight.copy_(torch.randn(head.weight.shape, generator=generator) * 0.02)
@@ -145,13 +146,8 @@ def fit_direction(
     for _ in range(epochs):
         for rows in torch.randperm(len(labels), generator=generator).split(64):
             out = head(pool(hidden[rows], mask[rows], "attention", direction=direction))
-            loss = (
-                F.mse_loss(out[:, 0], labels[rows])
-                if regression
-                else F.cross_entropy(out, labels[rows])
-            )
             optimizer.zero_grad()
-            loss.backward()
+            loss_of(out[:, 0] if regression else out, labels[rows]).backward()
             optimizer.step()
     return direction.detach().cpu()
 
@@ -203,7 +199,6 @@ def published_ratios() -> pd.DataFrame:
     weighted pooling was never trained: it is the mean.
     """
     names = {"mean": "mean", "attention": "random attention"}
-    values = published.geometry().query("metric == 'uniformity'")
-    values = values.assign(pooler=values["pooling"].map(names)).dropna(subset="pooler")
-    wide = values.pivot(index=["task", "pooler"], columns="model", values="value")
-    return (wide["hybrid"] / wide["mlm"]).rename("ratio").reset_index()
+    table = published.geometry()
+    table = table.assign(title=table["task"], seed=0, draw=0, pooler=table["pooling"].map(names))
+    return ratios(table)[["task", "pooler", "ratio"]]

@@ -12,33 +12,27 @@ from predrecon.audit.cache import cached
 METHODS = ("PCA", "UMAP")
 
 
-def pca(z: np.ndarray) -> np.ndarray:
-    """The first two principal components `[N, 2]` of `z [N, D]`."""
-    from sklearn.decomposition import PCA
-
-    return PCA(n_components=2, svd_solver="full").fit_transform(z)
-
-
-def umap(z: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """UMAP coordinates `[N, 2]` of `z [N, D]`, by cosine distance.
-
-    Seeded and on one thread, hence repeatable on one machine; distances between clusters mean
-    little, which is why PCA stands beside it.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="umap")
-        from umap import UMAP  # takes seconds to import
-
-        return UMAP(metric="cosine", random_state=seed, n_jobs=1).fit_transform(z)
-
-
 def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
-    """`[N, 2]` of `z [N, D]` by one of `METHODS`; UMAP's, which take seconds, are cached."""
+    """Two coordinates `[N, 2]` of `z [N, D]`: principal components, or UMAP by cosine distance.
+
+    UMAP takes seconds and is cached. It is seeded and on one thread, hence repeatable on one
+    machine; distances between its clusters mean little, which is why PCA stands beside it.
+    """
     if method == "PCA":
-        return pca(z)
+        from sklearn.decomposition import PCA
+
+        return PCA(n_components=2, svd_solver="full").fit_transform(z)
+
+    def compute():
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="umap")
+            from umap import UMAP  # takes seconds to import
+
+            mapper = UMAP(metric="cosine", random_state=seed, n_jobs=1)
+            return [], {"xy": mapper.fit_transform(z)}
+
     digest = hashlib.sha256(np.ascontiguousarray(z).tobytes()).hexdigest()
-    _, arrays = cached("umap", (digest, z.shape, seed), lambda: ([], {"xy": umap(z, seed=seed)}))
-    return arrays["xy"]
+    return cached("umap", (digest, z.shape, seed), compute)[1]["xy"]
 
 
 def points(

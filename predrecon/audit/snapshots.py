@@ -14,7 +14,7 @@ from predrecon.objectives import lambda_before, total_steps
 from predrecon.training.heldout import below_unigram
 from predrecon.training.run_folder import Run
 
-WATCHED = ("uniformity", "effective_rank", "semantic_probe", "token_probe")
+METRICS = ("uniformity", "effective_rank", "semantic_probe", "token_probe")
 
 
 def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
 
     Returns:
         Columns `task, pooling, condition, title, seed, step, tokens, flops, metric, value`. `task`
-        is its title. Metrics: `WATCHED`, `validation_mlm` and `below_unigram`, the nats by which it
+        is its title. Metrics: `METRICS`, `validation_mlm` and `below_unigram`, the nats by which it
         is lower than what word frequencies alone reach: how far the run has left that plateau.
 
     Raises:
@@ -53,7 +53,7 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
                 losses["below_unigram"] = below_unigram(metrics)
             measured = measure(Model(cell.title, encoder, tokenizer), task, poolings=("mean",))
             values = losses | {
-                row["metric"]: row["value"] for row in measured.rows if row["metric"] in WATCHED
+                row["metric"]: row["value"] for row in measured.rows if row["metric"] in METRICS
             }
             labels = {"task": task.title, "pooling": "mean"} | cell.labels | place
             rows += [labels | {"metric": m, "value": float(v)} for m, v in values.items()]
