@@ -397,6 +397,9 @@ def bad_files(root):
     binary = pa.array([b"ok", b"\xff\xfe"], pa.binary()).cast(pa.string(), safe=False)
     pq.write_table(pa.table({"text": binary}), root / "latin.parquet")
     write_parquet(root / "null.parquet", ["a", None])
+    damaged = root / "damaged.parquet"
+    write_parquet(damaged, TEXTS)
+    damaged.write_bytes(b"PAR1" + b"?" * 60 + damaged.read_bytes()[64:])  # its end is sound
 
 
 @pytest.mark.parametrize(
@@ -405,6 +408,7 @@ def bad_files(root):
         ("column.parquet", "no column 'text'; it has body"),
         ("empty.parquet", "the file is empty"),
         ("fake.parquet", "not a parquet file"),
+        ("damaged.parquet", "a damaged one"),
         ("latin.txt", "column 'text' is not valid UTF-8"),
         ("latin.parquet", "column 'text' is not valid UTF-8"),
         ("null.parquet", "column 'text' has no value in row 1"),

@@ -143,6 +143,8 @@ def test_graded_labels_stay_graded(tmp_path):
         (dict(sentence=["a"], label=["yes"]), "not numeric"),
         (dict(sentence=[3], label=[1]), "holds 3 in row 0, not text"),
         (dict(sentence=["a"], label=[7]), "integers 0 to 1"),
+        (dict(sentence=["a", "b"], label=[1, 0.5]), "column 'label' holds 0.5 in row 1"),
+        (dict(sentence=["a", "b"], label=[1, None]), "column 'label' has no value in row 1"),
     ],
 )
 def test_bad_task_files_are_named(tmp_path, columns, said):

@@ -75,7 +75,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 def _download(name: str, missing: Path | None) -> list[Path]:
     repository, config = HUB_CORPORA[name]
-    return hub.dataset_files(
+    return hub.fetch_files(
         repository,
         [f"{config}/{split}-*.parquet" for split in ("train", "validation")],
         tried=[str(missing or "PREDRECON_DATA (not set)")],

@@ -1,14 +1,15 @@
 """Five labelled tasks computed from the embedded text, in the manner of SentEval's probing tasks.
 
 They have the shapes of the five GLUE tasks, so that everything runs without a download. They are
-*not* those tasks: what each measures, and does not, is said in its function. Sentences come from
-the corpus's own document split, and no sentence (up to case, digits and punctuation) occurs in
-both splits, or twice in one.
+*not* those tasks: each function says what its task measures, and what it does not. Sentences come
+from the corpus's own document split, and no sentence (up to case, digits and punctuation) occurs
+in both splits, or twice in one.
 """
 
 import functools
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,18 +43,15 @@ class Sentence:
 Example = tuple[str, str | None, float]  # text, second text of a pair, label
 
 
-def build_split(name: str, split: str) -> tuple[list[str], list[str] | None, np.ndarray]:
+def build_split(name: str, split: str, make: Callable) -> tuple[list, list | None, np.ndarray]:
     """Texts, second texts (None for single sentences) and labels `[N]` of an embedded task.
 
     The same on every machine with the same library versions.
+
+    Args:
+        name: the task's. split: `"train"` or `"validation"`.
+        make: the task's function below, from sentences, a size and a generator to examples.
     """
-    make = {
-        "docs-library": _library,
-        "docs-swap": _swap,
-        "docs-edit": _edit,
-        "docs-relation": _relation,
-        "docs-overlap": _overlap,
-    }[name]
     examples = make(sentences(split), _SIZES[split], numpy_generator(0, f"{name} {split}"))
     first, second, labels = map(list, zip(*examples, strict=True))
     return first, None if second[0] is None else second, np.array(labels)
@@ -75,7 +73,7 @@ def sentences(split: str) -> list[Sentence]:
     return by_split[split]
 
 
-def _library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Which of seven libraries is the sentence from? Shape of SST-2; balanced; accuracy.
 
     Measures topic (graphs, algebra, statistics, ...), largely a matter of words. Sentences that
@@ -89,7 +87,7 @@ def _library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[
     return [examples[i] for i in rng.permutation(len(examples))]
 
 
-def _swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Are two neighbouring words swapped? Shape of CoLA; half and half; Matthews' correlation.
 
     Measures sensitivity to word order, as SentEval's bigram shift. First and last word stay, so
@@ -114,20 +112,22 @@ def _swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Exa
     return _draw(pool, size, rng, example)
 
 
-def _edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Is the second sentence an edited copy of the first? Shape of MRPC; half and half; F1.
 
     A copy loses about a fifth of its words and has two neighbours swapped. The other half pairs
     the sentence with an equally edited one of the same file and nearly the same length. Measures
     shared content words; no paraphrase in the linguist's sense is involved.
     """
-    by_document = _by_document(pool)
+    by_document = defaultdict(list)
+    for sentence in pool:
+        by_document[sentence.document].append(sentence)
 
     def example(sentence: Sentence, number: int) -> Example | None:
         length, label = len(sentence.words), number % 2
         others = [
-            other for other in by_document[sentence.document]
-            if other is not sentence and abs(len(other.words) - length) <= 2
+            s for s in by_document[sentence.document]
+            if s is not sentence and abs(len(s.words) - length) <= 2
         ]  # fmt: skip
         if not others:
             return None
@@ -141,7 +141,7 @@ def _edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Exa
     return _draw(pool, size, rng, example)
 
 
-def _relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """Next sentence, same file, or another library? Shape of MNLI; balanced; accuracy.
 
     Measures topical closeness at two distances, a matter of discourse. Says nothing about
@@ -153,7 +153,9 @@ def _relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list
         if (a.document, a.paragraph) == (b.document, b.paragraph)
     }
     later = list(following.values())  # seconds never open a paragraph: that would tell the label
-    by_document = _by_document(later)
+    by_document = defaultdict(list)
+    for sentence in later:
+        by_document[sentence.document].append(sentence)
 
     def example(sentence: Sentence, number: int) -> Example | None:
         if sentence not in following:  # all firsts have a successor: the label is not in the first
@@ -162,11 +164,11 @@ def _relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list
         if label == 0:
             others = [following[sentence]]
         elif label == 1:
-            own = by_document.get(sentence.document, [])
-            others = [other for other in own if other.paragraph != sentence.paragraph]
+            same_file = by_document[sentence.document]
+            others = [s for s in same_file if s.paragraph != sentence.paragraph]
         else:
             drawn = [later[i] for i in rng.integers(len(later), size=20)]
-            others = [other for other in drawn if other.library != sentence.library]
+            others = [s for s in drawn if s.library != sentence.library]
         if not others:
             return None
         return sentence.text, others[int(rng.integers(len(others)))].text, label
@@ -174,7 +176,7 @@ def _relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list
     return _draw(pool, size, rng, example)
 
 
-def _overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
     """What share of the words is the same, from 0 to 5? Shape of STS-B; Spearman's rho.
 
     The second text keeps a random share of the first one's words in place and takes the others
@@ -194,25 +196,12 @@ def _overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[
     return _draw(pool, size, rng, example)
 
 
-def _draw(
-    pool: list[Sentence],
-    size: int,
-    rng: np.random.Generator,
-    example: Callable[[Sentence, int], Example | None],
-) -> list[Example]:
-    """`size` examples of sentences in random order; `example(sentence, number)` may decline one."""
+def _draw(pool: list[Sentence], size: int, rng: np.random.Generator, example: Callable):
+    """`size` examples from sentences in random order; `example(sentence, number)` may be None."""
     examples: list[Example] = []
     for i in rng.permutation(len(pool)):
-        made = example(pool[i], len(examples))
-        if made is not None:
+        if made := example(pool[i], len(examples)):
             examples.append(made)
         if len(examples) == size:
             break
     return examples
-
-
-def _by_document(pool: list[Sentence]) -> dict[str, list[Sentence]]:
-    groups: dict[str, list[Sentence]] = {}
-    for sentence in pool:
-        groups.setdefault(sentence.document, []).append(sentence)
-    return groups

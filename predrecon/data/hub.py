@@ -8,7 +8,7 @@ from pathlib import Path
 from predrecon.data.readers import SourceError
 
 
-def dataset_files(
+def fetch_files(
     repository: str, patterns: list[str], *, tried: list[str], fallback: str
 ) -> list[Path]:
     """Local copies of the files of a data set that match `patterns`, downloaded if need be.
@@ -35,8 +35,8 @@ def dataset_files(
         return files
 
 
-def load_tokenizer(name: str, *, tried: list[str], fallback: str):
-    """A transformers tokenizer from the hub or its local cache; errors as `dataset_files`."""
+def fetch_tokenizer(name: str, *, tried: list[str], fallback: str):
+    """A transformers tokenizer from the hub or its local cache; errors as `fetch_files`."""
     from transformers import AutoTokenizer
 
     with _out_of_reach(f"the hub's tokenizer {name}", tried, fallback):

@@ -4,6 +4,7 @@ Each task has a train and a validation split; probes are fitted on the first and
 second, geometry is measured on the second.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from predrecon.data.readers import SourceError, read_rows
 
 GLUE = ("sst2", "cola", "mrpc", "mnli", "stsb")
 EMBEDDED = ("docs-library", "docs-swap", "docs-edit", "docs-relation", "docs-overlap")
-HUB = "nyu-mll/glue"
+_REPOSITORY = "nyu-mll/glue"  # on the hub
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class _Definition:
     metric: str
     epochs: int
     classes: tuple[str, ...]
+    examples: Callable | None = None  # makes an embedded task
     columns: tuple[str, ...] = ()  # GLUE's texts
     rows: tuple[int, int] = (0, 0)  # of GLUE's official splits
     validation: str = "validation"
@@ -88,20 +90,24 @@ class _Definition:
 
 _DEFINITIONS = {
     "sst2": _Definition("SST-2", "accuracy", 90, ("negative", "positive"),
-                        ("sentence",), (67349, 872)),
+                        columns=("sentence",), rows=(67349, 872)),
     "cola": _Definition("CoLA", "mcc", 90, ("unacceptable", "acceptable"),
-                        ("sentence",), (8551, 1043)),
+                        columns=("sentence",), rows=(8551, 1043)),
     "mrpc": _Definition("MRPC", "f1", 10, ("different", "paraphrase"),
-                        ("sentence1", "sentence2"), (3668, 408)),
+                        columns=("sentence1", "sentence2"), rows=(3668, 408)),
     "mnli": _Definition("MNLI", "accuracy", 15, ("entailment", "neutral", "contradiction"),
-                        ("premise", "hypothesis"), (392702, 9815), "validation_matched"),
-    "stsb": _Definition("STS-B", "spearman", 15, (), ("sentence1", "sentence2"), (5749, 1500)),
-    "docs-library": _Definition("Docs-library", "accuracy", 90, tuple(LIBRARIES)),
-    "docs-swap": _Definition("Docs-swap", "mcc", 90, ("swapped", "intact")),
-    "docs-edit": _Definition("Docs-edit", "f1", 10, ("other sentence", "edited copy")),
+                        columns=("premise", "hypothesis"), rows=(392702, 9815),
+                        validation="validation_matched"),
+    "stsb": _Definition("STS-B", "spearman", 15, (),
+                        columns=("sentence1", "sentence2"), rows=(5749, 1500)),
+    "docs-library": _Definition("Docs-library", "accuracy", 90, tuple(LIBRARIES),
+                                embedded_tasks.library),
+    "docs-swap": _Definition("Docs-swap", "mcc", 90, ("swapped", "intact"), embedded_tasks.swap),
+    "docs-edit": _Definition("Docs-edit", "f1", 10, ("other sentence", "edited copy"),
+                             embedded_tasks.edit),
     "docs-relation": _Definition("Docs-relation", "accuracy", 15,
-                                 ("next", "same file", "other library")),
-    "docs-overlap": _Definition("Docs-overlap", "spearman", 15, ()),
+                                 ("next", "same file", "other library"), embedded_tasks.relation),
+    "docs-overlap": _Definition("Docs-overlap", "spearman", 15, (), embedded_tasks.overlap),
 }  # fmt: skip
 
 
@@ -119,28 +125,22 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     """
     if name not in _DEFINITIONS:
         raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
-    definition = _DEFINITIONS[name]
-    title, note = definition.title, ""
-    if name in EMBEDDED:
-        train, validation = (
-            Split(*embedded_tasks.build_split(name, part)) for part in ("train", "validation")
-        )
+    task = _DEFINITIONS[name]
+    title, parts = task.title, ("train", task.validation)
+    if task.examples:
+        splits = [Split(*embedded_tasks.build_split(name, part, task.examples)) for part in parts]
         note = "embedded task, labels computed from the text"
     else:
         root = paths.data_dir(data_dir)
-        train, validation = (
-            _read_split(name, part, definition, root) for part in ("train", definition.validation)
-        )
-        if (len(train), len(validation)) != definition.rows:  # said in every table and figure
+        splits = [_read_split(name, part, task, root) for part in parts]
+        rows, note = tuple(map(len, splits)), ""
+        if rows != task.rows:  # said in every table and figure
             title = f"{title} (stand-in)"
             note = (
-                f"stand-in, not the official splits: {len(train):,} / {len(validation):,} rows "
-                f"instead of {definition.rows[0]:,} / {definition.rows[1]:,}; labels may differ too"
+                f"stand-in, not the official splits: {rows[0]:,} / {rows[1]:,} rows instead of "
+                f"{task.rows[0]:,} / {task.rows[1]:,}; labels may differ too"
             )
-    return Task(
-        name, title, definition.metric, definition.classes, definition.epochs,
-        train, validation, note,
-    )  # fmt: skip
+    return Task(name, title, task.metric, task.classes, task.epochs, *splits, note)
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
@@ -153,7 +153,7 @@ def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=No
     return [load_task(name, data_dir) for name in names]
 
 
-def _read_split(name: str, part: str, definition: _Definition, root: Path | None) -> Split:
+def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> Split:
     folders = [root / "glue" / name, root / name] if root else []
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder:
@@ -162,17 +162,16 @@ def _read_split(name: str, part: str, definition: _Definition, root: Path | None
         if not files:
             raise SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
     else:
-        files = hub.dataset_files(
-            HUB,
+        files = hub.fetch_files(
+            _REPOSITORY,
             [f"{name}/{part}-*.parquet"],
             tried=[str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"],
             fallback=f"the tasks {', '.join(EMBEDDED)}",
         )
-    columns = definition.columns
-    rows = [row for file in files for row in read_rows(file, columns, ("label",))]
-    labels = _labels([row["label"] for row in rows], definition.classes, files[0])
-    first, second = ([row[column] for row in rows] for column in (columns[0], columns[-1]))
-    return Split(first, second if len(columns) == 2 else None, labels)
+    rows = [row for file in files for row in read_rows(file, task.columns, ("label",))]
+    labels = _labels([row["label"] for row in rows], task.classes, files[0])
+    first, *second = ([row[column] for row in rows] for column in task.columns)
+    return Split(first, second[0] if second else None, labels)
 
 
 def _labels(values: list, classes: tuple[str, ...], file: Path) -> np.ndarray:
