@@ -403,7 +403,7 @@ def bad_files(root):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("column.parquet", "no column 'text'; it has body"),
         ("empty.parquet", "the file is empty"),
@@ -423,15 +423,15 @@ def bad_files(root):
     ],
 )
 def test_bad_input_names_file_and_column_and_caches_nothing(
-    tmp_path, empty_cache, tokenizer_dir, name, said
+    tmp_path, empty_cache, tokenizer_dir, name, message
 ):
     bad_files(tmp_path)
     with pytest.raises(SourceError, match=name) as caught:
         load_corpus(tmp_path / name, tokenizer=tokenizer_dir)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     corpora = empty_cache / "corpora"
-    left = corpora.iterdir() if corpora.exists() else []
-    assert [file.name for file in left if file.suffix != ".lock"] == []
+    cached = corpora.iterdir() if corpora.exists() else []
+    assert [file.name for file in cached if file.suffix != ".lock"] == []
 
 
 def test_unknown_names_list_the_valid_ones(tokenizer_dir):

@@ -136,7 +136,7 @@ def test_graded_labels_stay_graded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         (dict(text=["a"], label=[1]), "no column 'sentence'"),
         (dict(sentence=["a"], label=[-1]), "a test split has no labels"),
@@ -147,9 +147,9 @@ def test_graded_labels_stay_graded(tmp_path):
         (dict(sentence=["a", "b"], label=[1, None]), "column 'label' has no value in row 1"),
     ],
 )
-def test_bad_task_files_are_named(tmp_path, columns, said):
+def test_bad_task_files_are_named(tmp_path, columns, message):
     write(tmp_path / "glue" / "sst2" / "train.parquet", **columns)
-    with pytest.raises(SourceError, match=said) as caught:
+    with pytest.raises(SourceError, match=message) as caught:
         tasks.load_task("sst2", tmp_path)
     assert "train.parquet" in str(caught.value)
 

@@ -51,11 +51,11 @@ def test_the_stream_is_every_document_and_its_end(tmp_path, tokenizer):
     assert (streams["train"] == tokenizer.sep_token_id).sum() == 60, "[SEP] in a text is text"
 
 
-@pytest.mark.parametrize("at", [0, 1, 7, 30, 59])
+@pytest.mark.parametrize("stop", [0, 1, 7, 30, 59])
 def test_an_interrupted_build_keeps_finished_shards_and_no_others(
-    tmp_path, tokenizer, monkeypatch, at
+    tmp_path, tokenizer, monkeypatch, stop
 ):
-    whole = build(tmp_path / "whole", tokenizer)
+    complete = build(tmp_path / "complete", tokenizer)
     written = []
     plain = token_store._write_shard
     monkeypatch.setattr(
@@ -64,7 +64,7 @@ def test_an_interrupted_build_keeps_finished_shards_and_no_others(
 
     def read(split):
         for number, text in enumerate(TEXTS[split]):
-            if split == "train" and number == at:
+            if split == "train" and number == stop:
                 raise KeyboardInterrupt
             yield text
 
@@ -75,17 +75,17 @@ def test_an_interrupted_build_keeps_finished_shards_and_no_others(
     again = build(tmp_path / "store", tokenizer)
     assert not set(before) & set(written[len(before) :]), "finished shards are not written again"
     for split in TEXTS:
-        assert np.array_equal(again[split], whole[split])
+        assert np.array_equal(again[split], complete[split])
     assert not list(tmp_path.glob(".shards-store*"))
 
 
 def test_a_shard_that_was_not_finished_is_written_again(tmp_path, tokenizer, monkeypatch):
-    whole = build(tmp_path / "whole", tokenizer)
+    complete = build(tmp_path / "complete", tokenizer)
     shards = tmp_path / ".shards-store"
     shards.mkdir()
     (shards / "train-000000.part").write_bytes(b"\x01\x02")
     (shards / "train-000001.part").write_bytes(b"\x01")
-    assert np.array_equal(build(tmp_path / "store", tokenizer)["train"], whole["train"])
+    assert np.array_equal(build(tmp_path / "store", tokenizer)["train"], complete["train"])
 
 
 def test_unreadable_text_leaves_nothing(tmp_path, tokenizer):
@@ -101,11 +101,11 @@ def test_unreadable_text_leaves_nothing(tmp_path, tokenizer):
 
 
 def test_two_builds_at_once_do_not_harm_each_other(tmp_path, tokenizer):
-    whole = build(tmp_path / "whole", tokenizer)
+    complete = build(tmp_path / "complete", tokenizer)
     at_once = [threading.Thread(target=build, args=(tmp_path / "store", tokenizer)) for _ in "ab"]
     for thread in at_once:
         thread.start()
     for thread in at_once:
         thread.join()
     stream = np.fromfile(tmp_path / "store" / "train.bin", np.uint16)
-    assert np.array_equal(stream, whole["train"])
+    assert np.array_equal(stream, complete["train"])
