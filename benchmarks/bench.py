@@ -218,6 +218,7 @@ def geometry(given) -> list[dict]:
 
     from predrecon import probes
     from predrecon.audit import geometry
+    from predrecon.audit.statistics import bootstrap_counts
     from predrecon.data.tasks import load_task
     from predrecon.pooling import POOLINGS, embed, token_ids
 
@@ -230,13 +231,14 @@ def geometry(given) -> list[dict]:
     labels = [*task.train.labels, *task.validation.labels][:n]
     labels = torch.tensor(labels).numpy()
     tokens = probes.frequent_tokens(token_ids(corpus.tokenizer, texts, None, 128))
+    counts = bootstrap_counts(n, 2)
     ours, theirs, same = {}, {"z": {}, "m": {}}, []
 
     def own():
         ours["z"] = embed(encoder, corpus.tokenizer, texts)
 
     def probed(z):
-        return geometry.probe_metrics(z, labels, tokens, "classification", 0)
+        return geometry.probe_metrics(z, labels, tokens, "classification", 0, counts)
 
     def plain():
         theirs["z"] = {

@@ -1,20 +1,27 @@
-"""The six geometry metrics (paper, Appendix D), each with its conventions spelled out.
+"""The geometry of sentence embeddings (paper, Appendix D, Eq. 11-16), each choice spelled out.
 
-Every function takes `[N, D]` NumPy arrays or torch tensors, computes in float64, and returns a
-Python float. Defaults are the paper's equations; where the paper's tables or the literature use
-another convention it is an argument, and the docstring says so.
+Every metric takes `[N, D]` NumPy arrays or torch tensors, computes in float64 and returns a float.
+Defaults are the paper's equations; where its tables or the literature use another convention, that
+is an argument.
+
+With `weights [draws, N]`, how often each bootstrap sample holds each row, a metric returns
+`[draws]`, one value a bootstrap sample, without repeating rows: means over pairs are quadratic
+forms in the weights, spectra those of a weighted covariance. Pairs of a row with its own copy do
+not count. A sample that leaves no value (no pair of one class, one row alone) gives NaN.
 """
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
 from predrecon.probes import semantic_probe, token_probe
 
-_last_spectrum: dict[tuple, np.ndarray] = {}
+AVERAGES = ("pairs", "classes")
+_NOISE = 8 * np.finfo(np.float64).eps  # of the length of a vector: what rounding leaves of it
+_last_spectra: tuple = (None, None)  # key and value: many metrics of one matrix, one decomposition
 
 
 def singular_values(z, *, center: bool = True) -> np.ndarray:
@@ -27,17 +34,20 @@ def singular_values(z, *, center: bool = True) -> np.ndarray:
     Raises:
         ValueError: not a matrix, fewer than two rows, NaN or infinity.
     """
-    z, exponent = scaled(matrix(z))
+    z, exponent = _scaled(_matrix(z))
     sigma = np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
     return np.ldexp(sigma, exponent)
 
 
-def spectral_entropy(z, *, center: bool = True, power: int = 1, normalize: str = "dim") -> float:
+def spectral_entropy(
+    z, *, center: bool = True, power: int = 1, normalize: str = "dim", weights=None
+) -> float | np.ndarray:
     """H(p) / log D with p = sigma^power / sum(sigma^power) (Eq. 11), in [0, 1]; higher is richer.
 
-    The paper's *tables* are `power=2, normalize="min"`: the published spectra and stable ranks
-    leave each of the 40 values a narrow bracket. All are inside it by that convention, 33 with
-    log D instead (MRPC has 408 samples, fewer than 512 dimensions), one or two with power 1.
+    By Eq. 11 and 12 it is ln(effective rank) / ln(D). The paper's *tables* break that: they are
+    `power=2, normalize="min"`. The published spectra and stable ranks leave each of the 40 values
+    a narrow bracket; all are inside it by that convention, 33 with log D instead (MRPC has 408
+    samples, fewer than 512 dimensions), one or two with power 1.
 
     Args:
         z: `[N, D]` embeddings.
@@ -46,62 +56,141 @@ def spectral_entropy(z, *, center: bool = True, power: int = 1, normalize: str =
         normalize: `"dim"` divides by log D (Eq. 11), `"min"` by log min(N, D), the number of
             singular values, as the paper's tables, `"rank"` by the log of the largest rank that
             N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
+        weights: `[draws, N]`, see above.
 
     Raises:
         ValueError: as `singular_values`; all embeddings equal; an unknown `normalize`.
     """
-    n, dim = matrix(z).shape
+    n, dim = _matrix(z).shape
     largest = {"dim": dim, "min": min(n, dim), "rank": min(n - center, dim), "none": math.e}
     if normalize not in largest:
         raise ValueError(f"normalize={normalize!r}: expected one of {', '.join(largest)}.")
     if largest[normalize] < 2:
         raise ValueError(f"Embeddings of shape {(n, dim)}: one direction at most, no entropy.")
-    return _entropy(z, center, power) / math.log(largest[normalize])
+    return _entropy(z, center, power, weights) / math.log(largest[normalize])
 
 
-def effective_rank(z, *, center: bool = True, power: int = 1) -> float:
+def effective_rank(z, *, center: bool = True, power: int = 1, weights=None) -> float | np.ndarray:
     """exp H(sigma / sum(sigma)) (Eq. 12; Roy & Vetterli 2007), from 1 to min(N, D).
+
+    The paper's tables agree with its equation here.
 
     Args:
         z: `[N, D]` embeddings.
         center: subtract the column means first; the literature's definition does not.
         power: 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
+        weights: `[draws, N]`, see above.
     """
-    return math.exp(_entropy(z, center, power))
+    entropy = _entropy(z, center, power, weights)
+    return math.exp(entropy) if weights is None else np.exp(entropy)
 
 
-def stable_rank(z, *, center: bool = True) -> float:
+def stable_rank(z, *, center: bool = True, weights=None) -> float | np.ndarray:
     """sum(sigma^2) / sigma_1^2 (Eq. 13; Vershynin 2018), from 1 to min(N, D)."""
-    sigma = _spectrum(z, center)
-    return float((sigma**2).sum() / sigma[0] ** 2)
+    sigma = _spectra(z, center, weights)
+    return _value((sigma**2).sum(axis=1) / sigma[:, 0] ** 2, weights)
 
 
-def rank_90(z, *, share: float = 0.9) -> int:
-    """Principal components that together hold `share` of the variance, from 1 to min(N - 1, D).
+def rank_90(z, *, weights=None) -> int | np.ndarray:
+    """Principal components that together hold 90 % of the variance, from 1 to min(N - 1, D).
 
     Reported by the paper's public code.
     """
-    variance = _spectrum(z, True) ** 2
-    return int(np.searchsorted(variance.cumsum() / variance.sum(), share) + 1)
+    variance = _spectra(z, True, weights) ** 2
+    held = variance.cumsum(axis=1) / variance.sum(axis=1, keepdims=True)
+    components = np.where(np.isnan(held[:, 0]), np.nan, (held < 0.9).sum(axis=1) + 1)
+    return int(components[0]) if weights is None else components
 
 
-def rankme(z) -> float:
+def rankme(z, *, weights=None) -> float | np.ndarray:
     """exp H(sigma / sum(sigma)) of the *uncentred* embeddings (RankMe, Garrido et al. 2023).
 
     Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share, which
     leaves a little more than the rank: equal embeddings are one direction and give 1 plus about
     1.6e-6 min(N, D).
     """
-    sigma = _spectrum(z, False)
-    p = sigma / sigma.sum() + 1e-7
-    return float(np.exp(-(p * np.log(p)).sum()))
+    sigma = _spectra(z, False, weights)
+    p = sigma / sigma.sum(axis=1, keepdims=True) + 1e-7
+    return _value(np.exp(-(p * np.log(p)).sum(axis=1)), weights)
 
 
-def class_distances(z, labels) -> dict[str, float]:
+def alignment(
+    z, labels, *, power: float = 4, average: str = "pairs", weights=None
+) -> float | np.ndarray:
+    """E ||u - v||^power over pairs of one class, u and v l2-normalised (Eq. 14); lower is tighter.
+
+    The paper calls Eq. 14 Wang & Isola's with alpha = 2, but prints E [||u - v||^2]^alpha, and its
+    code takes the square inside: a fourth power. Its tables also average over classes first, so
+    that every class weighs the same, whereas by Eq. 14 a class weighs as many pairs as it has.
+
+    Args:
+        z: `[N, D]` embeddings.
+        labels: `[N]` class of each row.
+        power: 4 is Eq. 14 and the paper's tables, E (||u - v||^2)^2; 2 is Wang & Isola (2020); 1
+            is the mean distance.
+        average: over all `"pairs"` of one class (Eq. 14), or the mean over `"classes"` of each
+            class's own mean (the paper's tables); a class without a pair is left out.
+        weights: `[draws, N]`, see above.
+
+    Raises:
+        ValueError: as `uniformity`; labels of another length, or missing ones; no class with two
+            samples; an unknown `average`.
+    """
+    if average not in AVERAGES:
+        raise ValueError(f"average={average!r}: expected one of {', '.join(AVERAGES)}.")
+    sums, pairs = _within(_unit(z), labels, lambda squared: squared ** (power / 2), weights)
+    if average == "classes":
+        sums, pairs = np.where(pairs > 0, _ratio(sums, pairs), 0), pairs > 0
+    return _value(_ratio(sums.sum(axis=1), pairs.sum(axis=1)), weights)
+
+
+def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.ndarray:
+    """log E exp(-t ||u - v||^2) over pairs (Eq. 15; Wang & Isola 2020); lower is more uniform.
+
+    All N (N - 1) / 2 pairs of two different rows are used: no random subsample, and no row paired
+    with itself, as two draws of Eq. 15 could be. 0 means that all directions coincide; for t = 2
+    the value of a uniform sphere in many dimensions is near -4.
+
+    Args:
+        z: `[N, D]` embeddings.
+        t: temperature.
+        groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
+            leaves out what different text lengths add (notebook 05).
+        weights: `[draws, N]`, see above.
+
+    Raises:
+        ValueError: as `singular_values`, or an embedding that is zero and has no direction.
+    """
+    u = _unit(z)
+    groups = np.zeros(len(u)) if groups is None else groups
+    sums, pairs = _within(u, groups, lambda squared: np.exp(-t * squared), weights)
+    return _value(np.log(_ratio(sums.sum(axis=1), pairs.sum(axis=1))), weights)
+
+
+def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
+    """Semantic probe accuracy minus token probe accuracy (Eq. 16); higher is less lexical.
+
+    The paper's tables subtract an accuracy from Spearman's rho for STS-B; for CoLA they print MCC
+    beside a gap that is taken from the accuracy.
+
+    Args:
+        z: `[N, D]` embeddings.
+        labels: `[N]` task labels.
+        tokens: `[N]` most frequent token of each text (`probes.frequent_tokens`).
+        kind: `"classification"` (accuracy, CoLA too) or `"regression"` (rho), as published.
+        seed: shuffles the folds.
+    """
+    z = _matrix(z)
+    semantic = semantic_probe(z, labels, kind=kind, seed=seed).score
+    return semantic - token_probe(z, tokens, seed=seed).score
+
+
+def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]:
     """Mean distance ||u - v|| within classes and between them, and their ratio; lower separates.
 
     Args:
         z: `[N, D]` embeddings, l2-normalised here. labels: `[N]`.
+        weights: `[draws, N]`, see above.
 
     Returns:
         `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's
@@ -110,38 +199,19 @@ def class_distances(z, labels) -> dict[str, float]:
     Raises:
         ValueError: as `alignment`, one class only, or all directions equal.
     """
-    u = unit(z)
-    spread_of_directions(u)
-    labels = group_labels(labels, len(u))
-    within = np.sqrt(within_groups(u, labels))
+    u = _unit(z)
+    _spread(u)
+    sums, pairs = (part.sum(axis=1) for part in _within(u, labels, np.sqrt, weights))
     if len(np.unique(labels)) < 2:
         raise ValueError("One class only: there is no distance between classes.")
-    total = sum(np.sqrt(squared).sum() for squared in squared_distances(u))
-    between = len(u) * (len(u) - 1) / 2 - len(within)
-    intra, inter = float(within.mean()), float((total - within.sum()) / between)
-    ratio = intra / inter
+    total, every = (part[:, 0] for part in _within(u, np.zeros(len(u)), np.sqrt, weights))
+    intra, inter = _ratio(sums, pairs), _ratio(total - sums, every - pairs)
     names = ("intra_class_distance", "inter_class_distance", "intra_inter_ratio")
-    return dict(zip(names, (intra, inter, ratio), strict=True))
+    values = (intra, inter, _ratio(intra, inter))
+    return {name: _value(v, weights) for name, v in zip(names, values, strict=True)}
 
 
-def alignment(z, labels, *, power: float = 4) -> float:
-    """E ||u - v||^power over all pairs of one class, u and v l2-normalised; lower is tighter.
-
-    Args:
-        z: `[N, D]` embeddings.
-        labels: `[N]` class of each row.
-        power: 4 is Eq. 14 as printed and as the paper's tables were computed, E[(||u-v||^2)^2];
-            2 is Wang & Isola (2020); 1 is the mean distance.
-
-    Raises:
-        ValueError: as `uniformity`; labels of another length, or missing ones; no class with two
-            samples.
-    """
-    squared = within_groups(unit(z), labels)
-    return float((squared ** (power / 2)).mean())
-
-
-def pair_alignment(first, second, *, power: float = 2) -> float:
+def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | np.ndarray:
     """E ||u - v||^power over true positive pairs (Wang & Isola 2020), u and v l2-normalised.
 
     What alignment means where pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4
@@ -149,36 +219,17 @@ def pair_alignment(first, second, *, power: float = 2) -> float:
 
     Args:
         first, second: `[P, D]` embeddings of the two sides, row by row.
+        weights: `[draws, P]`, see above.
 
     Raises:
         ValueError: as `singular_values`, or different shapes.
     """
-    u, v = unit(first), unit(second)
+    u, v = _unit(first), _unit(second)
     if u.shape != v.shape:
         raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
-    return float((((u - v) ** 2).sum(axis=1) ** (power / 2)).mean())
-
-
-def uniformity(z, *, t: float = 2.0, groups=None) -> float:
-    """log E exp(-t ||u - v||^2) over all pairs (Eq. 15; Wang & Isola 2020); lower is more uniform.
-
-    All N (N - 1) / 2 pairs are used: no random subsample. 0 means that all directions coincide;
-    for t = 2 the value of a uniform sphere in many dimensions is near -4.
-
-    Args:
-        z: `[N, D]` embeddings.
-        t: temperature.
-        groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
-            leaves out what different text lengths add (notebook 05).
-
-    Raises:
-        ValueError: as `singular_values`, or an embedding that is zero and has no direction.
-    """
-    u = unit(z)
-    if groups is not None:
-        return float(np.log(np.exp(-t * within_groups(u, groups)).mean()))
-    total = sum(np.exp(-t * squared).sum() for squared in squared_distances(u))
-    return float(math.log(total / (len(u) * (len(u) - 1) / 2)))
+    counts = _counts(weights, len(u))
+    distances = ((u - v) ** 2).sum(axis=1) ** (power / 2)
+    return _value(counts @ distances / counts.sum(axis=1), weights)
 
 
 def explained_share(z, groups) -> float:
@@ -192,52 +243,104 @@ def explained_share(z, groups) -> float:
     Raises:
         ValueError: as `alignment`, or all directions equal: there is no variance to share.
     """
-    u, groups = unit(z), group_labels(groups, len(z))
-    spread = spread_of_directions(u)
-    return 1 - float(sum(((g - g.mean(0)) ** 2).sum() for g in split(u, groups)) / spread)
+    u, groups = _unit(z), _checked_labels(groups, len(z))
+    within = sum(
+        ((part - part.mean(axis=0)) ** 2).sum()
+        for part in (u[groups == group] for group in np.unique(groups))
+    )
+    return 1 - float(within / _spread(u))
 
 
-def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
-    """Semantic probe score minus token probe accuracy (Eq. 16); higher is less lexical.
+def _entropy(z, center: bool, power: float, weights) -> float | np.ndarray:
+    """In nats."""
+    from scipy.special import entr
 
-    Args:
-        z: `[N, D]` embeddings.
-        labels: `[N]` task labels.
-        tokens: `[N]` most frequent token of each text (`probes.frequent_tokens`).
-        kind: `"classification"` (accuracy, CoLA too, as published) or `"regression"`, where an
-            accuracy is subtracted from Spearman's rho, as the paper does for STS-B.
-        seed: shuffles the folds.
+    sigma = _spectra(z, center, weights)
+    p = (sigma / sigma[:, :1]) ** power
+    return _value(entr(p / p.sum(axis=1, keepdims=True)).sum(axis=1), weights)
+
+
+def _spectra(z, center: bool, weights) -> np.ndarray:
+    """Singular values `[draws, K]`, largest first, one draw without weights; NaN for equal rows.
+
+    Refused where they are rounding noise around equal embeddings.
     """
-    z = matrix(z)
-    semantic = semantic_probe(z, labels, kind=kind, seed=seed).score
-    return semantic - token_probe(z, tokens, seed=seed).score
+    global _last_spectra
+    z, _ = _scaled(_matrix(z))
+    counts = _counts(weights, len(z))
+    key = (*(hashlib.blake2b(np.ascontiguousarray(a)).digest() for a in (z, counts)), z.shape)
+    key += (center, weights is None)
+    last_key, spectra = _last_spectra
+    if last_key != key:
+        rows = z - z.mean(axis=0) if center else z
+        if np.linalg.norm(rows) <= _NOISE * np.linalg.norm(z):
+            raise ValueError("All embeddings are equal: their spectrum is zero, or rounding noise.")
+        if weights is None:
+            spectra = np.linalg.svd(rows, compute_uv=False)[None]
+        else:
+            spectra = np.stack([_weighted_spectrum(z, center, w) for w in counts])
+        _last_spectra = key, spectra
+    return spectra
 
 
-def _entropy(z, center: bool, power: float) -> float:
-    sigma = _spectrum(z, center)
-    p = (sigma / sigma[0]) ** power
-    p = p / p.sum()
-    p = p[p > 0]
-    return float(-(p * np.log(p)).sum())
+def _weighted_spectrum(z: np.ndarray, center: bool, w: np.ndarray) -> np.ndarray:
+    """Singular values `[K]` of the rows of `z`, each repeated `w` times."""
+    size = min(z.shape)
+    z, w = z[w > 0], w[w > 0]
+    centred = z - w @ z / w.sum()
+    if w @ (centred**2).sum(axis=1) <= _NOISE**2 * (w @ (z**2).sum(axis=1)):
+        return np.full(size, np.nan)
+    rows = (centred if center else z) * np.sqrt(w)[:, None]
+    variance = np.linalg.eigvalsh(rows.T @ rows)[::-1][:size]  # faster than its singular values
+    return np.sqrt(np.clip(variance, 0, None))
 
 
-def _spectrum(z, center: bool) -> np.ndarray:
-    """Singular values, refused where they are rounding noise around equal embeddings.
+def _within(u: np.ndarray, groups, kernel: Callable, weights) -> tuple[np.ndarray, np.ndarray]:
+    """Of all pairs within each group: sum of kernel(||u - v||^2), and count; both `[draws, G]`."""
+    groups, counts = _checked_labels(groups, len(u)), _counts(weights, len(u))
+    members, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
+    if sizes.max() < 2:
+        raise ValueError("No class has two samples: pairs of one class are needed.")
+    parts = [(u[members == g], counts[:, members == g]) for g in range(len(sizes))]
+    sums = [_pair_sum(rows, kernel, w) for rows, w in parts]
+    pairs = [(w.sum(axis=1) ** 2 - (w**2).sum(axis=1)) / 2 for _, w in parts]
+    return np.stack(sums, axis=1), np.stack(pairs, axis=1)
 
-    Those of the last matrix are kept: four metrics of one matrix take one decomposition.
+
+def _pair_sum(u: np.ndarray, kernel: Callable, w: np.ndarray, block: int = 512) -> np.ndarray:
+    """sum_{i<j} w_i w_j kernel(||u_i - u_j||^2) `[draws]`, a block of rows at a time.
+
+    Squared distances of unit vectors are exact to 1e-15.
     """
-    z, _ = scaled(matrix(z))
-    key = (hashlib.blake2b(np.ascontiguousarray(z)).digest(), z.shape, center)
-    if key not in _last_spectrum:
-        _last_spectrum.clear()
-        _last_spectrum[key] = singular_values(z, center=center)
-    sigma = _last_spectrum[key]
-    if sigma[0] <= 8 * np.finfo(np.float64).eps * np.linalg.norm(z):
-        raise ValueError("All embeddings are equal: their spectrum is zero, or rounding noise.")
-    return sigma
+    total = np.zeros(len(w))
+    for start in range(0, len(u), block):
+        rows = slice(start, start + block)
+        squared = np.maximum(2 - 2 * u[rows] @ u[start:].T, 0)  # (block, N - start)
+        values = np.triu(kernel(squared), k=1)
+        total += np.einsum("db,bd->d", w[:, rows], values @ w[:, start:].T)
+    return total
 
 
-def matrix(z) -> np.ndarray:
+def _counts(weights, n: int) -> np.ndarray:
+    """Weights `[draws, n]` as float64; without any, one draw that holds every row once."""
+    if weights is None:
+        return np.ones((1, n))
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim != 2 or weights.shape[1] != n:
+        raise ValueError(f"weights have shape {weights.shape}, expected [draws, {n}].")
+    return weights
+
+
+def _value(values: np.ndarray, weights) -> float | np.ndarray:
+    return float(values[0]) if weights is None else values
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
+        return a / b
+
+
+def _matrix(z) -> np.ndarray:
     """`z [N, D]`, NumPy or torch, as float64; refused with fewer than two rows, NaN, infinity."""
     if hasattr(z, "detach"):
         z = z.detach().cpu().double().numpy()
@@ -250,22 +353,22 @@ def matrix(z) -> np.ndarray:
     return z
 
 
-def scaled(z: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _scaled(z: np.ndarray, axis: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """`z` over 2^exponent, with entries up to 1: exact, and squares neither over- nor underflow."""
     _, exponent = np.frexp(np.abs(z).max(axis=axis, keepdims=axis is not None))
     return np.ldexp(z, -exponent), exponent
 
 
-def unit(z) -> np.ndarray:
-    """Directions `[N, D]`: rows of length 1; refused where one is zero, and as `matrix`."""
-    z, _ = scaled(matrix(z), axis=1)
+def _unit(z) -> np.ndarray:
+    """Directions `[N, D]`: rows of length 1; refused where one is zero, and as `_matrix`."""
+    z, _ = _scaled(_matrix(z), axis=1)
     norms = np.linalg.norm(z, axis=1, keepdims=True)
     if (norms == 0).any():
         raise ValueError(f"Embedding {int((norms == 0).argmax())} is zero: it has no direction.")
     return z / norms
 
 
-def group_labels(labels, n: int) -> np.ndarray:
+def _checked_labels(labels, n: int) -> np.ndarray:
     """Labels `[n]` as an array; refused with another length, or where one is missing."""
     labels = np.asarray(labels)
     if labels.shape != (n,):
@@ -276,35 +379,13 @@ def group_labels(labels, n: int) -> np.ndarray:
     return labels
 
 
-def split(u: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-    """The rows of every group."""
-    return [u[groups == group] for group in np.unique(groups)]
-
-
-def spread_of_directions(u: np.ndarray) -> float:
+def _spread(u: np.ndarray) -> float:
     """Sum of squares of unit vectors around their mean; refused where all agree to 1e-6.
 
-    The directions of float32 embeddings are rounded to about 1e-7, and below 1e-6 so are distances
-    (`squared_distances`): what is left says nothing.
+    Directions of float32 embeddings are rounded to about 1e-7, and below 1e-6 so are distances:
+    what is left says nothing.
     """
     spread = float(((u - u.mean(axis=0)) ** 2).sum())
     if spread <= 1e-12 * len(u):
         raise ValueError("All embeddings point the same way, to 1e-6: no distances to compare.")
     return spread
-
-
-def squared_distances(u: np.ndarray, rows: int = 512) -> Iterator[np.ndarray]:
-    """||u_i - u_j||^2 for all i < j of unit vectors, a flat chunk at a time; exact to 1e-15."""
-    for start in range(0, len(u), rows):
-        block = u[start : start + rows]
-        squared = np.maximum(2 - 2 * block @ u[start:].T, 0)  # (rows, N - start)
-        yield squared[np.triu_indices(len(block), k=1, m=squared.shape[1])]
-
-
-def within_groups(u: np.ndarray, groups) -> np.ndarray:
-    """Squared distances of all pairs of one group, flat."""
-    parts = [d for g in split(u, group_labels(groups, len(u))) for d in squared_distances(g)]
-    pairs = np.concatenate(parts)
-    if pairs.size == 0:
-        raise ValueError("No class has two samples: pairs of one class are needed.")
-    return pairs

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import recipes
+from predrecon import metrics, recipes
 from predrecon.audit import contrasts, encoders, grid, length, plateau
-from predrecon.audit.resampling import pairwise_replicates, uniformity_replicates
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task, load_task
 from predrecon.workbook import figures, tables
@@ -65,9 +64,10 @@ def test_pairs_of_equal_length_have_the_bootstrap_of_their_own_pairs():
         expected.append(
             np.log(np.mean([np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs]))
         )
-    assert uniformity_replicates(z, counts, groups=lengths) == pytest.approx(expected, rel=1e-10)
-    every = pairwise_replicates(z, lengths, counts)["uniformity"]
-    assert uniformity_replicates(z, counts) == pytest.approx(every, rel=1e-12)
+    by_weights = metrics.uniformity(z, groups=lengths, weights=counts)
+    assert by_weights == pytest.approx(expected, rel=1e-10)
+    alike = metrics.uniformity(z, groups=np.zeros(30), weights=counts)
+    assert metrics.uniformity(z, weights=counts) == pytest.approx(alike, rel=1e-12)
     interval = length.uniformity(z, lengths)
     assert interval.low < interval.value < interval.high
 

@@ -67,11 +67,34 @@ def test_effective_rank_was_published_with_power_one(told):
 
 
 def test_alignment_was_published_with_the_fourth_power(told):
-    """By Jensen E d^4 >= (E d)^4, and E d^2 >= (E d)^2: all are below that, so none is E d^2."""
+    """By Jensen E d^4 >= (E d)^4, and E d^2 >= (E d)^2: all are below that, so none is E d^2.
+
+    (E d^2)^2, the other way to read the brackets of Eq. 14, would pass as well.
+    """
     intra, alignment = told["intra_class_distance"], told["alignment"]
     assert len(told) == 40
     assert (intra**4 <= alignment).all()
     assert (intra**2 > alignment).all()
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes"), [("sst2", (428, 444)), ("cola", (322, 721)), ("mrpc", (129, 279))]
+)
+def test_the_average_behind_published_alignments_is_open_and_does_not_matter(told, task, sizes):
+    """Over pairs of one class (Eq. 14), or over classes first (the public code)?
+
+    No published number is of one class alone. If both classes were equally tight, every value
+    would be right by both averages, so numbers cannot tell; only the code does. But they bound
+    what it matters: classes of n1 and n2 texts hold shares of the pairs, and for two means of one
+    published average A the other lies within A (1 ± the difference of these shares). That is less
+    than what the arms are apart, so by either average the hybrid's classes are less tight.
+    """
+    pairs = [n * (n - 1) / 2 for n in sizes]
+    open_share = abs(pairs[0] - pairs[1]) / sum(pairs)
+    assert open_share == pytest.approx({"sst2": 0.04, "cola": 0.67, "mrpc": 0.65}[task], abs=0.01)
+    published = told.loc[task, "alignment"].unstack("model")
+    assert (published["hybrid"] * (1 - open_share) > published["mlm"] * (1 + open_share)).all()
+    assert (told["alignment"] == told["alignment_by_class"]).all(), "shown beside both of ours"
 
 
 def test_published_ratio_is_that_of_the_published_distances(told):

@@ -102,6 +102,33 @@ def test_alignment_and_uniformity_against_a_loop_over_pairs(z):
     assert metrics.uniformity(z) == pytest.approx(math.log(potential), rel=1e-12)
 
 
+def test_alignment_averaged_over_classes_gives_every_class_the_same_weight(z):
+    """As the paper's tables: 40, 17 and 2 rows count a third each, one row alone not at all."""
+    labels = np.repeat([0, 1, 2, 3], [40, 17, 2, 1])
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    means = []
+    for label in (0, 1, 2):
+        pairs = itertools.combinations(unit[labels == label], 2)
+        means.append(np.mean([((u - v) ** 2).sum() ** 2 for u, v in pairs]))
+    by_class = metrics.alignment(z, labels, average="classes")
+    assert by_class == pytest.approx(np.mean(means), rel=1e-12)
+    assert metrics.alignment(z, labels) != pytest.approx(by_class, rel=1e-3)
+    balanced = np.arange(60) % 4
+    assert metrics.alignment(z, balanced, average="classes") == pytest.approx(
+        metrics.alignment(z, balanced), rel=1e-12
+    )
+    with pytest.raises(ValueError, match="average='texts': expected one of pairs, classes"):
+        metrics.alignment(z, labels, average="texts")
+
+
+def test_weights_are_one_count_a_row(z):
+    with pytest.raises(ValueError, match=r"weights have shape \(60,\), expected \[draws, 60\]"):
+        metrics.uniformity(z, weights=np.ones(60))
+    with pytest.raises(ValueError, match=r"weights have shape \(2, 59\), expected \[draws, 60\]"):
+        metrics.effective_rank(z, weights=np.ones((2, 59)))
+    assert metrics.uniformity(z, weights=np.ones((3, 60))).shape == (3,)
+
+
 def test_pairs_within_groups(z):
     groups = np.arange(len(z)) % 4
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)

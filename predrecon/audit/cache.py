@@ -1,6 +1,23 @@
-"""What has been measured once is not measured again: results by (weights, task, protocol)."""
+"""What has been measured once is not measured again: results by inputs, protocol and code.
 
+A result is computed anew when any of this changes:
+
+- the encoder's weights, configuration or code, the tokenizer, the texts, the labels;
+- the protocol: poolings, samples, draws, seeds, epochs, and whatever else the caller's key holds;
+- the code that computes it: the function and everything that it calls in this package, with all
+  defaults and constants, but for comments, docstrings and layout;
+- the version of a library that computes: `LIBRARIES`.
+
+So no version number has to be raised by hand. Device and number of threads, which change last
+digits, are not looked at.
+"""
+
+import ast
+import functools
 import hashlib
+import importlib
+import importlib.metadata
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,23 +28,27 @@ from predrecon.data import paths
 from predrecon.data.documents import digest
 from predrecon.data.files import build_folder
 
-_FORMAT = "2"  # changes when a metric or a probe changes what it computes
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "umap-learn")
 
 Rows = list[dict]
 Arrays = dict[str, np.ndarray]
 
 
 def cached(
-    kind: str, parts: tuple, compute: Callable[[], tuple[Rows, Arrays]]
+    kind: str, key: tuple, compute: Callable[[], tuple[Rows, Arrays]]
 ) -> tuple[Rows, Arrays]:
-    """`compute()`, or what it gave for the same `kind` and `parts` before.
+    """`compute()`, or what it gave before for the same `kind`, `key` and code.
 
     Args:
         kind: first part of the folder's name.
-        parts: whatever the result depends on, as values that print the same when they are the same.
-        compute: returns rows of plain values, and arrays.
+        key: whatever the result depends on besides code: values that print the same when they are
+            the same.
+        compute: returns rows of plain values, and arrays. Code is followed from the top-level
+            function in which it is written.
     """
-    folder = paths.cache_dir() / "results" / f"{kind}-{digest(_FORMAT, kind, *map(repr, parts))}"
+    code = code_digest(compute.__module__, compute.__qualname__.split(".")[0])
+    name = f"{kind}-{digest(kind, code, *_versions(), *map(repr, key))}"
+    folder = paths.cache_dir() / "results" / name
     if not (folder / "rows.json").is_file():
         rows, arrays = compute()
         build_folder(folder, lambda part: _write(part, rows, arrays))
@@ -37,22 +58,89 @@ def cached(
 
 
 def encoder_digest(encoder) -> str:
-    """Names an encoder by its configuration and its weights."""
-    found = hashlib.sha256(repr(sorted(encoder.config.to_diff_dict().items())).encode())
+    """Names an encoder by its code, its configuration and its weights."""
+    config = sorted(encoder.config.to_diff_dict().items())
+    total = hashlib.sha256(repr(config).encode())
+    total.update(code_digest(type(encoder).__module__, type(encoder).__name__).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
-    return found.hexdigest()
+        total.update(name.encode())
+        total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+    return total.hexdigest()
 
 
 def split_digest(split) -> str:
     """Names the texts and labels of a `tasks.Split`."""
-    told = [split.first, split.second, split.labels.tolist()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    content = [split.first, split.second, split.labels.tolist()]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def tokenizer_digest(tokenizer) -> str:
     return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+@functools.cache
+def code_digest(module: str, name: str) -> str:
+    """Names a function, class or constant by its code and that of all it uses in this package.
+
+    What is used is read from the source: names and attributes of modules, imports inside of
+    functions, and annotations, so that the methods of an annotated argument count. This module is
+    left out.
+    """
+    code: dict[str, str] = {}
+    waiting = [f"{module}.{name}"]
+    while waiting:
+        path = waiting.pop()
+        module, _, name = path.rpartition(".")
+        if path in code or module == __name__ or module.partition(".")[0] != "predrecon":
+            continue
+        definitions, imports = _contents(module)
+        if name in imports:
+            waiting.append(imports[name])
+        elif name in definitions:
+            code[path] = ast.dump(definitions[name])
+            imports = imports | _imports(definitions[name])
+            for node in ast.walk(definitions[name]):
+                if isinstance(node, ast.Name):
+                    waiting.append(imports.get(node.id, f"{module}.{node.id}"))
+                elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    waiting.append(f"{imports.get(node.value.id, '')}.{node.attr}")
+    return digest(*(f"{path} {code[path]}" for path in sorted(code)))
+
+
+@functools.cache
+def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, str]]:
+    """`{name: definition}` at a module's top, without docstrings, and `{name: path}` of imports."""
+    try:
+        tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    except ModuleNotFoundError:  # the path of an attribute of a class
+        return {}, {}
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [part for part in node.body if not _is_docstring(part)]
+    definitions = {}
+    for node in tree.body:
+        targets = getattr(node, "targets", [getattr(node, "target", ast.Pass())])
+        names = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+        definitions |= dict.fromkeys(names | {getattr(node, "name", "")}, node)
+    return definitions, _imports(tree)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _imports(tree: ast.AST) -> dict[str, str]:
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+@functools.cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
 
 
 def _write(part: Path, rows: Rows, arrays: Arrays):

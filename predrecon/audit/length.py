@@ -9,17 +9,15 @@ import pandas as pd
 
 from predrecon import metrics
 from predrecon.audit.encoders import Model
-from predrecon.audit.resampling import uniformity_replicates
 from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval
 from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
-from predrecon.pooling import MAX_LENGTH, embed, token_ids
+from predrecon.pooling import embed, token_ids
 
 
 def token_counts(model: Model, split: Split) -> np.ndarray:
     """Tokens `[N]` of every text as the encoder sees it: cut, special tokens included."""
-    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
-    ids = token_ids(model.tokenizer, split.first, split.second, longest)
+    ids = token_ids(model.tokenizer, split.first, split.second, model.max_length)
     return np.array([len(text) for text in ids])
 
 
@@ -30,7 +28,8 @@ def uniformity(z, counts=None, *, seed: int = 0) -> Interval:
         counts: `token_counts`; only pairs of equal length count.
         seed: draws the bootstrap samples.
     """
-    replicates = uniformity_replicates(z, bootstrap_counts(len(z), seed=seed), groups=counts)
+    weights = bootstrap_counts(len(z), seed=seed)
+    replicates = metrics.uniformity(z, groups=counts, weights=weights)
     return bootstrap_interval(metrics.uniformity(z, groups=counts), replicates, len(z))
 
 

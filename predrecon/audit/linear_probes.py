@@ -1,4 +1,4 @@
-"""Linear probes of encoders on labelled tasks (paper, Section 4.2, Table 3), remembered."""
+"""Linear probes of encoders on labelled tasks (paper, Section 4.2, Table 3), fitted once."""
 
 import dataclasses
 import functools
@@ -11,20 +11,24 @@ from predrecon import probes
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import DRAWS
-from predrecon.audit.resampling import score_replicates
 from predrecon.audit.statistics import (
     Interval,
     bootstrap_counts,
     bootstrap_interval,
     interval_over_seeds,
+    score_replicates,
 )
 from predrecon.data.progress import each_pair
-from predrecon.data.tasks import Task
+from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed
+
+Probed = tuple[probes.ProbeResult, Interval, int]
+"""One head on one frozen encoder: the result, its 95 % interval over validation samples, and the
+number of training samples."""
 
 
 def linear_probing(
-    compared: list[Model],
+    models: list[Model],
     tasks: list[Task],
     *,
     pooling: str = "mean",
@@ -35,7 +39,7 @@ def linear_probing(
     """Linear probes, the majority class beside them.
 
     Args:
-        compared: encoders.
+        models: encoders.
         tasks: labelled tasks.
         pooling: of the token vectors; the paper's probes are on their mean.
         max_train: use at most so many training samples (the first ones).
@@ -48,24 +52,25 @@ def linear_probing(
         rho from -1); `low` and `high` are a 95 % interval over validation samples.
 
     Raises:
-        ValueError: an unknown `select`, or labels and vectors that no head can be fitted to.
+        ValueError: no model or no task; an unknown `select`; labels and vectors that no head can be
+            fitted to.
     """
-    rows = []
-    for task, model in each_pair("linear probes", tasks, compared):
-        ways = {"pooling": pooling, "max_train": max_train, "select": select, "seed": seed}
-        result, interval, n_train = probe(model, task, **ways)
+    _check_not_empty(models, tasks)
+    rows, options = [], {"max_train": max_train, "select": select, "seed": seed}
+    for task, model in each_pair("linear probes", tasks, models):
+        result, interval, n_train = probe(model, task, pooling=pooling, **options)
         facts = {"task": task.name, "title": task.title, "metric": task.metric}
         facts |= {"n_train": n_train, "n": len(task.validation), "note": task.note}
-        told = interval.bounds | {"best_epoch_score": result.best_epoch_score}
-        rows.append({**facts, "model": model.name, "seed": model.seed, **told})
-        if model is compared[-1]:
+        row = interval.bounds | {"best_epoch_score": result.best_epoch_score}
+        rows.append({**facts, "model": model.name, "seed": model.seed, **row})
+        if model is models[-1]:
             constant = majority(task, max_train, seed=seed)
             rows.append({**facts, "model": "majority", **constant.bounds})
     return pd.DataFrame(rows).rename(columns={"value": "score"})
 
 
 def epoch_selection_gain(
-    compared: list[Model],
+    models: list[Model],
     tasks: list[Task],
     *,
     pooling: str = "mean",
@@ -78,52 +83,42 @@ def epoch_selection_gain(
     epochs' answers to the same samples, for which the first seed's head is fitted once more.
 
     Args:
-        compared, tasks, pooling, max_train, seed: as in `linear_probing`.
+        models, tasks, pooling, max_train, seed: as in `linear_probing`.
 
     Returns:
         Columns `task, title, metric, model, value, low, high, seeds, basis, n`; one row a task and
         model, values in the units of the score, never below 0.
+
+    Raises:
+        ValueError: as `linear_probing`.
     """
-    named: dict[str, list[Model]] = {}
-    for model in compared:
-        named.setdefault(model.name, []).append(model)
-    rows, ways = [], {"pooling": pooling, "max_train": max_train, "seed": seed}
-    for task, first in each_pair("picked epochs", tasks, [models[0] for models in named.values()]):
-        name = first.name
-        if len(named[name]) == 1:  # both choices from one pass over the texts
-            _each(first, task, (pooling,), ("last", "reported"), max_train, seed)
-        last = [probe(model, task, **ways)[0] for model in named[name]]
+    _check_not_empty(models, tasks)
+    by_name: dict[str, list[Model]] = {}
+    for model in models:
+        by_name.setdefault(model.name, []).append(model)
+    rows, options = [], {"pooling": pooling, "max_train": max_train, "seed": seed}
+    for task, first in each_pair("picked epochs", tasks, [seeds[0] for seeds in by_name.values()]):
+        seeds = by_name[first.name]
+        if len(seeds) == 1:  # both choices from one pass over the texts
+            _fit(first, task, (pooling,), ("last", "reported"), max_train, seed)
+        last = [probe(model, task, **options)[0] for model in seeds]
         gains = [result.best_epoch_score - result.score for result in last]
-        alone = [Interval(gain, -np.inf, np.inf, last[0].n) for gain in gains]
+        intervals = [Interval(gain, -np.inf, np.inf, last[0].n) for gain in gains]
         if len(set(gains)) == 1:
-            best = probe(first, task, select="reported", **ways)[0]
-            alone = [_gain(last[0], best, task, seed)]
-        interval, basis = interval_over_seeds(alone)
-        facts = {"task": task.name, "title": task.title, "metric": task.metric, "model": name}
-        told = {"seeds": len(last), "basis": basis, "n": last[0].n}
-        rows.append(facts | interval.bounds | told)
+            best = probe(first, task, select="reported", **options)[0]
+            change = _replicates(best.predictions, task, seed)
+            change = change - _replicates(last[0].predictions, task, seed)
+            intervals = [bootstrap_interval(gains[0], change, last[0].n)]
+        interval, basis = interval_over_seeds(intervals)
+        facts = {"task": task.name, "title": task.title, "metric": task.metric}
+        counts = {"seeds": len(last), "basis": basis, "n": last[0].n}
+        rows.append(facts | {"model": first.name} | interval.bounds | counts)
     return pd.DataFrame(rows)
 
 
-def _gain(last: probes.ProbeResult, best: probes.ProbeResult, task: Task, seed: int) -> Interval:
-    spread = _replicates(best.predictions, task, seed) - _replicates(last.predictions, task, seed)
-    return bootstrap_interval(last.best_epoch_score - last.score, spread, last.n)
-
-
-def probe(
-    model: Model,
-    task: Task,
-    *,
-    pooling: str = "mean",
-    max_train: int | None = None,
-    select: str = "last",
-    seed: int = 0,
-) -> tuple[probes.ProbeResult, Interval, int]:
-    """One head on one frozen encoder: the result, its 95 % interval over validation samples, and
-    the number of training samples. Fitted once: remembered by weights, texts and protocol.
-    """
-    ways = {"max_train": max_train, "select": select, "seed": seed}
-    return probe_poolings(model, task, (pooling,), **ways)[pooling]
+def probe(model: Model, task: Task, *, pooling: str = "mean", **options) -> Probed:
+    """One pooling of `probe_poolings`, which takes the same options."""
+    return probe_poolings(model, task, (pooling,), **options)[pooling]
 
 
 def probe_poolings(
@@ -134,55 +129,14 @@ def probe_poolings(
     max_train: int | None = None,
     select: str = "last",
     seed: int = 0,
-) -> dict[str, tuple[probes.ProbeResult, Interval, int]]:
-    """`{pooling: probe(model, task, pooling=pooling)}`, from one pass over the texts."""
-    found = _each(model, task, poolings, (select,), max_train, seed)
-    return {pooling: found[pooling, select] for pooling in poolings}
+) -> dict[str, Probed]:
+    """`{pooling: Probed}` of one encoder on one task, from one pass over the texts.
 
-
-def _each(
-    model: Model,
-    task: Task,
-    poolings: tuple[str, ...],
-    selects: tuple[str, ...],
-    max_train: int | None,
-    seed: int,
-) -> dict[tuple[str, str], tuple[probes.ProbeResult, Interval, int]]:
-    """`{(pooling, select): probe(...)}`; texts are encoded once, and only if a head is missing."""
-    train = _train(task, max_train)
-    digests = [split_digest(split) for split in (train, task.validation)]
-    digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), *digests
-
-    @functools.cache
-    def vectors():
-        return [_vectors(model, split, poolings) for split in (train, task.validation)]
-
-    found = {}
-    for pooling, select in itertools.product(poolings, selects):
-
-        def compute(pooling=pooling, select=select):
-            result = probes.linear_probe(
-                *(by_pooling[pooling] for by_pooling in vectors()),
-                metric=task.metric,
-                num_classes=len(task.classes),
-                epochs=task.epochs,
-                select=select,
-                seed=seed,
-            )
-            told = dataclasses.asdict(result)
-            return [told], {name: told.pop(name) for name in ("predictions", "confidence")}
-
-        protocol = (task.metric, len(task.classes), task.epochs, seed, pooling, "confidence")
-        protocol += () if select == "last" else (select,)  # kept before there was a choice
-        (told,), arrays = cached("linear-probe", (*digests, *protocol), compute)
-        result = probes.ProbeResult(**told, **arrays)
-        spread = _replicates(result.predictions, task, seed)
-        found[pooling, select] = (
-            result,
-            bootstrap_interval(result.score, spread, result.n),
-            len(train),
-        )
-    return found
+    Args:
+        max_train, select, seed: as in `linear_probing`.
+    """
+    results = _fit(model, task, poolings, (select,), max_train, seed)
+    return {pooling: results[pooling, select] for pooling in poolings}
 
 
 def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Interval:
@@ -196,18 +150,64 @@ def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Inte
     return bootstrap_interval(value, _replicates(answer, task, seed), len(labels))
 
 
+def _fit(
+    model: Model,
+    task: Task,
+    poolings: tuple[str, ...],
+    selects: tuple[str, ...],
+    max_train: int | None,
+    seed: int,
+) -> dict[tuple[str, str], Probed]:
+    """By pooling and select; texts are encoded once, and only if a head is missing."""
+    train = _train(task, max_train)
+    digests = [split_digest(split) for split in (train, task.validation)]
+    digests += [encoder_digest(model.encoder), tokenizer_digest(model.tokenizer)]
+
+    @functools.cache
+    def vectors():
+        return [_vectors(model, split, poolings) for split in (train, task.validation)]
+
+    results = {}
+    for pooling, select in itertools.product(poolings, selects):
+        protocol = task.metric, len(task.classes), task.epochs, seed, pooling, select
+
+        def compute(pooling=pooling, select=select):
+            result = probes.linear_probe(
+                *(by_pooling[pooling] for by_pooling in vectors()),
+                metric=task.metric,
+                num_classes=len(task.classes),
+                epochs=task.epochs,
+                select=select,
+                seed=seed,
+            )
+            row = dataclasses.asdict(result)
+            return [row], {name: row.pop(name) for name in ("predictions", "confidence")}
+
+        (row,), arrays = cached("linear-probe", (*digests, *protocol), compute)
+        result = probes.ProbeResult(**row, **arrays)
+        spread = _replicates(result.predictions, task, seed)
+        interval = bootstrap_interval(result.score, spread, result.n)
+        results[pooling, select] = result, interval, len(train)
+    return results
+
+
 def _replicates(predictions, task: Task, seed: int) -> np.ndarray:
     """The score `[draws]` on bootstrap samples, the same ones for all answers to a task."""
     counts = bootstrap_counts(len(task.validation), DRAWS, seed)
     return score_replicates(task.validation.labels, predictions, task.metric, counts)
 
 
-def _train(task: Task, max_train: int | None):
+def _train(task: Task, max_train: int | None) -> Split:
     return task.train.head(max_train) if max_train else task.train
 
 
-def _vectors(model: Model, split, poolings: tuple[str, ...]) -> dict[str, tuple]:
+def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str, tuple]:
     """`{pooling: (s, labels) or (s1, s2, labels)}`: the sentences of a pair are encoded apart."""
     sides = [split.first] if split.second is None else [split.first, split.second]
     pooled = [embed(model.encoder, model.tokenizer, side, poolings=poolings) for side in sides]
-    return {way: (*(vectors[way] for vectors in pooled), split.labels) for way in poolings}
+    return {how: (*(side[how] for side in pooled), split.labels) for how in poolings}
+
+
+def _check_not_empty(models: list[Model], tasks: list[Task]):
+    if not models or not tasks:
+        raise ValueError(f"{len(models)} models, {len(tasks)} tasks: there is nothing to probe.")

@@ -1,18 +1,18 @@
-"""How sure: bootstrap over samples, intervals over seeds, a permutation test of paired differences.
+"""How sure a number is: bootstrap over samples, Student over seeds, sign flips of differences.
 
-Samples are drawn with replacement as multiplicities `w [N]`. A sample drawn twice would be a pair
-at distance 0, which no two texts are: pairwise means leave such pairs out.
+A bootstrap sample is written as multiplicities `[N]`, how often it holds each text: the `weights`
+of `metrics`, where a text is no pair with its own copy, as no two texts are.
 """
 
-import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from predrecon import probes
 from predrecon.seeding import numpy_generator
 
-_EXACT = 14  # up to 2^14 sign patterns are all counted
+_EXACT = 14  # up to 2^14 patterns of signs are all counted
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,6 @@ class Interval:
     low: float
     high: float
     n: int
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -74,7 +70,7 @@ def bootstrap_interval(
 
     Centred on the value itself: resampling repeats samples, which makes ranks of replicates lower
     than the value, but their spread is right. How often 95 % intervals hold the expected value was
-    simulated (tests/test_coverage.py): 90 to 98 % of the time, but for
+    simulated (tests/test_interval_coverage.py): 90 to 98 % of the time, but for
 
     - `rank_90`, an integer: often all replicates agree and the interval has no width, 50 %;
     - `intra_inter_ratio` where embeddings know nothing of the classes: twice too wide, 100 %;
@@ -109,7 +105,7 @@ def student_interval(values, *, level: float = 0.95) -> Interval:
     Raises:
         ValueError: no value, or NaN.
     """
-    from scipy.stats import t
+    from scipy.stats import t  # its ttest_1samp warns where seeds agree exactly
 
     values = _finite(values)
     n, mean = len(values), float(np.mean(values))
@@ -119,20 +115,60 @@ def student_interval(values, *, level: float = 0.95) -> Interval:
     return Interval(mean, mean - margin, mean + margin, n)
 
 
-def interval_over_seeds(alone: list[Interval]) -> tuple[Interval, str]:
+def interval_over_seeds(by_seed: list[Interval]) -> tuple[Interval, str]:
     """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
 
     Student's over seeds. With one seed, or where all agree exactly, as constant answers do, seeds
     say nothing of the spread: then it is over samples, as wide as the widest of theirs.
 
     Args:
-        alone: each seed's interval over samples.
+        by_seed: each seed's interval over samples.
+
+    Raises:
+        ValueError: no seed.
     """
-    values = [interval.value for interval in alone]
+    if not by_seed:
+        raise ValueError("No seed: an interval over seeds needs one at least.")
+    values = [interval.value for interval in by_seed]
     if len(set(values)) > 1:
         return student_interval(values), "seeds"
-    low, high = min(each.low for each in alone), max(each.high for each in alone)
-    return Interval(values[0], low, high, alone[0].n), "samples"
+    low, high = min(i.low for i in by_seed), max(i.high for i in by_seed)
+    return Interval(values[0], low, high, by_seed[0].n), "samples"
+
+
+def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
+    """A probe's score `[draws]` on every bootstrap sample of its out-of-fold predictions.
+
+    The probe is not fitted again: the interval is that of the test samples, and too narrow for a
+    cross-validated probe at chance (`bootstrap_interval`).
+
+    Args:
+        labels, predictions: `[N]`. metric: as in `probes.score`. counts: `[draws, N]`.
+    """
+    labels, predictions = np.asarray(labels), np.asarray(predictions)
+    if metric == "accuracy":
+        return counts @ (labels == predictions) / counts.sum(axis=1)
+    if metric in ("f1", "mcc"):
+        return _from_confusion(labels, predictions, metric, counts)
+    rows = (np.repeat(np.arange(len(labels)), w) for w in counts)
+    return np.array([probes.score(labels[r], predictions[r], metric) for r in rows])
+
+
+def _from_confusion(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
+    """F1 of class 1 or Matthews' correlation `[draws]`, from one confusion matrix a sample."""
+    classes, codes = np.unique(np.stack([labels, predictions]), return_inverse=True)
+    k = len(classes)
+    cells = np.ravel_multi_index(tuple(codes.reshape(2, -1)), (k, k))
+    confusion = (counts @ np.eye(k * k)[cells]).reshape(-1, k, k)
+    real, guessed = confusion.sum(axis=2), confusion.sum(axis=1)  # (draws, K)
+    right = confusion.diagonal(axis1=1, axis2=2)
+    if metric == "f1":
+        of_one = classes == 1
+        return 2 * (right @ of_one) / np.maximum((real + guessed) @ of_one, 1)
+    n = counts.sum(axis=1)
+    above_chance = right.sum(axis=1) * n - (real * guessed).sum(axis=1)
+    spread = (n**2 - (real**2).sum(axis=1)) * (n**2 - (guessed**2).sum(axis=1))
+    return above_chance / np.sqrt(np.where(spread > 0, spread, np.inf))
 
 
 def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:
@@ -144,13 +180,15 @@ def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:
     Raises:
         ValueError: no difference, or NaN.
     """
+    from scipy.stats import permutation_test
+
     values = _finite(differences)
-    n = len(values)
-    if n <= _EXACT:
-        signs = np.array(list(itertools.product((1, -1), repeat=n)))
-        return float(_extreme(signs @ values, values).mean())
-    signs = numpy_generator(seed, "sign flips").choice((1, -1), size=(draws, n))
-    return float((1 + _extreme(signs @ values, values).sum()) / (1 + draws))
+    if len(values) == 1:
+        return 1.0
+    patterns = np.inf if len(values) <= _EXACT else draws
+    rng = numpy_generator(seed, "sign flips")
+    options = {"permutation_type": "samples", "n_resamples": patterns, "rng": rng}
+    return float(permutation_test((values,), np.sum, **options).pvalue)
 
 
 def holm(p_values) -> np.ndarray:
@@ -161,11 +199,6 @@ def holm(p_values) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1)
     return adjusted
-
-
-def _extreme(sums: np.ndarray, values: np.ndarray) -> np.ndarray:
-    seen = abs(values.sum())
-    return np.abs(sums) >= seen - 1e-12 * max(1.0, np.abs(values).sum())
 
 
 def _finite(values) -> np.ndarray:

@@ -23,7 +23,7 @@ from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
-from predrecon.pooling import MAX_LENGTH, POOLINGS, token_ids
+from predrecon.pooling import POOLINGS, token_ids
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
 from predrecon.training.run_folder import Run
@@ -123,7 +123,7 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
     reads, and lose their end.
     """
-    longest = min(MAX_LENGTH, model.encoder.config.max_position_embeddings)
+    longest = model.max_length
 
     def cut(split) -> float:
         ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
@@ -243,7 +243,13 @@ class PaperTable:
 
 _SPECTRAL = ("spectral_entropy", "spectral_entropy_sigma2", "effective_rank", "stable_rank")
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
-_CLASSES = ("alignment", "alignment_squared", "pair_alignment", "intra_inter_ratio")
+_CLASSES = (
+    "alignment",
+    "alignment_squared",
+    "alignment_by_class",
+    "pair_alignment",
+    "intra_inter_ratio",
+)
 _EVERYTHING = (*_SPECTRAL, "rank_90", "rankme", *_CLASSES, "uniformity", *_PROBES)
 TABLES = {
     4: PaperTable("Uniformity", ("uniformity",)),

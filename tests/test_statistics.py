@@ -7,13 +7,14 @@ import pytest
 from scipy import stats
 
 from predrecon import metrics
-from predrecon.audit.resampling import pairwise_replicates, score_replicates, spectral_replicates
+from predrecon.audit.geometry import shape_metrics
 from predrecon.audit.statistics import (
     Interval,
     bootstrap_counts,
     bootstrap_interval,
     holm,
     interval_over_seeds,
+    score_replicates,
     sign_flip_p,
     student_interval,
 )
@@ -27,13 +28,9 @@ def cloud(seed, n=120, dim=6):
     return draw.standard_t(8, size=(n, dim)) * np.linspace(2, 0.5, dim) + 1.0
 
 
-def replicates(z, labels, counts):
-    return pairwise_replicates(z, labels, counts) | spectral_replicates(z, counts)
-
-
 def test_a_sample_drawn_once_each_is_the_metric_itself():
     z, once = cloud(0), np.ones((1, 120), dtype=int)
-    found = replicates(z, LABELS, once)
+    found = shape_metrics(z, LABELS, weights=once)
     expected = {
         "spectral_entropy": metrics.spectral_entropy(z),
         "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
@@ -41,6 +38,7 @@ def test_a_sample_drawn_once_each_is_the_metric_itself():
         "stable_rank": metrics.stable_rank(z),
         "alignment": metrics.alignment(z, LABELS),
         "alignment_squared": metrics.alignment(z, LABELS, power=2),
+        "alignment_by_class": metrics.alignment(z, LABELS, average="classes"),
         "uniformity": metrics.uniformity(z),
         "rank_90": metrics.rank_90(z),
         "rankme": metrics.rankme(z),
@@ -56,7 +54,7 @@ def test_replicates_against_rows_drawn_again():
     z = cloud(1, n=30)
     labels = np.arange(30) % 3
     counts = bootstrap_counts(30, draws=3, seed=5)
-    found = replicates(z, labels, counts)
+    found = shape_metrics(z, labels, weights=counts)
     u = z / np.linalg.norm(z, axis=1, keepdims=True)
     for draw, w in enumerate(counts):
         rows = np.repeat(np.arange(30), w)
@@ -65,6 +63,9 @@ def test_replicates_against_rows_drawn_again():
         assert found["uniformity"][draw] == pytest.approx(np.log(np.mean(near)), abs=1e-10)
         same = [((u[i] - u[j]) ** 2).sum() ** 2 for i, j in pairs if labels[i] == labels[j]]
         assert found["alignment"][draw] == pytest.approx(np.mean(same), abs=1e-10)
+        by_class = [[p for p in pairs if labels[p[0]] == k == labels[p[1]]] for k in range(3)]
+        means = [np.mean([((u[i] - u[j]) ** 2).sum() ** 2 for i, j in p]) for p in by_class if p]
+        assert found["alignment_by_class"][draw] == pytest.approx(np.mean(means), abs=1e-10)
         assert found["rankme"][draw] == pytest.approx(metrics.rankme(z[rows]), rel=1e-4)
         assert found["rank_90"][draw] == metrics.rank_90(z[rows])
         alike = [np.linalg.norm(u[i] - u[j]) for i, j in pairs if labels[i] == labels[j]]
@@ -80,11 +81,14 @@ def test_samples_that_leave_no_value_leave_no_bounds():
     """Of 3 samples some draws hold one alone, or no pair of one class: 0 / 0 and not a number."""
     z, counts = cloud(0, n=3), bootstrap_counts(3)
     alone = (counts == 3).any(axis=1)
-    found = replicates(z, np.array([0, 0, 1]), counts)
+    found = shape_metrics(z, np.array([0, 0, 1]), weights=counts)
     for metric in ("uniformity", "effective_rank", "rank_90", "rankme"):
         assert np.array_equal(np.isnan(found[metric]), alone), metric
         interval = bootstrap_interval(1.0, found[metric], 3)
-        assert (interval.low, interval.high) == (-np.inf, np.inf) and not interval.excludes_zero
+        assert (interval.low, interval.high) == (
+            -np.inf,
+            np.inf,
+        ) and interval.low <= 0 <= interval.high
         assert interval.text() == "1.000, no interval"
     assert np.isnan(found["alignment"]).sum() > alone.sum()
 
@@ -96,22 +100,24 @@ def test_too_little_for_an_interval_is_an_error():
     with pytest.raises(ValueError, match="1 replicates: two at least"):
         bootstrap_interval(0.5, np.array([0.5]), 10)
     with pytest.raises(ValueError, match="All embeddings are equal"):
-        spectral_replicates(np.full((10, 3), 0.1), bootstrap_counts(10))
+        metrics.effective_rank(np.full((10, 3), 0.1), weights=bootstrap_counts(10))
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_replicates_do_not_know_the_scale(scale):
     z, counts = cloud(2), bootstrap_counts(120, draws=3)
-    again = replicates(scale * z, LABELS, counts)
-    for name, values in replicates(z, LABELS, counts).items():
+    again = shape_metrics(scale * z, LABELS, weights=counts)
+    for name, values in shape_metrics(z, LABELS, weights=counts).items():
         assert again[name] == pytest.approx(values, abs=1e-10), name
 
 
 def test_fewer_samples_than_dimensions():
     z = cloud(0, n=5)
-    found = spectral_replicates(z, np.ones((1, 5), dtype=int))
+    once = np.ones((1, 5), dtype=int)
+    by_weights = metrics.spectral_entropy(z, power=2, normalize="min", weights=once)
     expected = metrics.spectral_entropy(z, power=2, normalize="min")
-    assert found["spectral_entropy_sigma2"][0] == pytest.approx(expected, abs=1e-10)
+    assert by_weights[0] == pytest.approx(expected, abs=1e-10)
+    assert metrics.rankme(z, weights=once)[0] == pytest.approx(metrics.rankme(z), abs=1e-6)
 
 
 def test_counts_are_the_same_for_every_encoder_and_add_up():
@@ -163,7 +169,7 @@ def test_interval_over_seeds_is_students():
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.value, found.low, found.high, found.n) == pytest.approx((0.25, low, high, 3))
     alone = student_interval([0.3])
-    assert alone.low == -np.inf and alone.n == 1 and not alone.excludes_zero
+    assert alone.low == -np.inf and alone.n == 1 and alone.low <= 0 <= alone.high
 
 
 def test_equal_seeds_say_nothing_of_the_spread():
@@ -209,3 +215,5 @@ def test_nothing_to_say_is_an_error(bad):
     for function in (student_interval, sign_flip_p):
         with pytest.raises(ValueError, match="at least one value, all finite"):
             function(bad)
+    with pytest.raises(ValueError, match="No seed"):
+        interval_over_seeds([])

@@ -113,6 +113,48 @@ def test_a_run_without_its_partner_is_named():
         differences(made_up(2, names=("hybrid",)))
 
 
+def test_arms_without_a_common_task_are_named():
+    """Seeds in common, tasks not: once an empty frame without its columns."""
+    table = made_up(2).table
+    apart = table[(table["model"] == "hybrid") == (table["task"] == "t0")]
+    message = r"no seed has both on the same tasks\. Here are: hybrid \(t0\), mlm \(t1, t2\)\."
+    for function in (headline, differences):
+        with pytest.raises(ValueError, match=message):
+            function(Geometry(apart, {}, {}))
+    with pytest.raises(ValueError, match="no seed has both sides on t0, t1, t2"):
+        contrast(Geometry(apart, {}, {}), "uniformity", ("hybrid", "mean"), ("mlm", "mean"))
+
+
+def test_seeds_that_share_no_task_with_each_other_have_no_headline():
+    """Seed 0 has both arms on t0, seed 1 on t1: differences by task, but no mean of tasks."""
+    table = made_up(2, tasks=2).table
+    crossed = Geometry(table[table["task"] == "t" + table["seed"].astype(str)], {}, {})
+    assert len(differences(crossed)) == 2 * 2 and (differences(crossed)["seeds"] == 1).all()
+    with pytest.raises(ValueError, match="no seed has both on the same tasks"):
+        headline(crossed)
+
+
+def test_metrics_that_were_not_measured_are_named():
+    with pytest.raises(
+        ValueError, match=r"metrics=rank, mcc: not measured\. Here are: uniformity, "
+    ):
+        headline(made_up(2), metrics=("rank", "mcc"))
+    assert list(headline(made_up(2), metrics=("uniformity", "mcc"))["metric"]) == ["uniformity"]
+    with pytest.raises(ValueError, match="no seed has both sides on any task"):
+        contrast(made_up(2), "rank", ("hybrid", "mean"), ("mlm", "mean"))
+
+
+def test_tables_without_rows_are_an_error():
+    nothing = made_up(1).table.head(0)
+    with pytest.raises(ValueError, match="no rows: there is nothing to average over seeds"):
+        over_seeds(nothing)
+    with pytest.raises(ValueError, match="no rows: there is no mean over tasks"):
+        mean_of_tasks(nothing)
+    for function in (headline, differences):
+        with pytest.raises(ValueError, match="no seed has both"):
+            function(Geometry(nothing, {}, {}))
+
+
 def test_seeds_are_paired_not_mixed():
     found = made_up(3)
     alone = (found.table["model"] == "mlm") & (found.table["seed"] == 2)

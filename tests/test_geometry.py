@@ -1,4 +1,4 @@
-"""One encoder on one task: remembered by content, with replicates that pair up across encoders."""
+"""Geometry: what is measured of one encoder on one task, of all together, and what is published."""
 
 import dataclasses
 
@@ -117,18 +117,6 @@ def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, result
     assert values["spectral_entropy_sigma2"] == pytest.approx(in_nats / np.log(20)), "as published"
 
 
-@pytest.mark.parametrize(("samples", "renamed"), [(31, True), (32, False)])
-def test_results_from_before_log_min_n_d_are_found_where_they_still_hold(
-    smoke_runs, task, monkeypatch, samples, renamed
-):
-    """32 dimensions: with as many samples log min(N, D) is log D, and the old key stays."""
-    asked = []
-    monkeypatch.setattr(geometry, "cached", lambda _, parts, __: asked.append(parts) or ([], {}))
-    measure(encoder(smoke_runs["mlm"]), task, max_samples=samples)
-    assert (asked[0][-1] == "sigma^2 entropy over log min(N, D)") == renamed
-    assert renamed or asked[0][-2:] == (geometry.DRAWS, True)
-
-
 def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, results):
     """Of four samples some bootstrap samples hold no pair of one class, or one sample alone."""
     model = encoder(smoke_runs["mlm"])
@@ -142,18 +130,18 @@ def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, res
     assert geometry_table(table, ("alignment",)).iloc[0, 0] == interval.text()
 
 
-def test_a_half_written_result_is_not_found(results):
-    calls = []
+def test_without_models_or_tasks_there_is_nothing_to_measure(compared, labelled):
+    with pytest.raises(ValueError, match="0 models, 3 tasks: there is nothing to measure"):
+        geometry.measure_all([], labelled)
+    with pytest.raises(ValueError, match="3 models, 0 tasks: there is nothing to measure"):
+        geometry.measure_all(compared, [])
+    with pytest.raises(ValueError, match="No spectrum"):
+        geometry.seed_spectra(geometry.Geometry(pd.DataFrame(), {}, {}))
 
-    def compute():
-        calls.append(1)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return [{"value": float("nan"), "n": 1}], {"a": np.arange(3)}
 
-    with pytest.raises(KeyboardInterrupt):
-        cache.cached("x", ("key",), compute)
-    for _ in range(2):
-        rows, arrays = cache.cached("x", ("key",), compute)
-    assert len(calls) == 2 and np.isnan(rows[0]["value"])
-    assert np.array_equal(arrays["a"], np.arange(3))
+def test_every_convention_is_measured_with_its_replicates(smoke_runs, task, results):
+    model = encoder(smoke_runs["hybrid"])
+    measured = measure(model, task, poolings=("mean",), max_samples=80, draws=20, probed=False)
+    names = {row["metric"] for row in measured.rows}
+    assert set(geometry.CONVENTIONS) <= names
+    assert names == {metric for _, metric in measured.replicates}

@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from predrecon import probes
-from predrecon.audit.resampling import (
-    pair_replicates,
-    pairwise_replicates,
-    score_replicates,
-    spectral_replicates,
-)
-from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval
+from predrecon import metrics, probes
+from predrecon.audit.geometry import shape_metrics
+from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
 
 LABELS = np.arange(120) % 3
 USUAL = (0.88, 0.99)
@@ -25,8 +20,8 @@ def cloud(seed, signal, n=120, dim=6):
 
 def replicates(z, counts):
     half = len(z) // 2
-    pairs = {"pair_alignment": pair_replicates(z[:half], z[half:], counts[:, :half])}
-    return pairwise_replicates(z, LABELS, counts) | spectral_replicates(z, counts) | pairs
+    pairs = metrics.pair_alignment(z[:half], z[half:], weights=counts[:, :half])
+    return shape_metrics(z, LABELS, weights=counts) | {"pair_alignment": pairs}
 
 
 def covered(found, truth=None):
@@ -52,7 +47,7 @@ def test_intervals_of_geometry(signal, unusual):
         values, again = replicates(z, once), replicates(z, counts)
         for name in values:
             found.setdefault(name, []).append(bootstrap_interval(values[name][0], again[name], 120))
-    assert len(found) == 13
+    assert len(found) == 14
     for name, intervals in found.items():
         low, high = unusual.get(name, USUAL)
         assert low <= covered(intervals) <= high, (name, covered(intervals))

@@ -1,4 +1,4 @@
-"""Linear probes of encoders on tasks: Table 3, the choice of the epoch, and what is remembered."""
+"""Linear probes of encoders on tasks: Table 3, the choice of the epoch, and what is cached."""
 
 import dataclasses
 
@@ -82,36 +82,37 @@ def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatc
 
 
 def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeypatch, tmp_path):
-    """`inner` chooses on other texts than `reported`; the default's results keep their names."""
+    """`inner` chooses on other texts than `reported`; each choice has results of its own."""
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    asked, head = [], linear_probes.probes.linear_probe
-    keys, cached = [], linear_probes.cached
+    selected, head = [], linear_probes.probes.linear_probe
 
-    def fit(*parts, select, **ways):
-        asked.append(select)
-        return head(*parts, select=select, **ways)
-
-    def remember(kind, parts, compute):
-        keys.append(parts)
-        return cached(kind, parts, compute)
+    def fit(*parts, select, **options):
+        selected.append(select)
+        return head(*parts, select=select, **options)
 
     monkeypatch.setattr(linear_probes.probes, "linear_probe", fit)
-    monkeypatch.setattr(linear_probes, "remembered", remember)
     model, task = compared[0], dataclasses.replace(labelled[1], epochs=12)
-    found = {}
-    for way in linear_probes.probes.SELECT:
-        found[way] = linear_probes.linear_probing([model], [task], select=way).iloc[0]
-        assert linear_probes.probe(model, task, select=way)[0].score == found[way]["score"]
-    assert asked == ["last", "inner", "reported"], "each fitted once"
-    assert keys[0][-1] == "confidence"
-    assert [key[len(keys[0]) :] for key in keys[::2]] == [(), ("inner",), ("reported",)]
-    assert found["reported"]["score"] == found["last"]["best_epoch_score"]
-    assert found["inner"]["score"] < found["inner"]["best_epoch_score"], "chosen elsewhere"
+    rows = {}
+    for select in linear_probes.probes.SELECT:
+        rows[select] = linear_probes.linear_probing([model], [task], select=select).iloc[0]
+        assert linear_probes.probe(model, task, select=select)[0].score == rows[select]["score"]
+    assert selected == ["last", "inner", "reported"], "each fitted once"
+    assert len(list((tmp_path / "results").iterdir())) == 3
+    assert rows["reported"]["score"] == rows["last"]["best_epoch_score"]
+    assert rows["inner"]["score"] < rows["inner"]["best_epoch_score"], "chosen elsewhere"
     with pytest.raises(ValueError, match="expected one of last, inner, reported"):
         linear_probes.probe(model, task, select="best")
 
 
-def test_the_price_of_picking_has_an_interval(compared, labelled, monkeypatch, tmp_path):
+def test_without_models_or_tasks_there_is_nothing_to_probe(compared, labelled):
+    for function in (linear_probes.linear_probing, linear_probes.epoch_selection_gain):
+        with pytest.raises(ValueError, match="0 models, 3 tasks: there is nothing to probe"):
+            function([], labelled)
+        with pytest.raises(ValueError, match="3 models, 0 tasks: there is nothing to probe"):
+            function(compared, [])
+
+
+def test_the_gain_of_selecting_an_epoch_has_an_interval(compared, labelled, monkeypatch, tmp_path):
     """One seed: paired over texts. Several: over seeds."""
     task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
     alone = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
