@@ -56,7 +56,7 @@ def test_published_numbers_are_the_papers():
     assert value["sst2", "mean", "hybrid", "uniformity"] == pytest.approx(-0.160, abs=5e-4)
     assert value["mrpc", "max", "hybrid", "probe_gap"] == pytest.approx(0.031, abs=1e-3)
     assert value["cola", "mean", "mlm", "probe_gap"] == pytest.approx(-0.284, abs=1e-3)
-    assert len(value) == 568 + 40
+    assert len(value) == 568 + 40 + 40, "with gaps, and alignments by both averages"
 
 
 def test_run_reports(smoke_runs, corpus):

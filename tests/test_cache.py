@@ -44,9 +44,9 @@ def edit(monkeypatch):
     forget()
 
 
-MEASURE = ("predrecon.audit.geometry", "measure")
-HEADS = ("predrecon.audit.linear_probes", "_fit")
-POOLERS = ("predrecon.audit.poolers", "_one")
+MEASURE = "predrecon.audit.geometry.measure"
+HEADS = "predrecon.audit.linear_probes._fit"
+POOLERS = "predrecon.audit.poolers._measured"
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ POOLERS = ("predrecon.audit.poolers", "_one")
         (HEADS, "probes", "batch_size: int = 64", "batch_size: int = 32"),
         (HEADS, "probes", "dropout: float = 0.2", "dropout: float = 0.1"),
         (HEADS, "probes", "weight_decay=0.0", "weight_decay=0.1"),
-        (POOLERS, "audit.poolers", "lr: float = 1e-2", "lr: float = 1e-3"),
+        (POOLERS, "audit.poolers", "lr=1e-2", "lr=1e-3"),
     ],
 )
 def test_code_that_changes_a_number_changes_the_key(edit, start, module, old, new):
-    before = code_digest(*start)
+    before = code_digest(start)
     edit(f"predrecon.{module}", old, new)
-    assert code_digest(*start) != before
+    assert code_digest(start) != before
 
 
 @pytest.mark.parametrize(
@@ -85,16 +85,21 @@ def test_code_that_changes_a_number_changes_the_key(edit, start, module, old, ne
     ],
 )
 def test_comments_docstrings_and_other_functions_do_not(edit, module, old, new):
-    before = code_digest(*MEASURE)
+    before = code_digest(MEASURE)
     edit(f"predrecon.{module}", old, new)
-    assert code_digest(*MEASURE) == before
+    assert code_digest(MEASURE) == before
 
 
 def test_layout_does_not_matter(edit):
-    before = code_digest(*MEASURE)
+    before = code_digest(MEASURE)
     text = inspect.getsource(linear_probes.probes)
     edit("predrecon.probes", text, ast.unparse(ast.parse(text)))
-    assert code_digest(*MEASURE) == before
+    assert code_digest(MEASURE) == before
+
+
+def test_code_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match=r"geometry\.measured is not defined at the top"):
+        code_digest("predrecon.audit.geometry.measured")
 
 
 def test_an_encoder_is_known_by_code_configuration_and_weights(edit, smoke_runs):

@@ -8,8 +8,9 @@ A result is computed anew when any of this changes:
   defaults and constants, but for comments, docstrings and layout;
 - the version of a library that computes: `LIBRARIES`.
 
-So no version number has to be raised by hand. Device and number of threads, which change last
-digits, are not looked at.
+So no version number has to be raised by hand. Code is read from its files when a process first
+measures: restart it after an edit. Device and number of threads, which change last digits, have no
+part in it.
 """
 
 import ast
@@ -28,6 +29,7 @@ from predrecon.data import paths
 from predrecon.data.documents import digest
 from predrecon.data.files import build_folder
 
+_PACKAGE = "predrecon."
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "umap-learn")
 
 Rows = list[dict]
@@ -46,7 +48,7 @@ def cached(
         compute: returns rows of plain values, and arrays. Code is followed from the top-level
             function in which it is written.
     """
-    code = code_digest(compute.__module__, compute.__qualname__.split(".")[0])
+    code = code_digest(f"{compute.__module__}.{compute.__qualname__.split('.')[0]}")
     name = f"{kind}-{digest(kind, code, *_versions(), *map(repr, key))}"
     folder = paths.cache_dir() / "results" / name
     if not (folder / "rows.json").is_file():
@@ -61,7 +63,7 @@ def encoder_digest(encoder) -> str:
     """Names an encoder by its code, its configuration and its weights."""
     config = sorted(encoder.config.to_diff_dict().items())
     total = hashlib.sha256(repr(config).encode())
-    total.update(code_digest(type(encoder).__module__, type(encoder).__name__).encode())
+    total.update(code_digest(f"{type(encoder).__module__}.{type(encoder).__name__}").encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         total.update(name.encode())
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
@@ -79,19 +81,25 @@ def tokenizer_digest(tokenizer) -> str:
 
 
 @functools.cache
-def code_digest(module: str, name: str) -> str:
-    """Names a function, class or constant by its code and that of all it uses in this package.
+def code_digest(start: str) -> str:
+    """Names a function or class by its code and that of all it uses in this package.
 
     What is used is read from the source: names and attributes of modules, imports inside of
     functions, and annotations, so that the methods of an annotated argument count. This module is
     left out.
+
+    Args:
+        start: dotted path; code of another package has no part in the digest.
+
+    Raises:
+        ValueError: this package does not define it at the top of a module.
     """
     code: dict[str, str] = {}
-    waiting = [f"{module}.{name}"]
+    waiting = [start]
     while waiting:
         path = waiting.pop()
         module, _, name = path.rpartition(".")
-        if path in code or module == __name__ or module.partition(".")[0] != "predrecon":
+        if path in code or module == __name__ or not path.startswith(_PACKAGE):
             continue
         definitions, imports = _contents(module)
         if name in imports:
@@ -104,6 +112,8 @@ def code_digest(module: str, name: str) -> str:
                     waiting.append(imports.get(node.id, f"{module}.{node.id}"))
                 elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                     waiting.append(f"{imports.get(node.value.id, '')}.{node.attr}")
+    if not code and start.startswith(_PACKAGE):
+        raise ValueError(f"{start} is not defined at the top of a module: no code to follow.")
     return digest(*(f"{path} {code[path]}" for path in sorted(code)))
 
 
