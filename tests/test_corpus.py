@@ -449,6 +449,7 @@ def test_offline_is_an_error_with_ways_out(hub, empty_cache, tokenizer_dir, monk
     with pytest.raises(SourceError) as caught:
         load_corpus("wikitext-103", tokenizer=tokenizer_dir)
     message = str(caught.value)
+    assert "no answer from the hub, and not in its cache" in message
     for part in ("PREDRECON_DATA (not set)", "Salesforce/wikitext", "Three ways out", "docstrings"):
         assert part in message
     with pytest.raises(SourceError, match="bert-base-uncased"):
