@@ -16,21 +16,22 @@
 # # 00 · Paper map
 #
 # **What this answers.** Which claims, tables and figures of "Predict and Reconstruct" (arXiv
-# 2606.05173) stand, as far as the runs on this disk can tell.
+# 2606.05173) hold for the runs on this disk.
 #
-# **How to read.** Every status is computed from results, none is typed:
+# **How to read.** Every status is computed from results:
 #
-# - *reproduced*: our 95 % interval lies on the published side of 0 and reaches half to twice the
-#   published size (for a claim of likeness: it lies within the stated margin);
-# - *direction only*: on that side, but another size;
+# - *reproduced*: our 95 % interval lies on the published side of 0 and overlaps half to twice the
+#   published size (if the claim is that both arms are alike: it lies within the stated margin);
+# - *direction only*: on that side, but of another size;
 # - *not reproduced*: on the other side, or too narrow around 0 for half the published size;
-# - *cannot tell at this budget*: anything else, no runs at all, or a run that has not left the
-#   plateau of word frequencies, whose geometry is not yet that of an objective.
+# - *cannot tell at this budget*: anything else, no runs at all, or a run that is still on the
+#   plateau of word frequencies, where its geometry does not depend on the objective yet.
 #
 # Numbers are differences, hybrid minus MLM-only, mean of the five tasks, unless the claim says
-# otherwise. The interval is over seeds, or over texts where there is one seed. With the embedded
-# tasks "SST-2" is the embedded task of its shape. Figure 1 is a drawing of the model: notebook 01
-# and `predrecon/model.py`. Tables 1 and 2 are settings: `predrecon.recipes.get("paper")`.
+# otherwise. The interval is over seeds, or over texts if there is one seed. With the embedded
+# tasks, "SST-2" is the embedded task of the same shape. Not in the map: Figure 1 draws the model
+# (notebook 01 and `predrecon/model.py`), Tables 1 and 2 are settings
+# (`predrecon.recipes.get("paper")`).
 
 # %% tags=["parameters"]
 preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
@@ -44,36 +45,27 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-import dataclasses
+from predrecon.audit import claims, encoders, geometry, linear_probes, seeds
+from predrecon.workbook import open_notebook, tables, typeset
 
-from predrecon import recipes
-from predrecon.audit import claims, encoders, linear_probes, seeds
-from predrecon.audit.geometry import measure_all
-from predrecon.data.corpus import load_corpus
-from predrecon.data.tasks import load_tasks
-from predrecon.training.run_folder import finished_runs
-from predrecon.workbook import figures, labels, tables, typeset  # fmt: skip
-
-recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
-text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-arms = {arm: finished_runs(dataclasses.replace(recipe, arm=arm), text) for arm in recipes.ARMS}
-for arm, found in arms.items():
-    print(f"{arm}: {len(found)} finished runs, seeds {[run.facts['seed'] for run in found]}")
+book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                     tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+for arm, runs in book.finished_runs.items():
+    print(f"{arm}: {len(runs)} finished runs, seeds {[run.facts['seed'] for run in runs]}")
 
 # %% [markdown]
-# ## What stands
+# ## The status of every claim
 
 # %% tags=["nbval-ignore-output"]
-geometry = None
-if all(arms.values()):
-    labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-    compared = encoders.models(arms, text.tokenizer)
-    geometry = measure_all(compared, labelled, max_samples=max_samples)
-    probed = linear_probes.linear_probing(compared, labelled, max_train=max_train)
-    geometry = seeds.with_probes(geometry, probed)
-stands = claims.paper_map(geometry, arms)
-where = figures.Gallery(labels.tag(recipe, 0)).keep("00_map", stands)
-typeset.show(typeset.styled(tables.map_table(stands), f"What stands ({where.name})."))
+measured = None
+if all(book.finished_runs.values()):
+    models = encoders.models(book.finished_runs, book.corpus.tokenizer)
+    measured = geometry.measure_all(models, book.tasks, max_samples=max_samples)
+    probes = linear_probes.linear_probing(models, book.tasks, max_train=max_train)
+    measured = seeds.with_probes(measured, probes)
+statuses = claims.paper_map(measured, book.finished_runs)
+file = book.gallery.keep("00_map", statuses)
+typeset.show(tables.map_table(statuses), caption=f"Claims and their status ({file.name}).")
 
 # %% tags=["nbval-ignore-output"]
-stands["status"].value_counts()
+statuses["status"].value_counts()

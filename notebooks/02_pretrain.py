@@ -15,13 +15,12 @@
 # %% [markdown]
 # # 02 · Pre-training, both arms
 #
-# **Claim.** One function, `predrecon.pretrain`, trains the hybrid arm (L = λ·L_JEPA +
-# (1−λ)·L_MLM) and its MLM-only twin: same initial encoder, same batches, same token masks, same
-# schedule. The arms differ in the objective and in nothing else but the compute a step costs.
+# **Claim.** One function, `predrecon.pretrain`, trains the hybrid arm (L = λ·L_JEPA + (1−λ)·L_MLM)
+# and its MLM-only twin: same initial encoder, same batches, same token masks, same schedule. The
+# arms differ only in the objective, and so in the compute of a step.
 #
-# **How to read.** A run that is on disk is loaded, one that was interrupted is resumed, one that
-# is missing is trained. On a GPU box: `papermill notebooks/02_pretrain.ipynb out.ipynb -p corpus
-# wikipedia`
+# **How to read.** A run on disk is loaded, an interrupted one is resumed, a missing one is
+# trained. On a GPU machine: `papermill notebooks/02_pretrain.ipynb out.ipynb -p corpus wikipedia`
 
 # %% tags=["parameters"]
 preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
@@ -34,110 +33,95 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe, e.g. {"lr": 1e-4, "token_scale": "sqrt_dim"}
 
 # %% tags=["nbval-ignore-output"]
-import dataclasses
-
 import pandas as pd
 
-from predrecon import recipes
-from predrecon.data.corpus import load_corpus
-from predrecon.data.tasks import load_tasks
-from predrecon.training.loop import ensure
-from predrecon.workbook import figures, labels, tables, widgets
-from predrecon.workbook.widgets import LiveCurves
+from predrecon.workbook import figures, labels, open_notebook, tables, widgets
 
-recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
-text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-steps = recipe.steps(len(text.blocks("train", recipe.length)))
-gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
-trained = {}
-chosen = recipes.arms(arms)
-pd.Series(dataclasses.asdict(recipe) | {"steps": steps}).to_frame("recipe")
+book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
+                     seed=seed, data_dir=data_dir, overrides=overrides)  # fmt: skip
+steps = book.recipe.steps(len(book.corpus.blocks("train", book.recipe.length)))
+pd.Series(vars(book.recipe) | {"steps": steps}).to_frame("recipe")
 
 # %% [markdown]
 # The text: documents, characters and tokens of each split.
 
 # %% tags=["nbval-ignore-output"]
-pd.DataFrame({split: text.facts[split] for split in ("train", "validation")})
+pd.DataFrame({split: book.corpus.facts[split] for split in ("train", "validation")})
 
 # %% [markdown]
 # ## The hybrid arm
 
 # %% tags=["nbval-ignore-output"]
-if "hybrid" in chosen:
-    hybrid = dataclasses.replace(recipe, arm="hybrid")
-    watch = LiveCurves("hybrid", {})
-    trained["hybrid"] = ensure(hybrid, text, seed=seed, on_log=watch)
+book.train("hybrid")
 
 # %% [markdown]
 # ## Its MLM-only twin
 
 # %% tags=["nbval-ignore-output"]
-if "mlm" in chosen:
-    mlm = dataclasses.replace(recipe, arm="mlm")
-    watch = LiveCurves("mlm", {arm: run.history for arm, run in trained.items()})
-    trained["mlm"] = ensure(mlm, text, seed=seed, on_log=watch)
+book.train("mlm")
 
 # %% [markdown]
 # ## What happened
 #
-# Losses are running medians over logged steps. The dotted line is what a model reaches that knows
-# word frequencies alone; a run that has not left it has learned frequencies, and its geometry
-# says little about its objective.
+# Losses are running medians over logged steps. The dotted line is the loss of a model that knows
+# word frequencies alone. A run that stays on it has learned frequencies, and its geometry says
+# little about its objective.
 
 # %% tags=["nbval-ignore-output"]
-histories = {arm: run.history for arm, run in trained.items()}
-unigram = next(iter(trained.values())).metrics["validation_unigram"]
-tidy = pd.concat([h.assign(arm=arm) for arm, h in histories.items()])
-gallery.show("02_training", figures.training_curves(histories, unigram=unigram), tidy)
+metrics = pd.DataFrame({arm: run.metrics for arm, run in book.runs.items()})
+histories = {arm: run.history for arm, run in book.runs.items()}
+figure = figures.training_curves(histories, unigram=metrics.loc["validation_unigram"].iloc[0])
+table = pd.concat([history.assign(arm=arm) for arm, history in histories.items()])
+book.gallery.show("02_training", figure, table)
 
 # %% [markdown]
-# Held-out losses in nats, on masks that are the same for both arms (one seed):
+# Held-out losses in nats, on the same masks for both arms (one seed):
 
 # %% tags=["nbval-ignore-output"]
-pd.DataFrame({arm: run.metrics for arm, run in trained.items()})
+metrics
 
 # %% [markdown]
 # ## Explore
 #
-# With a running kernel: any runs on disk, smoothing and axis at choice. Uniformity and effective
-# rank are those of the encoders kept on the way, on the first labelled task.
+# With a running kernel you choose runs on disk, smoothing and axis. Uniformity and effective rank
+# are those of the encoders kept during training, on the first labelled task.
 
 # %% tags=["nbval-ignore-output"]
-labelled = load_tasks("auto", corpus=recipe.corpus, data_dir=data_dir)
-folders = [run.folder for run in trained.values()]
-widgets.training_explorer(folders, task=labelled[0], tokenizer=text.tokenizer)
+folders = [run.folder for run in book.runs.values()]
+widgets.training_explorer(folders, task=book.tasks[0], tokenizer=book.corpus.tokenizer)
 
 # %% [markdown]
 # ## What the MLM head predicts
 #
-# Masked positions of held-out text: the word that was there, and the three likeliest guesses.
+# Masked positions of held-out text: the original word and the three most likely guesses.
 
 # %% tags=["nbval-ignore-output"]
-pd.concat(
-    {arm: tables.fill_masks(run.model(), text, run.recipe, n=6) for arm, run in trained.items()},
-    axis=1,
-)
+guesses = {
+    arm: tables.fill_masks(run.model(), book.corpus, run.recipe, n=6)
+    for arm, run in book.runs.items()
+}
+pd.concat(guesses, axis=1)
 
 # %% [markdown]
 # ## Where everything is
 #
-# `AutoModel.from_pretrained(folder)` opens the encoder (after `import predrecon`). While a run
-# goes on, its folder also holds checkpoints, from which the next call goes on.
+# `AutoModel.from_pretrained(folder)` opens the encoder (after `import predrecon`). Until a run is
+# finished its folder also holds checkpoints, from which the next call resumes.
 
 # %% tags=["nbval-ignore-output"]
-for arm, run in trained.items():
+for arm, run in book.runs.items():
     print(f"{arm}: {labels.short_path(run.folder)}: {', '.join(labels.contents(run.folder))}")
 
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded text, 1.0 M tokens, seed 0.* Both arms end on the unigram plateau: held-out MLM losses
-#   of 6.447 and 6.449 nats, word frequencies alone 6.416. The JEPA loss stays under 0.001 from
-#   step 380 on, because targets that are nearly a function of the position are easily predicted
-#   from it.
+# - *Embedded text, 1.0 M tokens, seed 0.* Both arms end on the unigram plateau: held-out MLM
+#   losses of 6.447 and 6.449 nats, word frequencies alone 6.416. The JEPA loss stays under 0.001
+#   from step 380 on, because the targets are nearly a function of the position and so easy to
+#   predict.
 # - *Wikipedia, 6.1 M tokens, seed 0.* Both have just left it: 7.24 hybrid, 7.22 MLM-only, word
-#   frequencies 7.32. When the encoder begins to tell words apart, after some 2.6 M tokens, the JEPA
-#   loss rises from 0.0001 to 0.3: a rising JEPA loss is here the sign of learning.
+#   frequencies 7.32. When the encoder begins to distinguish words, after some 2.6 M tokens, the
+#   JEPA loss rises from 0.0001 to 0.3: here a rising JEPA loss is the sign of learning.
 #
 # > **Gotcha.** Equal steps are not equal compute: a hybrid step runs the encoder on the corrupted
 # > text and on the context, the target encoder on the clean text, and the predictor on every target
@@ -149,4 +133,4 @@ for arm, run in trained.items():
 # - The learning rate's peak is the preset's; the paper's 5e-5 belongs to its scale.
 
 # %% tags=["nbval-ignore-output"]
-print(gallery.export())
+print(book.gallery.export())

@@ -20,9 +20,9 @@
 #
 # > ∂L/∂w = λ (1 − λ) (L_JEPA − L_MLM)
 #
-# is negative whenever the JEPA loss (at most 2, soon far below 1) is under the cross-entropy
-# (nats, several), which is always. AdamW divides a gradient by its own size, so w grows by about
-# one learning rate a step: w(t) ≈ Σ lr, and λ(t) ≈ σ(Σ lr) whatever the text.
+# is negative whenever the JEPA loss (at most 2, soon far below 1) is smaller than the
+# cross-entropy (several nats), which is always. AdamW divides a gradient by its own size, so w
+# grows by about one learning rate a step: w(t) ≈ Σ lr, and λ(t) ≈ σ(Σ lr) whatever the text.
 #
 # **How to read.** Left: λ as trained (solid) and the prediction from the schedule alone (dashed).
 # Right: the gradient. If the claim were wrong, the two left curves would part.
@@ -40,23 +40,19 @@ overrides = {}  # any other field of a recipe
 import pandas as pd
 
 from predrecon import recipes
-from predrecon.data.corpus import load_corpus
-from predrecon.data.tasks import load_tasks
 from predrecon.objectives import predicted_lambda
-from predrecon.training.loop import ensure_arms
-from predrecon.workbook import figures, labels, tables, widgets
+from predrecon.workbook import figures, open_notebook, tables, widgets
 
-recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
-text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-run = ensure_arms(recipe, ["hybrid"], text, seed=seed)["hybrid"]
-gallery = figures.Gallery(labels.tag(recipe, seed), labels.caption(recipe, seed))
+book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, seed=seed,
+                     arms="hybrid", data_dir=data_dir, overrides=overrides)  # fmt: skip
 
 # %% [markdown]
 # ## Prediction and outcome
 
 # %% tags=["nbval-ignore-output"]
+run = book.runs["hybrid"]
 table = tables.balance_table(run)
-gallery.show("03_lambda", figures.lambda_dynamics(table), table)
+book.gallery.show("03_lambda", figures.lambda_dynamics(table), table)
 
 # %% tags=["nbval-ignore-output"]
 last = table.iloc[-1]
@@ -67,43 +63,42 @@ print(f"logged steps with a negative gradient: {(table.gradient < 0).mean():.1%}
 # %% [markdown]
 # ## Explore
 #
-# With a running kernel: any runs on disk, against steps, tokens, operations or time; "live" follows
-# those that go on.
+# With a running kernel you choose runs on disk and plot them against steps, tokens, operations or
+# time; "live" follows runs that are in training.
 
 # %% tags=["nbval-ignore-output"]
-labelled = load_tasks("auto", corpus=recipe.corpus, data_dir=data_dir)
-widgets.training_explorer([run.folder], task=labelled[0], tokenizer=text.tokenizer)
+widgets.training_explorer([run.folder], task=book.tasks[0], tokenizer=book.corpus.tokenizer)
 
 # %% [markdown]
 # ## What that means for long runs
 #
 # λ at the end of training by number of steps, for three peak learning rates under the same cosine
-# schedule: no text, no model, only the schedule. Where λ is near 1 the MLM loss, weighted by 1 −
-# λ, has stopped to matter, whether or not that is "best".
+# schedule: no text, no model, only the schedule. Where λ is near 1, the MLM loss, weighted by 1 −
+# λ, no longer matters, whether or not that is best.
 
 # %%
 peaks = (5e-5, 2e-4, 1e-3)
 counts = [1_000, 3_000, 10_000, 30_000, 100_000, 300_000]
 paper = recipes.get("paper")
-long = pd.DataFrame(
+final = pd.DataFrame(
     {f"peak lr {lr:g}": [predicted_lambda(paper, n, lr=lr)[-1] for n in counts] for lr in peaks},
     index=pd.Index(counts, name="steps"),
 )
-long.round(3)
+final.round(3)
 
 # %% [markdown]
 # ## What we saw
 #
 # The trained λ stays close to the prediction and slightly below it: Adam's averages need some
-# steps to build up, and the gradient's size changes from batch to batch. On the embedded text (500
-# steps) Σ lr = 0.25 predicts 0.562 and 0.560 was trained; on Wikipedia (3,000 steps) Σ lr = 1.50
-# predicts 0.818 and 0.796 was trained. One seed each.
+# steps to build up, and the size of the gradient changes from batch to batch. On the embedded text
+# (500 steps) Σ lr = 0.25 predicts 0.562 and 0.560 was trained; on Wikipedia (3,000 steps) Σ lr =
+# 1.50 predicts 0.818 and 0.796 was trained. One seed each.
 #
 # ## Caveats
 #
 # - The prediction is for an adaptive optimiser whose second moment follows the gradient. With
-#   plain SGD λ would depend on the losses themselves.
-# - It says where λ goes, not that this is bad: runs with λ fixed are needed for that.
+#   plain SGD, λ would depend on the losses themselves.
+# - It says where λ goes, not that this is bad: notebook 06 compares runs with a fixed λ.
 
 # %% tags=["nbval-ignore-output"]
-print(gallery.export())
+print(book.gallery.export())

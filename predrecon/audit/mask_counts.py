@@ -13,6 +13,11 @@ from predrecon.seeding import torch_generator
 from predrecon.training.batches import draw_batch
 
 
+def block_table(batch: dict, samples: int) -> pd.DataFrame:
+    """The context positions of the first `samples` of a batch, one row a sample."""
+    return pd.DataFrame({"context": [str(row.tolist()) for row in batch["context"][:samples]]})
+
+
 def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
     """What each position of a sample is to the JEPA branch and to the MLM branch.
 

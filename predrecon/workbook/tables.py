@@ -189,9 +189,9 @@ def probing_table(probes: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     return table.reset_index(["metric", "n_train", "n"]).droplevel("task").rename_axis("task")
 
 
-def price_table(prices: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+def epoch_gain_table(gains: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
     """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
-    points = prices.assign(**100 * prices[["value", "low", "high"]])
+    points = gains.assign(**100 * gains[["value", "low", "high"]])
     cells = interval_cells(points, digits=digits)
     table = pivot_cells(points, ["title", "n"], "model", cells)
     return table.reset_index("n").rename_axis("task")

@@ -67,6 +67,13 @@ def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
     display({"text/html": "".join(parts), "text/plain": f"[{plain}]"}, raw=True)
 
 
+def show_html(*parts: str):
+    """Display pieces of HTML below one another."""
+    from IPython.display import display
+
+    display({"text/html": "<br>".join(parts), "text/plain": "[text with colours]"}, raw=True)
+
+
 def export(
     numbers: pd.DataFrame, text: pd.DataFrame, folder: Path, name: str, caption: str
 ) -> list[Path]:

@@ -1,0 +1,146 @@
+"""The opening of every notebook: one call gives what its cells work with."""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from predrecon import recipes
+from predrecon.audit.encoders import Model, models
+from predrecon.data.corpus import Corpus, load_corpus
+from predrecon.data.tasks import Task, load_tasks
+from predrecon.recipes import Recipe
+from predrecon.training.batches import draw_batch
+from predrecon.training.loop import ensure, ensure_arms, every_seed
+from predrecon.training.run_folder import Run, finished_runs
+from predrecon.workbook import labels
+from predrecon.workbook.figures import Gallery
+from predrecon.workbook.widgets import LiveCurves
+
+
+def open_notebook(
+    preset: str = "auto",
+    *,
+    corpus: str = "auto",
+    tokenizer: str = "auto",
+    max_steps: int | None = None,
+    arms: str | list[str] = "hybrid,mlm",
+    seed: int = 0,
+    tasks: str | list[str] = "auto",
+    data_dir: str | None = None,
+    overrides: dict | None = None,
+    every_seed: bool = False,
+) -> "Notebook":
+    """What the cells of a notebook work with, from its parameters; nothing is loaded yet.
+
+    Args:
+        preset, corpus, tokenizer, max_steps: of the recipe, as in `recipes.get`.
+        arms: objectives to compare.
+        seed: of the runs that are trained if they are missing.
+        tasks: as in `data.tasks.load_tasks`.
+        data_dir: local copies of the real data; None: the variable PREDRECON_DATA.
+        overrides: other fields of the recipe.
+        every_seed: compare every seed that is on disk, not `seed` alone.
+
+    Raises:
+        ValueError: an unknown preset, arm or field, or a bad value.
+    """
+    fields = {"corpus": corpus, "tokenizer": tokenizer, "max_steps": max_steps}
+    recipe = recipes.get(preset, **fields | (overrides or {}))
+    return Notebook(recipe, recipes.arms(arms), seed, tasks, data_dir, every_seed)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """What the cells of a notebook work with: loaded, trained or measured when first used.
+
+    Attributes:
+        recipe: of the runs, but for the arm.
+        arms, seed, every_seed: which runs.
+        task_names, data_dir: where `tasks` and `corpus` come from.
+    """
+
+    recipe: Recipe
+    arms: list[str]
+    seed: int
+    task_names: str | list[str]
+    data_dir: str | None
+    every_seed: bool
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The text, tokenised."""
+        recipe = self.recipe
+        return load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=self.data_dir)
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """The labelled tasks."""
+        return load_tasks(self.task_names, corpus=self.recipe.corpus, data_dir=self.data_dir)
+
+    @cached_property
+    def batch(self) -> dict[str, torch.Tensor]:
+        """The first training batch of `seed`, masked for both objectives."""
+        blocks = self.corpus.blocks("train", self.recipe.length)
+        return draw_batch(self.recipe, self.corpus, blocks, self.seed, step=0)
+
+    def train(self, arm: str):
+        """Open, resume or train the run of `arm` under curves that grow in the cell.
+
+        Finished arms are drawn beside it. Does nothing if `arm` is not one of `arms`.
+        """
+        if arm in self.arms:
+            finished = [run for runs in self.finished_runs.values() for run in runs]
+            beside = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
+            recipe, curves = dataclasses.replace(self.recipe, arm=arm), LiveCurves(arm, beside)
+            ensure(recipe, self.corpus, seed=self.seed, on_log=curves)
+
+    @cached_property
+    def runs(self) -> dict[str, Run]:
+        """`{arm: run}` of `seed`: opened, resumed or trained."""
+        return ensure_arms(self.recipe, self.arms, self.corpus, seed=self.seed)
+
+    @property
+    def finished_runs(self) -> dict[str, list[Run]]:
+        """`{arm: runs}` of every seed that is on disk; nothing is trained."""
+        by_arm = {arm: dataclasses.replace(self.recipe, arm=arm) for arm in self.arms}
+        return {arm: finished_runs(recipe, self.corpus) for arm, recipe in by_arm.items()}
+
+    @cached_property
+    def all_runs(self) -> dict[str, list[Run]]:
+        """`{arm: runs}` to compare: those of `seed`, with `every_seed` all others on disk too."""
+        if self.every_seed:
+            return every_seed(self.recipe, self.arms, self.corpus, seed=self.seed)
+        return {arm: [run] for arm, run in self.runs.items()}
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds of `all_runs`."""
+        if not self.every_seed:
+            return [self.seed]
+        return sorted({run.facts["seed"] for runs in self.all_runs.values() for run in runs})
+
+    @cached_property
+    def _models(self) -> list[Model]:
+        every = models(self.all_runs, self.corpus.tokenizer, untrained=True)
+        return sorted(every, key=lambda model: model.seed != self.seed)
+
+    @property
+    def encoders(self) -> list[Model]:
+        """The encoders of `all_runs`, those of `seed` first."""
+        return [model for model in self._models if model.name != "untrained"]
+
+    @property
+    def untrained(self) -> list[Model]:
+        """The encoders before their first step, one a seed, which the arms share."""
+        return [model for model in self._models if model.name == "untrained"]
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        """Shows figures under what their numbers cost, and exports them."""
+        return Gallery(labels.tag(self.recipe, self.seed), self.caption(*self.seeds))
+
+    def caption(self, *seeds: int) -> str:
+        """What the numbers of these seeds cost, for the line under a figure's title."""
+        return labels.caption(self.recipe, *seeds)
