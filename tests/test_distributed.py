@@ -36,13 +36,13 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize("arm, how", [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"])])
-def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, how):
+@pytest.mark.parametrize("arm, options", [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"])])
+def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, options):
     recipe = recipes.get(
         "smoke", arm=arm, max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10
     )
     one = pretrain(recipe, corpus, tmp_path / "one", seed=0)
-    command = [*LAUNCH, *OPTIONS, *how, "--arm", arm, "--out", str(tmp_path / "two")]
+    command = [*LAUNCH, *OPTIONS, *options, "--arm", arm, "--out", str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
     assert done.returncode == 0, done.stderr[-3000:]
     a, b = one.history, pd.read_csv(tmp_path / "two" / "history.csv")
@@ -50,11 +50,11 @@ def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, how):
         np.testing.assert_allclose(a[column], b[column], rtol=0, atol=1e-5)
     for column in ("step", "tokens", "lr", "ema_momentum", "flops"):
         np.testing.assert_array_equal(a[column], b[column])
-    told = json.loads((tmp_path / "two" / "environment.json").read_text())
-    assert told["processes"] == 2 and told["sharded"] == bool(how)
+    facts = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert facts["processes"] == 2 and facts["sharded"] == bool(options)
     weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
     torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
-    if how:
+    if options:
         go_on_alone(recipe, corpus, tmp_path / "two", weights[0])
 
 
@@ -82,14 +82,14 @@ def test_two_processes_stop_together(tmp_path):
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
         start_new_session=True,
     )  # fmt: skip
-    begun = time.monotonic()
-    while not (out / "history.csv").is_file() and time.monotonic() - begun < 90:
+    started = time.monotonic()
+    while not (out / "history.csv").is_file() and time.monotonic() - started < 90:
         time.sleep(0.1)
     for _ in range(2):
         os.killpg(process.pid, signal.SIGTERM)
         time.sleep(0.05)
-    told, _ = process.communicate(timeout=60)
-    assert "Stopped by SIGTERM at step" in told, told[-3000:]
+    output, _ = process.communicate(timeout=60)
+    assert "Stopped by SIGTERM at step" in output, output[-3000:]
     assert [damage(f) for f in folders(out)] == [""]
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -11,9 +12,10 @@ from transformers import AutoModel, AutoTokenizer
 from predrecon import recipes
 from predrecon.objectives import ema_momentum, learning_rate, predicted_lambda
 from predrecon.training.batches import draw_batch
-from predrecon.training.loop import ensure, pretrain
-from predrecon.training.model_and_optimizer import model_config, parameter_groups
-from predrecon.training.run_folder import folder_of
+from predrecon.training.heldout import evaluate
+from predrecon.training.loop import ensure, every_seed, pretrain
+from predrecon.training.model_and_optimizer import build_model, model_config, parameter_groups
+from predrecon.training.run_folder import Run, folder_of
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
 
@@ -29,20 +31,20 @@ def same(a, b):
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
 def test_resume_is_bit_exact(corpus, tmp_path, arm):
     recipe = dataclasses.replace(SMOKE, arm=arm)
-    whole = pretrain(recipe, corpus, tmp_path / "whole", seed=3)
+    uninterrupted = pretrain(recipe, corpus, tmp_path / "uninterrupted", seed=3)
     pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=4)
     pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=11)
     parts = pretrain(recipe, corpus, tmp_path / "parts", seed=3)
-    assert same(weights(whole.folder), weights(parts.folder))
+    assert same(weights(uninterrupted.folder), weights(parts.folder))
     timed = ["tokens_per_s", "seconds"]
     pd.testing.assert_frame_equal(
-        whole.history.drop(columns=timed), parts.history.drop(columns=timed)
+        uninterrupted.history.drop(columns=timed), parts.history.drop(columns=timed)
     )
 
 
 def test_resume_survives_a_kill_between_checkpoints(corpus, tmp_path):
     """History rows written after the last checkpoint are cut and written again."""
-    whole = pretrain(SMOKE, corpus, tmp_path / "whole", seed=0)
+    uninterrupted = pretrain(SMOKE, corpus, tmp_path / "uninterrupted", seed=0)
 
     def stop(row):
         if row["step"] == 8:
@@ -52,8 +54,8 @@ def test_resume_survives_a_kill_between_checkpoints(corpus, tmp_path):
         pretrain(SMOKE, corpus, tmp_path / "killed", seed=0, on_log=stop)
     assert pd.read_csv(tmp_path / "killed" / "history.csv")["step"].max() == 8
     again = pretrain(SMOKE, corpus, tmp_path / "killed", seed=0)
-    assert again.history["step"].tolist() == whole.history["step"].tolist()
-    assert same(weights(whole.folder), weights(again.folder))
+    assert again.history["step"].tolist() == uninterrupted.history["step"].tolist()
+    assert same(weights(uninterrupted.folder), weights(again.folder))
 
 
 def test_a_run_is_complete_and_opens_with_auto_classes(smoke_runs):
@@ -179,9 +181,9 @@ def test_divergence_stops_with_the_step_and_the_way_out(corpus, tmp_path):
 
 def test_checkpoints_are_pruned_and_carry_no_pickled_objects(corpus, tmp_path):
     pretrain(SMOKE, corpus, tmp_path, seed=0)
-    kept = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
-    assert kept == ["step-00000010", "step-00000014"]
-    files = {p.name for p in (tmp_path / "checkpoints" / kept[0]).iterdir()}
+    names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000010", "step-00000014"]
+    files = {p.name for p in (tmp_path / "checkpoints" / names[0]).iterdir()}
     assert files == {"model.safetensors", "optimizer.safetensors", "checkpoint.json"}
 
 
@@ -193,6 +195,41 @@ def test_ensure_trains_once(corpus, tmp_path, monkeypatch):
     assert first == second and len(rows) == 14
     assert folder_of(SMOKE, corpus, 0) != folder_of(SMOKE, corpus, 1)
     assert first.folder.parent == tmp_path
+
+
+@pytest.mark.parametrize("name", ["corpus[1].txt", "what?*.txt", "texts-seed0-[a-b].txt"])
+def test_runs_are_found_whatever_their_corpus_is_called(corpus, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path / "runs[2]"))
+    short = dataclasses.replace(SMOKE, arm="mlm", max_steps=1, validation_blocks=1)
+    recipe = dataclasses.replace(short, corpus=name)
+    for seed in (10, 2):
+        ensure(recipe, corpus, seed=seed)
+    ensure(dataclasses.replace(short, corpus="corpus1.txt"), corpus, seed=3)
+    runs = every_seed(recipe, ["mlm"], corpus, seed=2)["mlm"]
+    assert [run.facts["seed"] for run in runs] == [2, 10]
+    assert {run.recipe for run in runs} == {recipe}
+
+
+@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
+def test_held_out_losses_do_not_depend_on_the_batch_size(corpus, arm):
+    recipe = dataclasses.replace(SMOKE, arm=arm, validation_blocks=70)
+    model = build_model(recipe, corpus, 0)
+    losses = [
+        evaluate(model, dataclasses.replace(recipe, batch_size=size), corpus)
+        for size in (8, 32, 48)
+    ]
+    for other in losses[1:]:
+        for name in ("validation_unigram", "validation_masked_tokens"):
+            assert losses[0][name] == other[name]
+        assert losses[0] == pytest.approx(other, abs=1e-6)
+
+
+def test_recipes_of_other_versions_open(tmp_path):
+    values = dataclasses.asdict(SMOKE) | {"of_a_later_version": 1}
+    del values["lam_lr"]  # as a version wrote it that did not have this field
+    facts = {"seed": 0, "corpus": "a fingerprint", "recipe": values}
+    (tmp_path / "recipe.json").write_text(json.dumps(facts))
+    assert Run(tmp_path).recipe == SMOKE
 
 
 def test_recipes():

@@ -25,17 +25,17 @@ READS = {  # operations whose result, or its shape, the host has to ask a GPU fo
 }
 
 
-class AskedError(Exception):
+class WaitedError(Exception):
     pass
 
 
-class NothingAsked(TorchDispatchMode):
+class NoWaiting(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         picked = args[1] if func.overloadpacket is ATEN.index else []
         if func.overloadpacket in READS or any(
             p is not None and p.dtype is torch.bool for p in picked
         ):
-            raise AskedError(str(func))
+            raise WaitedError(str(func))
         return func(*args, **(kwargs or {}))
 
 
@@ -45,23 +45,23 @@ def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(
         batches,
         "block_masks",
-        lambda *shape, wait, **given: block_masks(*shape, wait=False, **given),
+        lambda *shape, wait, **options: block_masks(*shape, wait=False, **options),
     )
     return torch.device("cuda")
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
-def test_a_step_asks_a_gpu_for_nothing(corpus, as_on_a_gpu, arm):
+def test_a_step_waits_for_no_gpu(corpus, as_on_a_gpu, arm):
     recipe = recipes.get("smoke", arm=arm)
     model = build_model(recipe, corpus, 0)
     optimizer = build_optimizer(model, recipe)
     blocks, room = corpus.blocks("train", recipe.length), room_for(recipe, 2, as_on_a_gpu)
     draw_batch(recipe, corpus, blocks, 0, 0)  # tables of the vocabulary are made once
     for step in range(2):
-        with NothingAsked():
-            whole = draw_batch(recipe, corpus, blocks, 0, step)
-            flops = batch_flops(model.config, whole)
-            out = model(**share_of(whole, 1, 2, room))
+        with NoWaiting():
+            batch = draw_batch(recipe, corpus, blocks, 0, step)
+            flops = batch_flops(model.config, batch)
+            out = model(**share_of(batch, 1, 2, room))
             out.loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -70,11 +70,11 @@ def test_a_step_asks_a_gpu_for_nothing(corpus, as_on_a_gpu, arm):
         assert out.loss.isfinite() and flops > 0
 
 
-def test_the_guard_sees_what_a_cpu_may_ask(corpus):
+def test_the_guard_sees_what_a_cpu_may_read(corpus):
     recipe = recipes.get("smoke")
-    with pytest.raises(AskedError, match="_local_scalar_dense"), NothingAsked():
+    with pytest.raises(WaitedError, match="_local_scalar_dense"), NoWaiting():
         draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
-    with pytest.raises(AskedError, match="nonzero"), NothingAsked():
+    with pytest.raises(WaitedError, match="nonzero"), NoWaiting():
         share_of({"labels": torch.ones(2, 4, dtype=torch.long)}, 0, 1)
 
 
@@ -82,9 +82,9 @@ def test_the_guard_sees_what_a_cpu_may_ask(corpus):
 def test_room_to_spare_changes_no_loss(corpus, arm):
     recipe = recipes.get("smoke", arm=arm)
     model = build_model(recipe, corpus, 0)
-    whole = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
     room = room_for(recipe, 1, torch.device("cuda"))
-    exact, roomy = share_of(whole, 0, 1), share_of(whole, 0, 1, room)
+    exact, roomy = share_of(batch, 0, 1), share_of(batch, 0, 1, room)
     assert len(roomy["masked_at"]) == room > len(exact["masked_at"])
     assert torch.equal(roomy["masked_at"][: len(exact["masked_at"])], exact["masked_at"])
     torch.testing.assert_close(model(**roomy).loss, model(**exact).loss, rtol=1e-6, atol=1e-6)

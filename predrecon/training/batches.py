@@ -1,7 +1,7 @@
 """Batches and masks of a step, as functions of (seed, step), drawn on the device that trains.
 
-All CPUs draw the same ones, and GPUs of one model theirs: so one process, eight, and a resumed run
-see the same. On a GPU shapes are fixed before anything is drawn there, so nothing waits for it.
+All CPUs draw the same masks, and so do all GPUs of one model: one process, eight processes and a
+resumed run see the same. On a GPU shapes are fixed before anything is drawn, so nothing waits.
 """
 
 import math
@@ -61,17 +61,17 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
 
 
 def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dict:
-    """The rows of one of `world` processes, with what makes its loss a part of the whole's.
+    """The rows of one of `world` processes.
 
-    Adds `masked_at [M]`, where the labels are in the flattened rows, and `count`: the masked tokens
-    of the whole batch over `world`, so that the mean of all processes' losses is the loss of the
-    whole batch.
+    Adds `masked_at [M]`, the positions of the labels in the flattened rows, and `count`: the masked
+    tokens of the whole batch over `world`, so that the mean of all processes' losses is the loss
+    of the whole batch.
 
     Args:
         batch: from `draw_batch`.
         rank, world: which process of how many.
-        room: what M is to be, from `room_for`: positions without a label follow those with one.
-            Default: just as many as have one, for which a GPU would have to be waited for.
+        room: M, from `room_for`: positions without a label follow those with one. Default: the
+            number of labels, which waits for a GPU.
     """
     count = (batch["labels"] != IGNORE).sum() / world
     rows = len(batch["labels"]) // world
@@ -85,7 +85,7 @@ def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dic
 
 
 def room_for(recipe: Recipe, world: int, device: torch.device) -> int | None:
-    """Places for a process's masked tokens on a GPU; None on a CPU, which can count them first.
+    """Places for a process's masked tokens on a GPU; None on a CPU, which counts them first.
 
     Eight standard deviations above the mean: a batch with more is drawn once in 10^15.
     """

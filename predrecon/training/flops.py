@@ -6,6 +6,8 @@ the optimiser and the moving average are left out, as is customary for MFU (Chow
 Appendix B). A backward pass costs twice its forward; recomputation is not counted.
 """
 
+import functools
+
 import torch
 
 from predrecon.model import PredictReconstructConfig
@@ -33,46 +35,31 @@ def step_flops(
     Returns:
         Forward and backward of everything that is trained, plus the target encoder's forward.
     """
-    dim = config.hidden_size
-    trained = _encoder(config, batch, length, masked)
-    trained += masked * 2 * dim * (dim + config.vocab_size)
+    dim, narrow = config.hidden_size, config.predictor_size
+    encoder = functools.partial(_blocks, config.num_hidden_layers, dim, config.mlp_ratio, batch)
+    trained = encoder(length, masked) + masked * 2 * dim * (dim + config.vocab_size)
     if config.arm == "mlm":
         return 3 * trained
-    blocks, asked = targets
-    trained += _encoder(config, batch, context, batch * context)
-    trained += _predictor(config, batch, context, blocks, asked)
-    return 3 * trained + _encoder(config, batch, length, batch * blocks * asked)
+    blocks, tokens = targets
+    predicted = batch * blocks * tokens
+    trained += encoder(context, batch * context)
+    trained += 2 * dim * narrow * (batch * context + predicted)  # into the predictor and out of it
+    shape = config.predictor_layers, narrow, config.mlp_ratio
+    trained += _blocks(*shape, batch * blocks, context + tokens, predicted)
+    return 3 * trained + encoder(length, predicted)
 
 
 def batch_flops(config: PredictReconstructConfig, batch: dict) -> torch.Tensor:
     """`step_flops` of a batch from `draw_batch`: a float64 scalar, left on the batch's device."""
     rows, length = batch["input_ids"].shape
-    masked = (batch["labels"] >= 0).sum().double()
-    if config.arm == "mlm":
-        return step_flops(config, batch=rows, length=length, masked=masked)
-    blocks, asked = batch["targets"].shape[1:]
-    context = batch["context"].shape[1]
-    return step_flops(
-        config, batch=rows, length=length, masked=masked, context=context, targets=(blocks, asked)
-    )
+    sizes = {"batch": rows, "length": length, "masked": (batch["labels"] >= 0).sum().double()}
+    if config.arm == "hybrid":
+        sizes |= {"context": batch["context"].shape[1], "targets": batch["targets"].shape[1:]}
+    return step_flops(config, **sizes)
 
 
-def _encoder(config: PredictReconstructConfig, batch: int, tokens: float, asked: float):
-    """Forward of the encoder's blocks on `batch` sequences, `asked` vectors wanted of them all."""
-    shape = config.hidden_size, config.mlp_ratio
-    return _stack(config.num_hidden_layers, *shape, batch, tokens, asked)
-
-
-def _predictor(config, batch: int, context: float, blocks: int, asked: float) -> float:
-    """Forward of the predictor: every target block runs with the context of its sample."""
-    dim, wanted = config.predictor_size, batch * blocks * asked
-    through = 2 * config.hidden_size * dim * (batch * context + wanted)  # linear in, linear out
-    shape = config.predictor_layers, dim, config.mlp_ratio
-    return through + _stack(*shape, batch * blocks, context + asked, wanted)
-
-
-def _stack(layers: int, dim: int, mlp_ratio: int, rows: float, tokens: float, asked: float):
-    """Forward of transformer blocks, the last of which ends in `asked` positions only."""
+def _blocks(layers: int, dim: int, mlp_ratio: int, rows: float, tokens: float, wanted: float):
+    """Forward of transformer blocks; the last one computes only the `wanted` vectors to its end."""
     mixing = rows * (2 * tokens * 3 * dim**2 + 4 * tokens**2 * dim)  # q, k, v; attention
     per_token = 2 * (1 + 2 * mlp_ratio) * dim**2  # output, up, down
-    return layers * mixing + ((layers - 1) * rows * tokens + asked) * per_token
+    return layers * mixing + ((layers - 1) * rows * tokens + wanted) * per_token

@@ -258,6 +258,7 @@ class Training:
         return learning_rate(self.recipe, step, self.total)
 
     def _draw(self, step: int) -> dict:
+        """This process's rows of the step's batch, whose operations are counted."""
         seed, rank = self.facts["seed"], self.accelerator.process_index
         batch = draw_batch(self.recipe, self.corpus, self.blocks, seed, step, self.device)
         self.flops += batch_flops(self.bare.config, batch)
