@@ -1,9 +1,9 @@
-"""Checkpoints: folders `checkpoints/step-00000500/` that are whole or are not there.
+"""Checkpoints: folders `checkpoints/step-00000500/`, complete or absent.
 
 Each holds the weights and the optimiser's moments as safetensors and `checkpoint.json` with the
-step, the seed, the recipe and the SHA-256 of both files and of itself. It is written aside, synced
-to the disk and renamed. Nothing is ever unpickled. State that is spread over processes (FSDP) is
-gathered, so the files are the same whatever the number of processes.
+step, the seed, the recipe and the SHA-256 of both files and of itself. It is written to a temporary
+folder, synced to the disk and renamed. Nothing is ever unpickled. State that is sharded over
+processes (FSDP) is gathered: the files do not depend on the number of processes.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ WEIGHTS, MOMENTS, FACTS = "model.safetensors", "optimizer.safetensors", "checkpo
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint was damaged and has been passed over."""
+    """A checkpoint is damaged and was skipped."""
 
 
 def gather_state(model, optimizer) -> tuple[dict, dict]:
@@ -45,7 +45,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
     Args:
         out_dir: the run's folder.
         state: from `gather_state`.
-        facts: what `recipe.json` holds; kept beside the weights.
+        facts: what `recipe.json` holds; saved beside the weights.
 
     Raises:
         OSError: no space or no permission; says what was needed. Older checkpoints are untouched.
@@ -61,7 +61,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
         (part / FACTS).write_text(text, encoding="utf-8")
 
     try:
-        remove_folder(folder)  # a damaged one, that the run has gone back behind
+        remove_folder(folder)  # a damaged one, if the run resumed from an earlier one
         build_folder(folder, write)
     except Exception as error:  # safetensors has its own name for "no space left"
         raise OSError(_what_was_needed(out_dir, state, step, error)) from error
@@ -72,14 +72,14 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
 
 
 def load_newest(out_dir: Path, model, optimizer) -> Path | None:
-    """Restore the newest whole checkpoint into model and optimiser; returns its folder, if any.
+    """Restore the newest intact checkpoint into model and optimiser; returns its folder, if any.
 
     Warns:
-        CheckpointWarning: for every newer one that is damaged, by name. It stays where it is.
+        CheckpointWarning: names every newer one that is damaged. It is not deleted.
     """
     for folder in reversed(folders(out_dir)):
         if fault := damage(folder):
-            message = f"{folder}: {fault}. Passed over, for an older one if there is one."
+            message = f"{folder}: {fault}. Skipped, in favour of an older checkpoint if one exists."
             warnings.warn(message, CheckpointWarning, stacklevel=2)
             continue
         _restore(model, optimizer, *(load_file(folder / name) for name in (WEIGHTS, MOMENTS)))
@@ -88,7 +88,7 @@ def load_newest(out_dir: Path, model, optimizer) -> Path | None:
 
 
 def damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; an empty string if it is whole."""
+    """What is wrong with a checkpoint; an empty string if it is intact."""
     try:
         facts = read_facts(folder)
         own, digests, step = facts.pop("sha256_of_this"), facts["sha256"], facts["step"]
@@ -112,7 +112,7 @@ def read_facts(folder: Path) -> dict:
 
 
 def folders(out_dir: Path) -> list[Path]:
-    """Folders of checkpoints, oldest first, whole or not."""
+    """Folders of checkpoints, oldest first, intact or not."""
     return sorted((out_dir / "checkpoints").glob("step-" + "[0-9]" * 8))
 
 

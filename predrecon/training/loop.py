@@ -58,12 +58,12 @@ def pretrain(
         corpus: from `load_corpus`.
         out_dir: the run's folder; `run_folder` says what it holds.
         seed: fixes initial weights, batches and masks.
-        resume: go on from the newest whole checkpoint in `out_dir`. With False, a folder that
+        resume: go on from the newest intact checkpoint in `out_dir`. With False, a folder that
             already holds a run is refused, never overwritten.
         may_differ: fields of the recipe that may differ from the run's in `out_dir`, out of
             `run_folder.MAY_DIFFER`.
         stop_after: leave after this many steps with a checkpoint written, as an interrupted run
-            would (the schedule still spans the whole run).
+            would (the schedule still spans the full run).
         on_log: called with each history row as it is written.
         tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
         shard: spread weights and optimiser state over the processes (FSDP), for models that do not
@@ -165,7 +165,7 @@ class Training:
         self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
-        self.bare = build_model(recipe, corpus, facts["seed"])  # not wrapped for several processes
+        self.bare = build_model(recipe, corpus, facts["seed"])  # without the DDP wrapper
         if machine.compiles(recipe.compile, self.device):
             self.bare.compile_blocks()
         self.sharded = shard
@@ -228,7 +228,7 @@ class Training:
                 self.seconds = pause - start
                 self._save(step)
                 saved = time.perf_counter()
-                logged += saved - pause  # tokens/s is of steps alone
+                logged += saved - pause  # tokens/s counts steps only
             if stopping and step < self.total:
                 raise Interrupted(
                     f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
@@ -312,7 +312,7 @@ class Training:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
-        """Restore the newest whole checkpoint; returns the step to go on from."""
+        """Restore the newest intact checkpoint; returns the step to go on from."""
         if self.main:
             remove_unfinished(self.out_dir / "checkpoints", "step-*")
         self.accelerator.wait_for_everyone()
@@ -347,7 +347,7 @@ class Training:
         return time.perf_counter() - start
 
     def _measured(self):
-        """The whole model and, in the first process, its held-out losses."""
+        """The unsharded model and, in the first process, its held-out losses."""
         losses = {}
         if self.main or self.sharded:  # a sharded model computes in all processes or in none
             losses = evaluate(self.bare, self.recipe, self.corpus)

@@ -72,8 +72,8 @@ class Interrupted(KeyboardInterrupt):
 class StopRequest:
     """A context in which SIGTERM and Ctrl-C set `.name` and let the step in progress finish.
 
-    A second signal ends the process at once, as usual; not with `patient`, for several processes,
-    because launchers and schedulers pass the same signal on more than once. Outside of the main
+    A second signal ends the process at once, as usual. With `patient` it does not: launchers and
+    schedulers send the same signal to several processes more than once. Outside of the main
     thread, where Python delivers no signals, nothing changes.
     """
 

@@ -148,7 +148,7 @@ def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] 
 
 
 def _claimed(out_dir: Path) -> dict | None:
-    """What recipe.json says; where it is lost or damaged, what the newest checkpoint says."""
+    """The facts in recipe.json or, if it is lost or damaged, in the newest checkpoint."""
     folders = reversed(checkpoints.folders(out_dir))
     for file in (out_dir / "recipe.json", *(folder / checkpoints.FACTS for folder in folders)):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -196,16 +196,16 @@ def append_history(out_dir: Path, row: dict):
 
 
 def cut_history(out_dir: Path, step: int, log_every: int):
-    """Leave the rows up to a step; later ones and a half-written last line are cut from the file.
+    """Cut rows after a step, and a half-written last line, from history.csv.
 
     Warns:
-        UserWarning: there should be rows, and there are none.
+        UserWarning: rows up to this step are missing.
     """
     file = out_dir / "history.csv"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
-    whole = [line for line in lines if line.count(",") == header.count(",")]
-    steps = [(line.partition(",")[0], line) for line in whole]
+    complete = [line for line in lines if line.count(",") == header.count(",")]
+    steps = [(line.partition(",")[0], line) for line in complete]
     rows = [line for count, line in steps if count.isdigit() and int(count) <= step]
     if not rows and step >= log_every:
         warnings.warn(f"{file} is lost or empty: it begins again at step {step}.", stacklevel=2)
@@ -214,7 +214,7 @@ def cut_history(out_dir: Path, step: int, log_every: int):
 
 
 def snapshot_steps(recipe: Recipe, total: int) -> set[int]:
-    """After which steps an encoder is kept: evenly spaced, the last one at the end."""
+    """Steps after which an encoder is kept: evenly spaced, the last one at the end."""
     return {round(total * k / recipe.snapshots) for k in range(1, recipe.snapshots + 1)} - {0}
 
 
