@@ -178,10 +178,10 @@ def test_every_figure_draws_its_data_and_exports(
         assert fig.layout.template.layout.colorway, "the shared template"
         named = [trace.name for trace in fig.data if trace.name and trace.showlegend is not False]
         assert len(named) == len(set(named)), "no entry of the legend twice"
-        gallery.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+        gallery.entries[stem] = (fig, pd.DataFrame({"value": [1.0]}))
     line = gallery.export()
     assert "no PNG: no Chrome or Chromium found" in line and "\n" not in line
-    for stem in gallery.shown:
+    for stem in gallery.entries:
         page = (tmp_path / "tag" / f"{stem}.html").read_text(encoding="utf-8")
         assert 'src="../plotly.min.js"' in page and "https://cdn" not in page.lower()
         assert (tmp_path / "data" / "tag" / f"{stem}.csv").is_file()

@@ -35,11 +35,11 @@ CLICK = """async name => {
 @pytest.fixture(scope="module")
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = find_chromium()
-    if found is None:
+    executable = find_chromium()
+    if executable is None:
         pytest.skip("no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:
-        browser = launched(playwright, found)
+        browser = launched(playwright, executable)
         yield browser
         browser.close()
 

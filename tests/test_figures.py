@@ -133,7 +133,7 @@ def test_a_figure_of_fewer_seeds_says_so(monkeypatch):
     shown = figures.Gallery("tag", "seeds 0, 1")
     for stem, caption in (("all", None), ("one", "seed 0")):
         shown.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
-    captions = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in shown.shown.items()}
+    captions = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in shown.entries.items()}
     assert captions == {"all": "seeds 0, 1", "one": "seed 0"}
 
 

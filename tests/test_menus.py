@@ -96,9 +96,9 @@ def test_any_order_of_presses_shows_what_was_chosen(tables, draw):
     rng = np.random.default_rng(1)
     for number in rng.integers(len(CHOICES), size=30):
         press(page, number)
-        alone = json.loads(draw(tables, *list(CHOICES.values())[number]).to_json())
-        assert seen(page) == seen(alone)
-        assert page["layout"]["title"]["text"] == alone["layout"]["title"]["text"]
+        expected = json.loads(draw(tables, *list(CHOICES.values())[number]).to_json())
+        assert seen(page) == seen(expected)
+        assert page["layout"]["title"]["text"] == expected["layout"]["title"]["text"]
 
 
 def test_pages_are_short(tables):
@@ -106,17 +106,17 @@ def test_pages_are_short(tables):
     page = json.loads(fig.to_json())
     instructions = json.dumps(page["layout"]["updatemenus"])
     assert "bdata" not in instructions and "NaN" not in instructions, "plotly.js unpacks no menus"
-    alone = spectrum(tables, "sst2", "mean").to_json()
-    assert len(fig.to_json()) < 9 * len(alone), "nine choices weigh less than nine figures"
+    single = spectrum(tables, "sst2", "mean").to_json()
+    assert len(fig.to_json()) < 9 * len(single), "nine choices weigh less than nine figures"
     assert {t["y"]["dtype"] for t in page["data"] if "y" in t} == {"f4"}
 
 
 def test_ranges_follow_and_a_zoom_of_before_does_not_stay(tables):
     fig = figures.switchable(every(spectrum, tables), "Task, Pooling")
-    alone = [spectrum(tables, *values).layout.yaxis.range for values in CHOICES.values()]
-    assert fig.layout.yaxis.range == pytest.approx(alone[0])
+    ranges = [spectrum(tables, *values).layout.yaxis.range for values in CHOICES.values()]
+    assert fig.layout.yaxis.range == pytest.approx(ranges[0])
     (menu,) = fig.layout.updatemenus
-    for button, bounds in zip(menu.buttons, alone, strict=True):
+    for button, bounds in zip(menu.buttons, ranges, strict=True):
         assert button.args[1]["xaxis.autorange"] is True
         assert button.args[1]["yaxis.range"] == pytest.approx(bounds)
 
@@ -127,7 +127,7 @@ def test_axes_follow_from_classes_to_numbers_and_back():
     def draw(task):
         classes = {"sst2": ("bad", "good"), "stsb": ()}[task]
         answers = rng.integers(0, 2, 30) if classes else rng.random(30)
-        scores = pd.DataFrame(dict(model=["hybrid"], value=[0.5], low=[0.4], high=[0.6]))
+        scores = pd.DataFrame(dict(model=["hybrid"], score=[0.5], low=[0.4], high=[0.6]))
         labels = rng.integers(0, 2, 30)
         return probing_view(scores, {"hybrid": answers}, labels, classes, task, "accuracy")
 

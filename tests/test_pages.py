@@ -110,7 +110,7 @@ def root(tmp_path, monkeypatch):
 def put(tag, **figs):
     shown = figures.Gallery(tag)
     for stem, fig in figs.items():
-        shown.shown[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+        shown.entries[stem] = (fig, pd.DataFrame({"value": [1.0]}))
     return shown.export()
 
 

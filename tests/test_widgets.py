@@ -82,14 +82,14 @@ def test_the_latest_request_wins_and_none_queues():
 
     latest = Latest(work)
     started = time.monotonic()
-    latest.ask(0)
+    latest.submit(0)
     begun.wait()
     for request in range(1, 50):
-        latest.ask(request)
-    asked = time.monotonic() - started
+        latest.submit(request)
+    seconds = time.monotonic() - started
     latest.settle()
     assert done == [0, 49]
-    assert asked < 0.05 * 50, "asking waits for nobody"
+    assert seconds < 0.05 * 50, "a request waits for nobody"
 
 
 def test_work_that_fails_does_not_end_the_thread(caplog):
@@ -102,7 +102,7 @@ def test_work_that_fails_does_not_end_the_thread(caplog):
 
     latest = Latest(work)
     for request in ("bad", "good"):
-        latest.ask(request)
+        latest.submit(request)
         latest.settle()
     assert done == ["good"] and "could not serve 'bad'" in caplog.text
 
@@ -234,11 +234,11 @@ def test_geometry_follows_every_control(geometry):
 
 def test_geometry_shows_the_convention_that_is_asked_for(geometry):
     explorer = widgets.geometry_explorer(geometry)
-    for convention, shown in CONVENTIONS.items():
+    for convention, metrics in CONVENTIONS.items():
         settled(explorer, convention=convention)
         for metric in METRICS:
             here = (geometry.table["metric"] == metric) & (geometry.table["task"] == "docs-swap")
-            wanted = metric in shown and here.any()
+            wanted = metric in metrics and here.any()
             assert (titled(metric, " ") in explorer.below.value) == wanted, (convention, metric)
     value = geometry.table.query(
         "task == 'docs-swap' and pooling == 'mean' and model == 'hybrid' and metric == 'rankme'"
@@ -271,10 +271,10 @@ def test_map_follows_every_control(geometry, labelled, corpus):
         != (first["layout"]["title"]["text"])
     )
     word = labelled[2].validation.first[0].split()[0]
-    found = settled(explorer, search=word.upper())
+    figure = settled(explorer, search=word.upper())
     both = [f"{a} ‖ {b}" for a, b in zip(*_sides(labelled[2]), strict=True)]
     hits = sum(word.lower() in text.lower() for text in both)
-    ringed = [t for t in found["data"] if (t.get("name") or "").startswith("search")]
+    ringed = [t for t in figure["data"] if (t.get("name") or "").startswith("search")]
     assert [t["name"] for t in ringed] == [f"search ({hits})"] * 2 and hits > 0
     settled(explorer, search="<b>no such text")
     assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.below.value
@@ -343,16 +343,16 @@ def test_both_arms_share_one_scale_of_colour_and_every_class_a_legend():
 
 def test_chosen_text_is_escaped():
     texts = ["<script>alert(1)</script>", "b", "c"]
-    told = chosen_html([0, 99, -1], texts, {"hybrid": np.eye(3)})
-    assert "<script>" not in told and "1 chosen" in told
+    listing = chosen_html([0, 99, -1], texts, {"hybrid": np.eye(3)})
+    assert "<script>" not in listing and "1 chosen" in listing
     assert chosen_html([], texts, {}) == "Nothing chosen."
 
 
 def test_frequent_words_are_named_and_the_rest_are_other(corpus):
     ids = np.array([10] * 5 + [11] * 3 + [12, -1])
-    told = projections.frequent_words(ids, corpus.tokenizer, shown=2)
+    words = projections.frequent_words(ids, corpus.tokenizer, shown=2)
     names = corpus.tokenizer.convert_ids_to_tokens([10, 11])
-    assert told == [names[0]] * 5 + [names[1]] * 3 + ["other"] * 2
+    assert words == [names[0]] * 5 + [names[1]] * 3 + ["other"] * 2
 
 
 # masks
@@ -378,12 +378,12 @@ def test_masks_follow_every_control(masks):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [("", "The text is empty"), ("   ", "The text is empty"), ("\ud800", "")],
 )
-def test_masks_refuse_in_words(masks, text, told):
+def test_masks_refuse_in_words(masks, text, message):
     settled(masks, text=text)
-    assert masks.message.value and told in masks.message.value
+    assert masks.message.value and message in masks.message.value
     assert "Traceback" not in masks.message.value
     assert settled(masks, text="one two three four five six seven eight nine ten eleven")
     assert masks.message.value == ""
@@ -409,16 +409,16 @@ def test_masks_with_scales_crossed_over_say_which_to_change(masks):
 
 def test_masked_text_draws_what_training_draws(corpus):
     text = " ".join(["alpha beta gamma delta"] * 8)
-    found = masked_text(text, corpus.tokenizer, 48, min_context=8, batches=60)
-    assert len(found.tokens) == len(found.jepa_roles) == len(found.mlm_roles)
-    assert found.tokens[0] == "[CLS]" and found.tokens[-1] == "[SEP]" and found.cut == 0
-    for row, blocks in zip(found.context, found.targets, strict=True):
+    masked = masked_text(text, corpus.tokenizer, 48, min_context=8, batches=60)
+    assert len(masked.tokens) == len(masked.jepa_roles) == len(masked.mlm_roles)
+    assert masked.tokens[0] == "[CLS]" and masked.tokens[-1] == "[SEP]" and masked.cut == 0
+    for row, blocks in zip(masked.context, masked.targets, strict=True):
         assert not set(row) & set(blocks.ravel())
-    shares = found.shares.groupby("branch")["share"].mean()
-    inner = (len(found.tokens) - 2) / len(found.tokens)
+    shares = masked.shares.groupby("branch")["share"].mean()
+    inner = (len(masked.tokens) - 2) / len(masked.tokens)
     assert shares["masked"] == pytest.approx(0.15 * inner, abs=0.02)
     again = masked_text(text, corpus.tokenizer, 48, min_context=8, batches=2)
-    assert np.array_equal(again.context, found.context)
+    assert np.array_equal(again.context, masked.context)
 
 
 # probing
@@ -456,9 +456,11 @@ def test_heads_fitted_on_threads_are_those_fitted_alone(labelled):
     def fit(_):
         return linear_probe(train, validation, metric="accuracy", num_classes=2, epochs=4)
 
-    alone = fit(0).confidence
+    expected = fit(0).confidence
     with ThreadPoolExecutor(3) as pool:
-        assert all(np.array_equal(found.confidence, alone) for found in pool.map(fit, range(6)))
+        assert all(
+            np.array_equal(fitted.confidence, expected) for fitted in pool.map(fit, range(6))
+        )
 
 
 def test_disagreements_are_the_surest_first(labelled):
@@ -472,8 +474,8 @@ def test_disagreements_are_the_surest_first(labelled):
         "hybrid": ProbeResult(0.5, "accuracy", n, predictions=one, confidence=sure),
         "mlm": ProbeResult(0.5, "accuracy", n, predictions=other, confidence=sure),
     }
-    told = disagreements(task, results)
-    assert f"2 of {n} texts" in told and told.index("0.90") < told.index("0.50")
+    table = disagreements(task, results)
+    assert f"2 of {n} texts" in table and table.index("0.90") < table.index("0.50")
 
 
 # training
@@ -532,11 +534,11 @@ def test_lambda_is_predicted_while_a_run_of_unknown_length_goes_on(tmp_path):
     rates = [learning_rate(recipe, step - 1, total) for step in steps]
     history = {"step": steps, "tokens": steps * 7, "lr": rates, "lam": 0.5, "flops": 1.0}
     pd.DataFrame(history | {"seconds": 1.0}).to_csv(tmp_path / "history.csv", index=False)
-    told = {"seed": 0, "corpus": "x", "recipe": dataclasses.asdict(recipe)}
-    (tmp_path / "recipe.json").write_text(json.dumps(told))
-    found, arm = along(tmp_path)
+    facts = {"seed": 0, "corpus": "x", "recipe": dataclasses.asdict(recipe)}
+    (tmp_path / "recipe.json").write_text(json.dumps(facts))
+    history, arm = along(tmp_path)
     assert arm == "hybrid"
-    assert np.allclose(found["predicted"], lambda_before(recipe, total, steps), atol=1e-9)
+    assert np.allclose(history["predicted"], lambda_before(recipe, total, steps), atol=1e-9)
     assert total_steps(recipe, 5000, rates[-1]) == total
     assert total_steps(recipe, recipe.warmup_steps, 1.0) is None
 
@@ -547,11 +549,11 @@ def test_snapshots_stand_at_their_own_tokens(tmp_path, corpus, labelled, monkeyp
     from predrecon.training.loop import pretrain
 
     run = pretrain(recipes.get("smoke", max_steps=12, snapshots=4, log_every=5), corpus, tmp_path)
-    found, _ = along(run.folder, labelled[0], corpus.tokenizer)
-    measured = found[found["uniformity"].notna()]
+    history, _ = along(run.folder, labelled[0], corpus.tokenizer)
+    measured = history[history["uniformity"].notna()]
     assert measured["step"].tolist() == [3, 6, 9, 12]
     assert np.allclose(measured["tokens"], measured["step"] * 8 * 48)
-    logged = found[found["lam"].notna()]
+    logged = history[history["lam"].notna()]
     assert logged["step"].tolist() == run.history["step"].tolist()
     explorer = widgets.training_explorer([run.folder], task=labelled[0], tokenizer=corpus.tokenizer)
     drawn = explorer.draw(**explorer.values).figure

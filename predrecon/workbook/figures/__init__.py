@@ -7,14 +7,7 @@ from predrecon.workbook.figures.evidence import (
     plateau,
     trajectories,
 )
-from predrecon.workbook.figures.gallery import (
-    Gallery,
-    bundle,
-    figure_div,
-    show,
-    write_gallery,
-    write_plotly_js,
-)
+from predrecon.workbook.figures.gallery import Gallery, bundle, figure_div, show, write_plotly_js
 from predrecon.workbook.figures.geometry import (
     alignment_uniformity,
     eigenspectra,
@@ -29,13 +22,12 @@ from predrecon.workbook.figures.masking import block_diagram, coverage, sentence
 from predrecon.workbook.figures.menus import switchable
 from predrecon.workbook.figures.poolers import pooler_spread
 from predrecon.workbook.figures.probes import probe_bars
-from predrecon.workbook.figures.style import COLORS
 from predrecon.workbook.figures.training import lambda_dynamics, training_curves
 
 __all__ = [
-    "COLORS", "Gallery", "alignment_uniformity", "block_diagram", "bundle", "contrasts", "coverage",
+    "Gallery", "alignment_uniformity", "block_diagram", "bundle", "contrasts", "coverage",
     "differences", "eigenspectra", "embedding_map", "figure_div", "lambda_dynamics", "lambdas",
     "length_control", "metric_bars", "plateau", "pooler_spread", "pooling_ablation",
     "probe_bars", "probe_comparison", "radar", "sentence_html", "show", "switchable", "token_fates",
-    "training_curves", "trajectories", "write_gallery", "write_plotly_js",
+    "training_curves", "trajectories", "write_plotly_js",
 ]  # fmt: skip

@@ -7,22 +7,9 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish
 
-_WATCHED = (
-    "uniformity",
-    "effective_rank",
-    "below_unigram",
-    "validation_mlm",
-    "semantic_probe",
-    "token_probe",
-)
-_CONTRASTED = (
-    "uniformity",
-    "equal_length",
-    "effective_rank",
-    "semantic_probe",
-    "token_probe",
-    "below_unigram",
-)
+_SHAPE, _PROBES = ("uniformity", "effective_rank"), ("semantic_probe", "token_probe")
+_WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
+_CONTRASTED = ("uniformity", "equal_length", "effective_rank", *_PROBES, "below_unigram")
 _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),
@@ -38,12 +25,12 @@ _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
-    """A forest of `evidence.headline`: one panel a metric, one line a pooling, 95 % intervals."""
+    """A forest of `seeds.headline`: one panel a metric, one line a pooling, 95 % intervals."""
     return forest(headline, list(headline["metric"].unique()), "pooling", title, cell=115)
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
-    """`why.contrasts`: one panel a metric, one line a suspect, 95 % intervals over seeds."""
+    """`contrasts.paired_contrasts`: one panel a metric, one line a suspect, with intervals."""
     metrics = [m for m in _CONTRASTED if m in set(gaps["metric"])]
     note = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
     heading = f"What each suspect changes (mean pooling, mean of tasks{note})"
@@ -51,7 +38,7 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
-    """`trajectories.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
+    """`snapshots.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
 
     Args:
         x: `"tokens"`, `"step"` or `"flops"`.
@@ -80,7 +67,7 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
 
 
 def lambdas(table: pd.DataFrame) -> go.Figure:
-    """`trajectories.lambdas`: trained solid, predicted from the learning rates alone dashed."""
+    """`snapshots.lambdas`: trained solid, predicted from the learning rates alone dashed."""
     fig, colors = go.Figure(), [c for c in SEQUENCE if c != COLORS["mlm"]]
     predicted = dict(line=dict(color="#333333", width=1.2, dash="dash"), legendrank=2000)
     for i, (title, rows) in enumerate(table.groupby("title", sort=False)):

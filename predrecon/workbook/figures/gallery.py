@@ -7,6 +7,7 @@ figures/<tag>/<name>.html  a figure; its <title> is its caption in the gallery
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape, unescape
 from pathlib import Path
@@ -88,7 +89,7 @@ class Gallery:
 
     tag: str
     caption: str = ""
-    shown: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
+    entries: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
 
     @property
     def data_folder(self) -> Path:
@@ -104,7 +105,7 @@ class Gallery:
         if caption:
             small = dict(text=caption, font=dict(size=11, color="#777777"))
             fig.update_layout(title_subtitle=small)
-        self.shown[stem] = (fig, data)
+        self.entries[stem] = (fig, data)
         show(fig)
 
     def keep(self, stem: str, table: pd.DataFrame) -> Path:
@@ -120,17 +121,18 @@ class Gallery:
         folder = root / self.tag
         folder.mkdir(parents=True, exist_ok=True)
         write_plotly_js(root)
-        for stem, (fig, data) in self.shown.items():
+        for stem, (fig, data) in self.entries.items():
             self.keep(stem, data)
             write_page(root, self.tag, stem, fig)
-        images = [folder / f"{stem}.png" for stem in self.shown]
-        reason = write_images(
-            [fig for fig, _ in self.shown.values()], images, width=1000, scale=1.5
-        )
+        drawn = {folder / f"{stem}.png": fig for stem, (fig, _) in self.entries.items()}
+        reason = write_images(drawn.values(), drawn, width=1000, scale=1.5)
         write_gallery(root)
-        kinds = f"HTML and CSV in {{}}; no PNG: {reason}" if reason else "HTML, PNG and CSV in {}"
         place = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root.name
-        return f"{len(self.shown)} figures as {kinds}".format(f"{place}/{self.tag} (and data/)")
+        kinds, note = (
+            ("HTML and CSV", f"; no PNG: {reason}") if reason else ("HTML, PNG and CSV", "")
+        )
+        count = len(self.entries)
+        return f"{count} figures as {kinds} in {place}/{self.tag} (and data/){note}"
 
 
 def show(fig: go.Figure, handle=None):
@@ -152,7 +154,7 @@ def bundle(fig: go.Figure) -> dict:
     return {PLOTLY: json.loads(fig.to_json()), "text/plain": f"[figure: {title}]"}
 
 
-def write_images(figures: list[go.Figure], images: list[Path], **size) -> str:
+def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -> str:
     """PNG files of the figures' own heights; returns why there are none, nothing if there are.
 
     Args:
@@ -162,7 +164,7 @@ def write_images(figures: list[go.Figure], images: list[Path], **size) -> str:
 
     heights = [figure.layout.height or 420 for figure in figures]
     try:
-        pio.write_images(figures, images, height=heights, **size)
+        pio.write_images(list(figures), list(images), height=heights, **size)
     except Exception as error:  # a browser that does not start must not cost the numbers
         if isinstance(error.__context__, ChromeNotFoundError):
             return "no Chrome or Chromium found"
@@ -225,61 +227,44 @@ def write_gallery(root: Path):
 
     It is read off the folders, so that it neither forgets a figure nor shows one that is gone.
     """
-    groups = {
-        folder.name: sorted({f.stem for f in folder.iterdir() if f.suffix in (".html", ".png")})
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and folder.name != "data" and not folder.name.startswith(".")
-    }
-    groups = {tag: names for tag, names in groups.items() if names}
-    count = sum(map(len, groups.values()))
-    contents = "".join(
-        f'<li><a href="#{quote(tag)}">{escape(tag)}</a>, {len(names)}</li>\n'
-        for tag, names in groups.items()
-    )
-    sections = "".join(_section(root, tag, names) for tag, names in groups.items())
-    text = (
-        _HEAD.format(title="Figures", caption="All exported figures.")
-        + f"{_STYLE}{_GALLERY_STYLE}</head>\n<body>\n<header>\n<h1>Figures</h1>\n"
-        f"<p>{count} figures, grouped by the runs that they "
-        "show. A picture opens its interactive page: hover, legend, menus.</p>\n"
+    contents, sections, count = "", "", 0
+    for folder in sorted(root.iterdir()):
+        if not folder.is_dir() or folder.name == "data" or folder.name.startswith("."):
+            continue
+        names = sorted({f.stem for f in folder.iterdir() if f.suffix in (".html", ".png")})
+        if names:
+            tag, count = escape(folder.name), count + len(names)
+            cards = "\n".join(_card(root, folder.name, name) for name in names)
+            contents += f'<li><a href="#{quote(folder.name)}">{tag}</a>, {len(names)}</li>\n'
+            sections += f'<section id="{tag}" aria-label="{tag}">\n<h2>{tag}</h2>\n'
+            sections += f'<ul class="grid">\n{cards}\n</ul>\n</section>\n'
+    head = _HEAD.format(title="Figures", caption="All exported figures.") + _STYLE + _GALLERY_STYLE
+    body = (
+        f"</head>\n<body>\n<header>\n<h1>Figures</h1>\n<p>{count} figures, grouped by the runs "
+        "that they show. A picture opens its interactive page: hover, legend, menus.</p>\n"
         f'<nav aria-label="Groups"><ul>\n{contents}</ul></nav>\n</header>\n'
         f"<main>\n{sections}</main>\n</body>\n</html>\n"
     )
-    files.write_text(root / "index.html", text)
-
-
-def _section(root: Path, tag: str, names: list[str]) -> str:
-    cards = "\n".join(_card(root, tag, name) for name in names)
-    return (
-        f'<section id="{escape(tag)}" aria-label="{escape(tag)}">\n<h2>{escape(tag)}</h2>\n'
-        f'<ul class="grid">\n{cards}\n</ul>\n</section>\n'
-    )
+    files.write_text(root / "index.html", head + body)
 
 
 def _card(root: Path, tag: str, name: str) -> str:
     page, image = root / tag / f"{name}.html", root / tag / f"{name}.png"
-    title, caption = _told(page) if page.is_file() else ("", "")
-    title = escape(title or name.replace("_", " "))
+    head = page.read_text(encoding="utf-8", errors="replace")[:4000] if page.is_file() else ""
+    title = re.search(r"<title>(.*?)</title>", head, re.DOTALL)
+    title = (title and title[1]) or escape(name.replace("_", " "))
+    caption = re.search(r'<meta name="description" content="(.*?)">', head, re.DOTALL)
     target = quote(f"{tag}/{(page if page.is_file() else image).name}")
     picture = '<span class="none" aria-hidden="true">no preview</span>'
     if image.is_file():
         source = quote(f"{tag}/{image.name}")
         picture = f'<img src="{source}" alt="Preview: {title}" loading="lazy">'
     kind = "" if page.is_file() else ", picture only"
-    small = " · ".join(part for part in (escape(name) + kind, escape(caption)) if part)
+    small = escape(name) + kind + (f" · {caption[1]}" if caption and caption[1] else "")
     return (
         f'<li><a href="{target}">{picture}{title}</a>\n'
         f'<p class="quiet">{small}{_numbers(root, tag, name, "", " · ")}</p></li>'
     )
-
-
-def _told(page: Path) -> tuple[str, str]:
-    """Title and caption from the head of a page of `write_page`."""
-    with page.open(encoding="utf-8", errors="replace") as file:
-        head = file.read(4000)
-    title = re.search(r"<title>(.*?)</title>", head, re.DOTALL)
-    caption = re.search(r'<meta name="description" content="(.*?)">', head, re.DOTALL)
-    return tuple(unescape(found[1]) if found else "" for found in (title, caption))
 
 
 def _numbers(root: Path, tag: str, name: str, up: str, between: str = "") -> str:

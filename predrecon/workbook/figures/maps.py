@@ -9,8 +9,6 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import CLASSES, POINTS, finish, name
 
-_HIDDEN = dict(showticklabels=False, ticks="", showgrid=False)
-
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
     """2-D maps side by side: columns `model, method, x, y, label, text`.
@@ -24,9 +22,7 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
     for (method, model), place in zip(panels, places, strict=True):
         rows = points[(points["method"] == method) & (points["model"] == model)]
         _add_classes(fig, rows, "label", sorted(labels), dict(size=5, opacity=0.7), **place)
-    fig.update_xaxes(**_HIDDEN)
-    fig.update_yaxes(**_HIDDEN)
-    return finish(fig, title, plot=plot, margin=dict(l=20, b=20), legend_itemsizing="constant")
+    return _finish_map(fig, title, plot)
 
 
 def map_view(
@@ -53,13 +49,10 @@ def map_view(
             rings = rows[rows["number"].isin(matches)]
             look = dict(symbol="circle-open", size=11, color="#000000", line_width=1.5)
             _add_points(fig, rings, name=f"search ({len(rings):,})", marker=look, **place)
-    fig.update_xaxes(**_HIDDEN)
-    fig.update_yaxes(**_HIDDEN)
-    fig = finish(fig, heading, plot=380, margin=dict(l=20, b=20), legend_itemsizing="constant")
     if continuous:
         bar = dict(title=continuous, thickness=12, outlinewidth=0)
         fig.update_layout(coloraxis=dict(colorscale="Cividis", colorbar=bar))
-    return fig.update_layout(dragmode="select", uirevision=heading)
+    return _finish_map(fig, heading, 380, dragmode="select", uirevision=heading)
 
 
 def _add_classes(
@@ -71,6 +64,13 @@ def _add_classes(
         if len(part):
             look = dict(color=CLASSES[number % len(CLASSES)], symbol=POINTS[number % len(CLASSES)])
             _add_points(fig, part, name=str(label), marker=marker | look, **place)
+
+
+def _finish_map(fig: go.Figure, title: str, plot: int, **layout) -> go.Figure:
+    for update in (fig.update_xaxes, fig.update_yaxes):  # the axes of a map have no units
+        update(showticklabels=False, ticks="", showgrid=False)
+    layout |= dict(margin=dict(l=20, b=20), legend_itemsizing="constant")
+    return finish(fig, title, plot=plot, **layout)
 
 
 def _add_points(fig: go.Figure, rows: pd.DataFrame, **options):

@@ -31,7 +31,7 @@ def probing_view(
     """Scores with intervals, and each encoder's confusion matrix (graded tasks: ranks of answers).
 
     Args:
-        scores: columns `model, value, low, high`.
+        scores: columns `model, score, low, high`.
         answers: `{model: [N]}`; labels: `[N]`; classes: names, empty for graded similarity.
         metric: names the axis of the scores.
     """
@@ -40,7 +40,7 @@ def probing_view(
     fig, (left, *right), _ = grid(titles, columns, 0.36 / columns)
     scores = scores.assign(label=scores["model"].map(name).map(wrapped))
     hover = dict(hovertemplate="%{x}: %{y:.3f}<extra></extra>", showlegend=False)
-    add_bars(fig, scores, "label", **hover, **left)
+    add_bars(fig, scores, "label", "score", **hover, **left)
     for number, (answer, place) in enumerate(zip(answers.values(), right, strict=True)):
         if classes:
             _confusion(fig, answer, labels, classes, **place)

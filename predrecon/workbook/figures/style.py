@@ -5,14 +5,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 # Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
-COLORS = {
-    "hybrid": "#0072B2",
-    "mlm": "#E69F00",
-    "untrained": "#8C8C8C",
-    "majority": "#C4C4C4",
-    "published hybrid": "#7FB8D8",
-    "published mlm": "#F5D28A",
-}
+COLORS = {"hybrid": "#0072B2", "mlm": "#E69F00", "untrained": "#8C8C8C", "majority": "#C4C4C4"}
+COLORS |= {"published hybrid": "#7FB8D8", "published mlm": "#F5D28A"}
 BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unused": "#D9D9D9"}
 SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
 # No arm's; neighbours differ in lightness too.
@@ -21,12 +15,7 @@ POINTS = (  # of classes and conditions
     "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "triangle-down", "bowtie"
 )  # fmt: skip
 
-_NAMES = {
-    "mlm": "MLM-only",
-    "majority": "majority class",
-    "published hybrid": "hybrid, published",
-    "published mlm": "MLM-only, published",
-}
+_NAMES = {"mlm": "MLM-only", "majority": "majority class"}
 _SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 _HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
 _AXIS = dict(
@@ -50,8 +39,9 @@ TEMPLATE = go.layout.Template(
 
 
 def name(model: str) -> str:
-    """How a model is called in a legend."""
-    return _NAMES.get(model, model)
+    """A model's name in a legend."""
+    published = "" if arm(model) == model else ", published"
+    return _NAMES.get(arm(model), arm(model)) + published
 
 
 def arm(model: str) -> str:

@@ -8,7 +8,7 @@ def choice(label: str, options: list, tooltip: str, **rest) -> ipywidgets.Dropdo
     return ipywidgets.Dropdown(options=options, **_look(label, tooltip, max_width="260px"), **rest)
 
 
-def several(label: str, options: list, tooltip: str, value) -> ipywidgets.SelectMultiple:
+def multiple(label: str, options: list, tooltip: str, value) -> ipywidgets.SelectMultiple:
     """Any number of several, by Ctrl or Shift."""
     look = _look(label, tooltip, max_width="420px") | dict(rows=min(5, len(options)))
     return ipywidgets.SelectMultiple(options=options, value=tuple(value), **look)

@@ -41,7 +41,7 @@ class Latest:
         self._work, self._thread = work, ThreadPoolExecutor(1)
         self._last: Future | None = None
 
-    def ask(self, request):
+    def submit(self, request):
         if self._last is not None:
             self._last.cancel()  # no effect on work that has begun
         self._last = self._thread.submit(self._serve, request)
@@ -93,7 +93,7 @@ class Explorer:
         except Exception as error:  # what cannot be drawn says so in its place: a notebook goes on
             self.still = finish(go.Figure(), _message(error), height=120)
         self.message, self.above, self.below = (ipywidgets.HTML() for _ in range(3))
-        self.shown: dict | None = None  # the values whose picture is in sight
+        self.current: dict | None = None  # the values whose picture is in sight
         self._keep, self._pictures = keep, {}  # the one shown last is last
         self._latest, self._tries = Latest(self._show), 0
         self._front_end, self._waiting = False, []
@@ -111,7 +111,7 @@ class Explorer:
 
     def redraw(self):
         """Ask for the picture of the controls' present values."""
-        self._latest.ask(self.values)
+        self._latest.submit(self.values)
 
     def settle(self):
         """Wait until the picture of the present values is there."""
@@ -154,9 +154,11 @@ class Explorer:
 
     def _ipython_display_(self):
         handle = show(self.still)
+        if handle is None:  # outside of a notebook
+            return
         if self._front_end:
             self._swap(handle)
-        elif handle is not None:  # None outside of a notebook
+        else:
             self._waiting.append(handle)
 
     def _swap(self, handle):
@@ -194,7 +196,7 @@ class Explorer:
             content, label, above, below = self._pictures[key]
             self._make_room()
             self.message.value, self.above.value, self.below.value = "", above, below
-            self.shown = values
+            self.current = values
             self.view.show(content, label)
         except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
             self.message.value = notice(_message(error))

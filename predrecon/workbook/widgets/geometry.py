@@ -2,12 +2,7 @@
 
 import pandas as pd
 
-from predrecon.audit.geometry import (
-    Geometry,
-    published_geometry,
-    published_spectra,
-    seed_spectra,
-)
+from predrecon.audit.geometry import Geometry, published_geometry, published_spectra, seed_spectra
 from predrecon.audit.seeds import over_seeds
 from predrecon.audit.statistics import cell_text, seeds_text
 from predrecon.workbook.figures.geometry import geometry_view
@@ -18,14 +13,10 @@ from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _MEAN = "mean of seeds"
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
+_SHARED = ("effective_rank", "stable_rank", "alignment", "uniformity", *_PROBES)
 CONVENTIONS = {
-    "the paper's equations": (
-        "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", *_PROBES
-    ),
-    "the paper's tables": (
-        "spectral_entropy_sigma2", "effective_rank", "stable_rank", "alignment", "uniformity",
-        *_PROBES,
-    ),
+    "the paper's equations": ("spectral_entropy", *_SHARED),
+    "the paper's tables": ("spectral_entropy_sigma2", *_SHARED),
     "the literature": (
         "rankme", "rank_90", "effective_rank", "alignment_squared", "pair_alignment",
         "intra_inter_ratio", "uniformity", *_PROBES,
@@ -89,7 +80,7 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
     chosen = {
         "task": controls.choice("Task", [(v, k) for k, v in titles.items()], "data set"),
         "pooling": controls.buttons("Pooling", poolings, "token vectors to one vector a text"),
-        "arms": controls.several(
+        "arms": controls.multiple(
             "Arms", [(name(m), m) for m in models], "encoders to compare", models
         ),
         "seed": controls.choice("Seed", [_MEAN, *seeds], "of pre-training"),

@@ -111,13 +111,13 @@ def map_explorer(
     listing = ipywidgets.HTML(_HINT, layout=layout)
 
     def list_chosen(numbers: list):
-        task, pooling = explorer.shown["task"], explorer.shown["pooling"]
+        task, pooling = explorer.current["task"], explorer.current["pooling"]
         listing.value = chosen_html(numbers, texts(task), embedded(task, pooling))
 
     for control in (chosen["task"], chosen["pooling"]):
         control.observe(lambda _: setattr(listing, "value", _HINT), names="value")
     options = dict(menus=("task",), still=dict(points=_STILL), extra=(listing,))
-    explorer = Explorer(draw, chosen, **options, on_chosen=Latest(list_chosen).ask)
+    explorer = Explorer(draw, chosen, **options, on_chosen=Latest(list_chosen).submit)
     return explorer
 
 

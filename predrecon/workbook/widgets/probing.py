@@ -51,6 +51,7 @@ def probing_explorer(
         intervals = {arm: interval for arm, (_, interval, _) in heads.items()}
         intervals["majority"] = linear_probes.majority(task, **protocol)
         scores = pd.DataFrame([dict(model=m, **i.bounds) for m, i in intervals.items()])
+        scores = scores.rename(columns={"value": "score"})
         answers = {arm: result.predictions for arm, result in results.items()}
         heading, labels = f"{task.title}, linear probe, {pooling} pooling", task.validation.labels
         figure = probing_view(scores, answers, labels, task.classes, heading, task.metric)
@@ -64,7 +65,7 @@ def probing_explorer(
     chosen = {
         "task": controls.choice("Task", [(t.title, t.name) for t in tasks], "data set"),
         "pooling": controls.buttons("Pooling", POOLINGS, "token vectors to one vector a text"),
-        "arms": controls.several(
+        "arms": controls.multiple(
             "Arms", encoders, "encoders; the first two are compared", arms[:2]
         ),
         "run": controls.choice("Seed", seeds, "of pre-training"),

@@ -16,19 +16,19 @@ EVERY = 2.0  # seconds between looks at runs that go on
 
 
 def training_explorer(
-    shown: list[Path] | None = None, *, task: Task | None = None, tokenizer=None
+    initial: list[Path] | None = None, *, task: Task | None = None, tokenizer=None
 ) -> Explorer:
     """Runs, smoothing and axis at choice; with "live" the curves follow runs that go on.
 
     Args:
-        shown: folders of the runs chosen at first; default the newest two.
+        initial: folders of the runs chosen at first; default the newest two.
         task, tokenizer: measure uniformity and effective rank of encoders on the way (snapshots)
             on its validation split; without them those panels stay empty.
     """
-    folders = {folder.name: folder for folder in [*(shown or []), *begun(paths.runs_dir())]}
+    folders = {folder.name: folder for folder in [*(initial or []), *begun(paths.runs_dir())]}
     if not folders:
         raise ValueError(f"No run in {paths.runs_dir()}: train one first (notebook 02).")
-    first = dict.fromkeys(f.name for f in shown) if shown else list(folders)[:2]
+    first = dict.fromkeys(f.name for f in initial) if initial else list(folders)[:2]
 
     def draw(chosen, smooth, axis, live) -> Picture:
         if not chosen:
@@ -42,7 +42,7 @@ def training_explorer(
         return Picture(figure, below=f"<small>{rows}</small>", label=f"Training curves; {rows}")
 
     chosen = {
-        "chosen": controls.several("Runs", list(folders), "run folders", first),
+        "chosen": controls.multiple("Runs", list(folders), "run folders", first),
         "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 5),
         "axis": controls.choice("Against", list(AXES), "horizontal axis", value="tokens"),
         "live": controls.tick("live", f"look again every {EVERY:g} s"),
