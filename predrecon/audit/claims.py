@@ -115,7 +115,6 @@ def _difference(claim, published: float, measured: Geometry, stuck: list[str]) -
 def _published_values() -> pd.DataFrame:
     """Published values, linear probes included: index `metric, task`, columns (model, pooling)."""
     scores = published.linear_probe().melt(["task", "metric"], ["hybrid", "mlm"], "model", "value")
-    scores.loc[scores["metric"] != "spearman", "value"] /= 100
     scores = scores.assign(metric="linear_probe", pooling="mean")
     both = pd.concat([published_geometry(), scores])
     return both.pivot_table(index=["metric", "task"], columns=["model", "pooling"], values="value")

@@ -14,8 +14,10 @@ import pandas as pd
 
 
 def linear_probe() -> pd.DataFrame:
-    """Columns `task, metric, hybrid, mlm`; scores in percent but for STS-B's rho."""
-    return _read("linear_probe.csv")
+    """Columns `task, metric, hybrid, mlm`; scores from 0 to 1 (the table has percent, but rho)."""
+    table, arms = _read("linear_probe.csv"), ["hybrid", "mlm"]
+    unit = table["metric"].map({"spearman": 1.0}).fillna(0.01)
+    return table.assign(**table[arms].mul(unit, axis=0))
 
 
 def geometry() -> pd.DataFrame:
