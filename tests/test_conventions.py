@@ -14,7 +14,7 @@ DIM = 512
 
 
 @pytest.fixture(scope="module")
-def told():
+def paper():
     table = published_geometry()
     return table.pivot_table(index=KEYS, columns="metric", values="value")
 
@@ -24,15 +24,15 @@ def entropy(sigma, power):
     return -(p * np.log(p)).sum()
 
 
-def brackets(told, power):
+def brackets(paper, power):
     """The lowest and highest entropy `[40, 2]` that the published spectra leave open.
 
     Of all spectra with the known first 50 values and sum of squares, that with the rest as
     concentrated as may be majorises all others, and all others majorise that with the rest flat.
     """
-    found = []
+    bounds = []
     spectra = published.singular_values().sort_values("rank").groupby(KEYS)["singular_value"]
-    for key, row in told.iterrows():
+    for key, row in paper.iterrows():
         first = spectra.get_group(key).to_numpy()
         rest = row["stable_rank"] * first[0] ** 2 - (first**2).sum()
         full, last = divmod(rest, first[-1] ** 2)
@@ -40,39 +40,39 @@ def brackets(told, power):
         more = min(SAMPLES[key[0]], DIM) - len(first)
         flat = np.array([*first, *[math.sqrt(rest / more)] * more])
         assert len(steep) <= len(flat)
-        found.append((entropy(steep, power), entropy(flat, power)))
-    return np.array(found)
+        bounds.append((entropy(steep, power), entropy(flat, power)))
+    return np.array(bounds)
 
 
 def inside(values, bracket):
     return int(((bracket[:, 0] <= values) & (values <= bracket[:, 1])).sum())
 
 
-def test_spectral_entropy_was_published_from_squares_over_log_min_n_d(told):
-    values, largest = told["spectral_entropy_sigma2"].to_numpy(), {}
+def test_spectral_entropy_was_published_from_squares_over_log_min_n_d(paper):
+    values, largest = paper["spectral_entropy_sigma2"].to_numpy(), {}
     largest["dim"] = np.log(DIM)
-    largest["min"] = np.log([min(SAMPLES[task], DIM) for task, _, _ in told.index])
-    found = {
-        (power, by): inside(values * largest[by], brackets(told, power))
+    largest["min"] = np.log([min(SAMPLES[task], DIM) for task, _, _ in paper.index])
+    counts = {
+        (power, by): inside(values * largest[by], brackets(paper, power))
         for power in (1, 2)
         for by in largest
     }
-    assert found == {(2, "min"): 40, (2, "dim"): 33, (1, "min"): 1, (1, "dim"): 2}
+    assert counts == {(2, "min"): 40, (2, "dim"): 33, (1, "min"): 1, (1, "dim"): 2}
 
 
-def test_effective_rank_was_published_with_power_one(told):
-    values = np.log(told["effective_rank"].to_numpy())
-    assert inside(values, brackets(told, 1)) == 40
-    assert inside(values, brackets(told, 2)) == 0
+def test_effective_rank_was_published_with_power_one(paper):
+    values = np.log(paper["effective_rank"].to_numpy())
+    assert inside(values, brackets(paper, 1)) == 40
+    assert inside(values, brackets(paper, 2)) == 0
 
 
-def test_alignment_was_published_with_the_fourth_power(told):
+def test_alignment_was_published_with_the_fourth_power(paper):
     """By Jensen E d^4 >= (E d)^4, and E d^2 >= (E d)^2: all are below that, so none is E d^2.
 
     (E d^2)^2, the other way to read the brackets of Eq. 14, would pass as well.
     """
-    intra, alignment = told["intra_class_distance"], told["alignment"]
-    assert len(told) == 40
+    intra, alignment = paper["intra_class_distance"], paper["alignment"]
+    assert len(paper) == 40
     assert (intra**4 <= alignment).all()
     assert (intra**2 > alignment).all()
 
@@ -80,7 +80,7 @@ def test_alignment_was_published_with_the_fourth_power(told):
 @pytest.mark.parametrize(
     ("task", "sizes"), [("sst2", (428, 444)), ("cola", (322, 721)), ("mrpc", (129, 279))]
 )
-def test_the_average_behind_published_alignments_is_open_and_does_not_matter(told, task, sizes):
+def test_the_average_behind_published_alignments_is_open_and_does_not_matter(paper, task, sizes):
     """Over pairs of one class (Eq. 14), or over classes first (the public code)?
 
     No published number is of one class alone. If both classes were equally tight, every value
@@ -92,11 +92,11 @@ def test_the_average_behind_published_alignments_is_open_and_does_not_matter(tol
     pairs = [n * (n - 1) / 2 for n in sizes]
     open_share = abs(pairs[0] - pairs[1]) / sum(pairs)
     assert open_share == pytest.approx({"sst2": 0.04, "cola": 0.67, "mrpc": 0.65}[task], abs=0.01)
-    published = told.loc[task, "alignment"].unstack("model")
+    published = paper.loc[task, "alignment"].unstack("model")
     assert (published["hybrid"] * (1 - open_share) > published["mlm"] * (1 + open_share)).all()
-    assert (told["alignment"] == told["alignment_by_class"]).all(), "shown beside both of ours"
+    assert (paper["alignment"] == paper["alignment_by_class"]).all(), "shown beside both of ours"
 
 
-def test_published_ratio_is_that_of_the_published_distances(told):
-    ratio = told["intra_class_distance"] / told["inter_class_distance"]
-    assert np.allclose(ratio, told["intra_inter_ratio"], atol=2e-4)
+def test_published_ratio_is_that_of_the_published_distances(paper):
+    ratio = paper["intra_class_distance"] / paper["inter_class_distance"]
+    assert np.allclose(ratio, paper["intra_inter_ratio"], atol=2e-4)

@@ -24,10 +24,10 @@ def replicates(z, counts):
     return shape_metrics(z, LABELS, weights=counts) | {"pair_alignment": pairs}
 
 
-def covered(found, truth=None):
+def covered(intervals, truth=None):
     """Share of intervals that hold `truth`, default the mean of all values."""
-    truth = np.mean([interval.value for interval in found]) if truth is None else truth
-    return np.mean([interval.low <= truth <= interval.high for interval in found])
+    truth = np.mean([interval.value for interval in intervals]) if truth is None else truth
+    return np.mean([interval.low <= truth <= interval.high for interval in intervals])
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,16 @@ def covered(found, truth=None):
 )
 def test_intervals_of_geometry(signal, unusual):
     """200 data sets; the usual band is 88 to 99 % of them."""
-    counts, once, found = bootstrap_counts(120, draws=100), np.ones((1, 120), dtype=int), {}
+    counts, once, by_metric = bootstrap_counts(120, draws=100), np.ones((1, 120), dtype=int), {}
     for seed in range(200):
         z = cloud(seed, signal)
         values, again = replicates(z, once), replicates(z, counts)
         for name in values:
-            found.setdefault(name, []).append(bootstrap_interval(values[name][0], again[name], 120))
-    assert len(found) == 14
-    for name, intervals in found.items():
+            by_metric.setdefault(name, []).append(
+                bootstrap_interval(values[name][0], again[name], 120)
+            )
+    assert len(by_metric) == 14
+    for name, intervals in by_metric.items():
         low, high = unusual.get(name, USUAL)
         assert low <= covered(intervals) <= high, (name, covered(intervals))
 

@@ -70,15 +70,17 @@ def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
 
 def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatch, tmp_path):
     model, task = compared[0], labelled[0]
-    alone = {p: linear_probes.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")}
+    one_by_one = {
+        p: linear_probes.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")
+    }
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
     passes, embed = [], linear_probes.embed
     monkeypatch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
-    found = linear_probes.probe_poolings(model, task, max_train=60)
-    assert list(found) == list(POOLINGS) and len(passes) == 2
-    for pooling, (result, interval, n_train) in alone.items():
-        assert found[pooling][1:] == (interval, n_train)
-        assert np.array_equal(found[pooling][0].predictions, result.predictions)
+    together = linear_probes.probe_poolings(model, task, max_train=60)
+    assert list(together) == list(POOLINGS) and len(passes) == 2
+    for pooling, (result, interval, n_train) in one_by_one.items():
+        assert together[pooling][1:] == (interval, n_train)
+        assert np.array_equal(together[pooling][0].predictions, result.predictions)
 
 
 def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeypatch, tmp_path):
@@ -106,32 +108,38 @@ def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeyp
 
 def test_without_models_or_tasks_there_is_nothing_to_probe(compared, labelled):
     for function in (linear_probes.linear_probing, linear_probes.epoch_selection_gain):
-        with pytest.raises(ValueError, match="0 models, 3 tasks: there is nothing to probe"):
+        with pytest.raises(ValueError, match="0 models, 3 tasks: nothing to measure"):
             function([], labelled)
-        with pytest.raises(ValueError, match="3 models, 0 tasks: there is nothing to probe"):
+        with pytest.raises(ValueError, match="3 models, 0 tasks: nothing to measure"):
             function(compared, [])
 
 
 def test_the_gain_of_selecting_an_epoch_has_an_interval(compared, labelled, monkeypatch, tmp_path):
     """One seed: paired over texts. Several: over seeds."""
     task, (one, other) = dataclasses.replace(labelled[1], epochs=12), compared[:2]
-    alone = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
+    one_seed = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
     last, best = (linear_probes.probe(one, task, select=s)[0] for s in ("last", "reported"))
-    assert alone["value"] == pytest.approx(best.score - last.score) and alone["basis"] == "samples"
+    assert (
+        one_seed["value"] == pytest.approx(best.score - last.score)
+        and one_seed["basis"] == "samples"
+    )
     labels = task.validation.labels
     change = (best.predictions == labels) * 1.0 - (last.predictions == labels)
     margin = 1.96 * change.std() / np.sqrt(len(labels))
-    assert alone["high"] - alone["value"] == pytest.approx(margin, rel=0.2)
+    assert one_seed["high"] - one_seed["value"] == pytest.approx(margin, rel=0.2)
     passes, embed = [], linear_probes.embed
     with monkeypatch.context() as patch:
         patch.setenv("PREDRECON_CACHE", str(tmp_path))
         patch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
         again = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
         linear_probes.linear_probing([one], [task])
-    assert again.equals(alone) and len(passes) == 4, "two sides of two splits, each encoded once"
+    assert again.equals(one_seed) and len(passes) == 4, "two sides of two splits, each encoded once"
     second = dataclasses.replace(other, name=one.name, seed=1)
     both = linear_probes.epoch_selection_gain([one, second], [task]).iloc[0]
-    gains = [alone["value"], linear_probes.epoch_selection_gain([other], [task])["value"].iloc[0]]
+    gains = [
+        one_seed["value"],
+        linear_probes.epoch_selection_gain([other], [task])["value"].iloc[0],
+    ]
     assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
     assert both["high"] == pytest.approx(student_interval(gains).high)
     text = tables.epoch_gain_table(linear_probes.epoch_selection_gain([one], [task]))

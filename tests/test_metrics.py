@@ -294,9 +294,11 @@ def test_class_distances_pair_by_pair(z):
     distances = {True: [], False: []}
     for i, j in itertools.combinations(range(60), 2):
         distances[bool(labels[i] == labels[j])].append(np.linalg.norm(u[i] - u[j]))
-    found = metrics.class_distances(z, labels)
+    distances_by_name = metrics.class_distances(z, labels)
     intra, inter = np.mean(distances[True]), np.mean(distances[False])
-    assert list(found.values()) == pytest.approx([intra, inter, intra / inter], abs=1e-10)
+    assert list(distances_by_name.values()) == pytest.approx(
+        [intra, inter, intra / inter], abs=1e-10
+    )
     assert metrics.alignment(z, labels, power=1) == pytest.approx(intra, abs=1e-10)
 
 

@@ -43,20 +43,20 @@ def test_one_seed_keeps_its_interval_over_samples():
 
 
 def test_several_seeds_get_students_interval():
-    found = made_up(4)
-    table = over_seeds(found.table).set_index(["task", "model", "metric"])
-    cell = found.table.query("task == 't1' and model == 'mlm' and metric == 'uniformity'")
+    geometry = made_up(4)
+    table = over_seeds(geometry.table).set_index(["task", "model", "metric"])
+    cell = geometry.table.query("task == 't1' and model == 'mlm' and metric == 'uniformity'")
     values = cell["value"].to_numpy()
     low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
-    told = table.loc[("t1", "mlm", "uniformity")]
-    assert (told["value"], told["low"], told["high"]) == pytest.approx((values.mean(), low, high))
-    assert told["basis"] == "seeds"
+    row = table.loc[("t1", "mlm", "uniformity")]
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((values.mean(), low, high))
+    assert row["basis"] == "seeds"
 
 
 def test_a_paired_difference_is_surer_than_its_parts():
     """What both encoders share drops out: 0.014 of spread is left of 0.2."""
-    found = differences(made_up(1, noise=0.0))
-    cell = found[found["metric"] == "uniformity"]
+    table = differences(made_up(1, noise=0.0))
+    cell = table[table["metric"] == "uniformity"]
     assert np.allclose(cell["value"], -0.3)
     assert ((cell["high"] - cell["low"]) < 0.08).all() and (cell["high"] < 0).all()
 
@@ -90,14 +90,14 @@ def test_one_seed_in_the_headline_averages_tasks():
 
 
 def test_the_mean_of_tasks_has_the_interval_of_its_seeds_or_of_its_texts():
-    told = made_up(1).table.query("model == 'mlm' and metric == 'uniformity'")
-    alone, seeds = mean_of_tasks(told)
-    assert seeds == 1 and alone.high - alone.value == pytest.approx(0.4 / np.sqrt(3))
-    told = made_up(3).table.query("model == 'mlm' and metric == 'uniformity'")
-    several, seeds = mean_of_tasks(told)
-    means = told.groupby("seed")["value"].mean()
+    rows = made_up(1).table.query("model == 'mlm' and metric == 'uniformity'")
+    one_seed, seeds = mean_of_tasks(rows)
+    assert seeds == 1 and one_seed.high - one_seed.value == pytest.approx(0.4 / np.sqrt(3))
+    rows = made_up(3).table.query("model == 'mlm' and metric == 'uniformity'")
+    three_seeds, seeds = mean_of_tasks(rows)
+    means = rows.groupby("seed")["value"].mean()
     low, _ = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
-    assert seeds == 3 and several.low == pytest.approx(low)
+    assert seeds == 3 and three_seeds.low == pytest.approx(low)
 
 
 def test_arms_without_a_common_seed_are_named():
@@ -156,29 +156,29 @@ def test_tables_without_rows_are_an_error():
 
 
 def test_seeds_are_paired_not_mixed():
-    found = made_up(3)
-    alone = (found.table["model"] == "mlm") & (found.table["seed"] == 2)
-    table = differences(Geometry(found.table[~alone], {}, found.replicates))
+    geometry = made_up(3)
+    without_partner = (geometry.table["model"] == "mlm") & (geometry.table["seed"] == 2)
+    table = differences(Geometry(geometry.table[~without_partner], {}, geometry.replicates))
     assert (table["seeds"] == 2).all()
 
 
 def test_a_contrast_is_the_difference_of_two_sides():
     """Between models it is the headline's number; paired, so that what is shared drops out."""
     for seeds in (1, 4):
-        found = made_up(seeds)
+        geometry = made_up(seeds)
         one, other = ("hybrid", "mean"), ("mlm", "mean")
-        interval, n = contrast(found, "uniformity", one, other)
-        told = headline(found).set_index("metric").loc["uniformity"]
+        interval, n = contrast(geometry, "uniformity", one, other)
+        row = headline(geometry).set_index("metric").loc["uniformity"]
         assert n == seeds
-        assert (interval.value, interval.low) == pytest.approx((told["value"], told["low"]))
-    alone, _ = contrast(made_up(3), "uniformity", one, other, tasks=["t1"])
+        assert (interval.value, interval.low) == pytest.approx((row["value"], row["low"]))
+    of_one_task, _ = contrast(made_up(3), "uniformity", one, other, tasks=["t1"])
     cell = differences(made_up(3)).query("task == 't1' and metric == 'uniformity'").iloc[0]
-    assert (alone.value, alone.high) == pytest.approx((cell["value"], cell["high"]))
+    assert (of_one_task.value, of_one_task.high) == pytest.approx((cell["value"], cell["high"]))
 
 
 def test_a_contrast_of_logarithms_is_a_ratio():
-    found = made_up(3, gap=0.0, noise=0.0)
-    table = found.table[found.table["task"] != "t0"]  # whose value is 0
+    geometry = made_up(3, gap=0.0, noise=0.0)
+    table = geometry.table[geometry.table["task"] != "t0"]  # whose value is 0
     table = table.assign(value=np.where(table["model"] == "hybrid", 7, 1) * table["value"])
     interval, _ = contrast(
         Geometry(table, {}, {}), "uniformity", ("hybrid", "mean"), ("mlm", "mean"), log=True
@@ -192,13 +192,13 @@ def test_a_contrast_without_a_side_names_it():
 
 
 def test_probes_join_the_geometry():
-    found = made_up(1)
+    geometry = made_up(1)
     probed = pd.DataFrame(
         {"task": ["t0"] * 3, "title": ["T0"] * 3, "model": ["hybrid", "mlm", "majority"]}
         | {"seed": [0, 0, np.nan], "score": [0.7, 0.6, 0.5], "low": [0.65, 0.56, np.nan]}
         | {"high": [0.75, 0.64, np.nan], "n": [100] * 3, "note": [""] * 3}
     )
-    both = with_probes(found, probed)
+    both = with_probes(geometry, probed)
     interval, seeds = contrast(both, "linear_probe", ("hybrid", "mean"), ("mlm", "mean"))
     assert seeds == 1 and interval.value == pytest.approx(0.1)
     assert interval.high - interval.value == pytest.approx(np.hypot(0.05, 0.04))

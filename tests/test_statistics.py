@@ -30,7 +30,7 @@ def cloud(seed, n=120, dim=6):
 
 def test_a_sample_drawn_once_each_is_the_metric_itself():
     z, once = cloud(0), np.ones((1, 120), dtype=int)
-    found = shape_metrics(z, LABELS, weights=once)
+    replicates = shape_metrics(z, LABELS, weights=once)
     expected = {
         "spectral_entropy": metrics.spectral_entropy(z),
         "spectral_entropy_sigma2": metrics.spectral_entropy(z, power=2),
@@ -44,9 +44,9 @@ def test_a_sample_drawn_once_each_is_the_metric_itself():
         "rankme": metrics.rankme(z),
         **metrics.class_distances(z, LABELS),
     }
-    assert found.keys() == expected.keys()
+    assert replicates.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name][0] == pytest.approx(value, abs=1e-10)
+        assert replicates[name][0] == pytest.approx(value, abs=1e-10)
 
 
 def test_replicates_against_rows_drawn_again():
@@ -54,43 +54,43 @@ def test_replicates_against_rows_drawn_again():
     z = cloud(1, n=30)
     labels = np.arange(30) % 3
     counts = bootstrap_counts(30, draws=3, seed=5)
-    found = shape_metrics(z, labels, weights=counts)
+    replicates = shape_metrics(z, labels, weights=counts)
     u = z / np.linalg.norm(z, axis=1, keepdims=True)
     for draw, w in enumerate(counts):
         rows = np.repeat(np.arange(30), w)
         pairs = [(i, j) for i, j in itertools.combinations(rows, 2) if i != j]
         near = [np.exp(-2 * ((u[i] - u[j]) ** 2).sum()) for i, j in pairs]
-        assert found["uniformity"][draw] == pytest.approx(np.log(np.mean(near)), abs=1e-10)
+        assert replicates["uniformity"][draw] == pytest.approx(np.log(np.mean(near)), abs=1e-10)
         same = [((u[i] - u[j]) ** 2).sum() ** 2 for i, j in pairs if labels[i] == labels[j]]
-        assert found["alignment"][draw] == pytest.approx(np.mean(same), abs=1e-10)
+        assert replicates["alignment"][draw] == pytest.approx(np.mean(same), abs=1e-10)
         by_class = [[p for p in pairs if labels[p[0]] == k == labels[p[1]]] for k in range(3)]
         means = [np.mean([((u[i] - u[j]) ** 2).sum() ** 2 for i, j in p]) for p in by_class if p]
-        assert found["alignment_by_class"][draw] == pytest.approx(np.mean(means), abs=1e-10)
-        assert found["rankme"][draw] == pytest.approx(metrics.rankme(z[rows]), rel=1e-4)
-        assert found["rank_90"][draw] == metrics.rank_90(z[rows])
+        assert replicates["alignment_by_class"][draw] == pytest.approx(np.mean(means), abs=1e-10)
+        assert replicates["rankme"][draw] == pytest.approx(metrics.rankme(z[rows]), rel=1e-4)
+        assert replicates["rank_90"][draw] == metrics.rank_90(z[rows])
         alike = [np.linalg.norm(u[i] - u[j]) for i, j in pairs if labels[i] == labels[j]]
-        assert found["intra_class_distance"][draw] == pytest.approx(np.mean(alike), abs=1e-10)
+        assert replicates["intra_class_distance"][draw] == pytest.approx(np.mean(alike), abs=1e-10)
         apart = [np.linalg.norm(u[i] - u[j]) for i, j in pairs if labels[i] != labels[j]]
         ratio = np.mean(alike) / np.mean(apart)
-        assert found["intra_inter_ratio"][draw] == pytest.approx(ratio, abs=1e-10)
-        assert found["effective_rank"][draw] == pytest.approx(metrics.effective_rank(z[rows]))
-        assert found["stable_rank"][draw] == pytest.approx(metrics.stable_rank(z[rows]))
+        assert replicates["intra_inter_ratio"][draw] == pytest.approx(ratio, abs=1e-10)
+        assert replicates["effective_rank"][draw] == pytest.approx(metrics.effective_rank(z[rows]))
+        assert replicates["stable_rank"][draw] == pytest.approx(metrics.stable_rank(z[rows]))
 
 
 def test_samples_that_leave_no_value_leave_no_bounds():
     """Of 3 samples some draws hold one alone, or no pair of one class: 0 / 0 and not a number."""
     z, counts = cloud(0, n=3), bootstrap_counts(3)
-    alone = (counts == 3).any(axis=1)
-    found = shape_metrics(z, np.array([0, 0, 1]), weights=counts)
+    one_row = (counts == 3).any(axis=1)
+    replicates = shape_metrics(z, np.array([0, 0, 1]), weights=counts)
     for metric in ("uniformity", "effective_rank", "rank_90", "rankme"):
-        assert np.array_equal(np.isnan(found[metric]), alone), metric
-        interval = bootstrap_interval(1.0, found[metric], 3)
+        assert np.array_equal(np.isnan(replicates[metric]), one_row), metric
+        interval = bootstrap_interval(1.0, replicates[metric], 3)
         assert (interval.low, interval.high) == (
             -np.inf,
             np.inf,
         ) and interval.low <= 0 <= interval.high
         assert interval.text() == "1.000, no interval"
-    assert np.isnan(found["alignment"]).sum() > alone.sum()
+    assert np.isnan(replicates["alignment"]).sum() > one_row.sum()
 
 
 def test_too_little_for_an_interval_is_an_error():
@@ -165,20 +165,22 @@ def test_scores_of_an_unknown_metric():
 
 def test_interval_over_seeds_is_students():
     values = [0.1, 0.4, 0.25]
-    found = student_interval(values)
+    interval = student_interval(values)
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
-    assert (found.value, found.low, found.high, found.n) == pytest.approx((0.25, low, high, 3))
-    alone = student_interval([0.3])
-    assert alone.low == -np.inf and alone.n == 1 and alone.low <= 0 <= alone.high
+    assert (interval.value, interval.low, interval.high, interval.n) == pytest.approx(
+        (0.25, low, high, 3)
+    )
+    one_seed = student_interval([0.3])
+    assert one_seed.low == -np.inf and one_seed.n == 1 and one_seed.low <= 0 <= one_seed.high
 
 
 def test_equal_seeds_say_nothing_of_the_spread():
-    alone = [Interval(0.5, 0.4, 0.6, 90), Interval(0.5, 0.45, 0.55, 90)]
-    assert interval_over_seeds(alone) == (Interval(0.5, 0.4, 0.6, 90), "samples")
-    assert interval_over_seeds(alone[1:]) == (alone[1], "samples")
-    assert interval_over_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])[1] == "seeds"
-    found, _ = interval_over_seeds([*alone, Interval(0.7, 0.6, 0.8, 90)])
-    assert found == student_interval([0.5, 0.5, 0.7])
+    by_seed = [Interval(0.5, 0.4, 0.6, 90), Interval(0.5, 0.45, 0.55, 90)]
+    assert interval_over_seeds(by_seed) == (Interval(0.5, 0.4, 0.6, 90), "samples")
+    assert interval_over_seeds(by_seed[1:]) == (by_seed[1], "samples")
+    assert interval_over_seeds([*by_seed, Interval(0.7, 0.6, 0.8, 90)])[1] == "seeds"
+    interval, _ = interval_over_seeds([*by_seed, Interval(0.7, 0.6, 0.8, 90)])
+    assert interval == student_interval([0.5, 0.5, 0.7])
 
 
 @pytest.mark.parametrize("bound", [np.nan, np.inf])

@@ -1,14 +1,17 @@
 """Encoders to compare: those of trained runs, before and after training, and installed references.
 
-What is compared must differ in what it is compared for alone, so runs must be of one recipe.
+Encoders may differ only in what they are compared for, so runs must be of one recipe.
 """
 
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
+from predrecon.data.progress import Progress
+from predrecon.data.tasks import Task
 from predrecon.pooling import MAX_LENGTH
 from predrecon.training.run_folder import BOOKKEEPING, Run, quiet_transformers
 
@@ -34,6 +37,22 @@ class Model:
     def max_length(self) -> int:
         """Tokens of a text that are measured: what the paper's code reads, or what it can read."""
         return min(MAX_LENGTH, self.encoder.config.max_position_embeddings)
+
+
+def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tuple[Task, Model]]:
+    """All pairs of a task and a model, under one progress line.
+
+    Raises:
+        ValueError: no task or no model.
+    """
+    pairs = [(task, model) for task in tasks for model in models]
+    if not pairs:
+        raise ValueError(f"{label}: {len(models)} models, {len(tasks)} tasks: nothing to measure.")
+    with Progress(label, len(pairs), "encoders × tasks") as progress:
+        for number, (task, model) in enumerate(pairs):
+            progress.update(number, f"{task.title}, {model.name}")
+            yield task, model
+        progress.update(len(pairs))
 
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:

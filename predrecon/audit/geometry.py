@@ -13,9 +13,8 @@ import pandas as pd
 from predrecon import metrics, probes
 from predrecon.audit import published
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
-from predrecon.audit.encoders import Model
+from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
-from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed, token_ids
 
@@ -81,8 +80,6 @@ def measure_all(
     Raises:
         ValueError: no model or no task; as `measure`.
     """
-    if not models or not tasks:
-        raise ValueError(f"{len(models)} models, {len(tasks)} tasks: there is nothing to measure.")
     rows, embeddings, replicates, spectra = [], {}, {}, {}
     for task, model in each_pair("geometry", tasks, models):
         measured = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from predrecon import metrics
-from predrecon.audit.encoders import Model
+from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval
-from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import embed, token_ids
 

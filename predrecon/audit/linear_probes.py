@@ -9,7 +9,7 @@ import pandas as pd
 
 from predrecon import probes
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
-from predrecon.audit.encoders import Model
+from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import DRAWS
 from predrecon.audit.statistics import (
     Interval,
@@ -18,7 +18,6 @@ from predrecon.audit.statistics import (
     interval_over_seeds,
     score_replicates,
 )
-from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed
 
@@ -55,7 +54,6 @@ def linear_probing(
         ValueError: no model or no task; an unknown `select`; labels and vectors that no head can be
             fitted to.
     """
-    _check_not_empty(models, tasks)
     rows, options = [], {"max_train": max_train, "select": select, "seed": seed}
     for task, model in each_pair("linear probes", tasks, models):
         result, interval, n_train = probe(model, task, pooling=pooling, **options)
@@ -92,7 +90,6 @@ def epoch_selection_gain(
     Raises:
         ValueError: as `linear_probing`.
     """
-    _check_not_empty(models, tasks)
     by_name: dict[str, list[Model]] = {}
     for model in models:
         by_name.setdefault(model.name, []).append(model)
@@ -206,8 +203,3 @@ def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str,
     sides = [split.first] if split.second is None else [split.first, split.second]
     pooled = [embed(model.encoder, model.tokenizer, side, poolings=poolings) for side in sides]
     return {how: (*(side[how] for side in pooled), split.labels) for how in poolings}
-
-
-def _check_not_empty(models: list[Model], tasks: list[Task]):
-    if not models or not tasks:
-        raise ValueError(f"{len(models)} models, {len(tasks)} tasks: there is nothing to probe.")

@@ -15,9 +15,8 @@ from torch import nn
 
 from predrecon.audit import published
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
-from predrecon.audit.encoders import Model
+from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import per_pooling, shape_metrics
-from predrecon.data.progress import each_pair
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import attention_direction, embed, pool, token_vectors
 from predrecon.seeding import torch_generator

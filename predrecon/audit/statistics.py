@@ -36,22 +36,6 @@ class Interval:
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
-def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
-    """A cell of a table: as `Interval.text`; a dash without a value; `without` after NaN bounds.
-
-    Bare by default, for what has no interval by its kind: a count, a share of one encoder.
-    """
-    if math.isnan(value):
-        return "–"
-    if math.isnan(low):
-        return f"{value:.{digits}f}{without}"
-    return Interval(value, low, high, 0).text(digits)
-
-
-def seeds_text(seeds: int) -> str:
-    return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
-
-
 def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
     """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared.
 
@@ -100,7 +84,7 @@ def bootstrap_interval(
 
 
 def student_interval(values, *, level: float = 0.95) -> Interval:
-    """Mean of a few values (seeds) with Student's interval; infinite for one value alone.
+    """Mean of a few values (seeds) with Student's interval; infinite for a single value.
 
     Raises:
         ValueError: no value, or NaN.

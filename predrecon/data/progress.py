@@ -75,16 +75,6 @@ class Progress:
             self.display.update(bundle, raw=True)
 
 
-def each_pair(label: str, tasks: list, compared: list):
-    """All pairs of a task and a model, under one progress line."""
-    pairs = [(task, model) for task in tasks for model in compared]
-    with Progress(label, len(pairs), "encoders × tasks") as progress:
-        for number, (task, model) in enumerate(pairs):
-            progress.update(number, f"{task.title}, {model.name}")
-            yield task, model
-        progress.update(len(pairs))
-
-
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -4,6 +4,7 @@ Table 3 holds the linear probes. Tables 4-6 compare the arms over tasks and pool
 hold everything of one task.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import SIX, published_geometry
 from predrecon.audit.grid import Cell
 from predrecon.audit.seeds import over_seeds
-from predrecon.audit.statistics import cell_text, seeds_text
+from predrecon.audit.statistics import Interval
 from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE, Task
 from predrecon.model import PredictReconstruct
@@ -34,6 +35,22 @@ GLUE_TWIN = dict(zip(EMBEDDED, GLUE, strict=True))
 
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
 _RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")  # at most min(N, D)
+
+
+def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
+    """A cell of a table: as `Interval.text`; a dash without a value; `without` after NaN bounds.
+
+    Bare by default, for what has no interval by its kind: a count, a share of one encoder.
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isnan(low):
+        return f"{value:.{digits}f}{without}"
+    return Interval(value, low, high, 0).text(digits)
+
+
+def seeds_text(seeds: int) -> str:
+    return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def interval_cells(table: pd.DataFrame, *, digits: int = 3) -> list[str]:

@@ -4,10 +4,10 @@ import pandas as pd
 
 from predrecon.audit.geometry import Geometry, published_geometry, published_spectra, seed_spectra
 from predrecon.audit.seeds import over_seeds
-from predrecon.audit.statistics import cell_text, seeds_text
 from predrecon.workbook.figures.geometry import geometry_view
 from predrecon.workbook.figures.panels import titled
 from predrecon.workbook.figures.style import name
+from predrecon.workbook.tables import cell_text, seeds_text
 from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 

@@ -1,3 +1,5 @@
+"""Tables, figures and summaries of the notebooks, from smoke runs."""
+
 import json
 import re
 
@@ -5,14 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon import metrics, recipes
-from predrecon.audit import encoders, length, linear_probes, projections, seeds
-from predrecon.audit.geometry import published_geometry, published_spectra, seed_spectra
+from predrecon.audit import length, linear_probes, projections, seeds
+from predrecon.audit.geometry import seed_spectra
 from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
 from predrecon.audit.statistics import student_interval
 from predrecon.data.tasks import Split
 from predrecon.training.batches import draw_batch
-from predrecon.training.loop import pretrain
 from predrecon.workbook import figures, tables
 
 
@@ -24,39 +24,6 @@ def measured(geometry):
 @pytest.fixture(scope="module")
 def probed(compared, labelled):
     return linear_probes.linear_probing(compared, labelled)
-
-
-def test_geometry_fills_every_cell(measured, labelled):
-    table, embeddings = measured
-    wide = tables.geometry_table(table)
-    assert wide.shape == (3 * 4, 6 * 2) and not wide.isna().any().any()
-    assert wide.stack([0, 1], future_stack=True).str.fullmatch(r"-?[\d.]+ ± [\d.]+").all()
-    pairs = table[table["metric"] == "pair_alignment"]
-    assert set(pairs["title"]) == {"Docs-overlap"} and (pairs["n"] < 120).all()
-    assert len(embeddings) == 3 * 4 * 2
-    z = embeddings["docs-swap", "max", "mlm"]
-    cell = table.query("task == 'docs-swap' and pooling == 'max' and model == 'mlm'")
-    cell = cell.set_index("metric")["value"]
-    assert cell["uniformity"] == metrics.uniformity(z)
-    assert cell["alignment"] == metrics.alignment(z, labelled[0].validation.labels)
-    assert cell["probe_gap"] == pytest.approx(cell["semantic_probe"] - cell["token_probe"])
-    table = table[table["metric"] != "pair_alignment"]
-    lexical = table["metric"] == "token_probe"  # texts whose token has four others
-    assert (table.loc[~lexical, "n"] == 120).all() and (table["dim"] == 32).all()
-    assert table.loc[lexical, "n"].between(10, 120).all()
-    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
-
-
-def test_published_numbers_are_the_papers():
-    told = tables.published_scores()
-    assert told.loc["sst2", "hybrid"] == pytest.approx(0.6755)
-    assert told.loc["stsb", "mlm"] == pytest.approx(0.283)
-    geometry = published_geometry().set_index(["task", "pooling", "model", "metric"])
-    value = geometry["value"]
-    assert value["sst2", "mean", "hybrid", "uniformity"] == pytest.approx(-0.160, abs=5e-4)
-    assert value["mrpc", "max", "hybrid", "probe_gap"] == pytest.approx(0.031, abs=1e-3)
-    assert value["cola", "mean", "mlm", "probe_gap"] == pytest.approx(-0.284, abs=1e-3)
-    assert len(value) == 568 + 40 + 40, "with gaps, and alignments by both averages"
 
 
 def test_run_reports(smoke_runs, corpus):
@@ -91,23 +58,12 @@ def test_the_mean_of_intervals_holds_the_interval_of_the_mean():
     assert np.mean([i.low for i in each]) <= mean.low < mean.high <= np.mean([i.high for i in each])
 
 
-def test_published_spectra_are_shares_of_all_components():
-    """Half of the variance or more lies in 50 of 512 components, and never more than all."""
-    told = published_spectra()
-    assert told.groupby(["task", "pooling", "model"]).ngroups == 40
-    assert (told["rank"] <= 50).all() and told["cumulative"].between(0, 1).all()
-    rank = published_geometry().query("metric == 'stable_rank'")
-    first = told[told["rank"] == 1].assign(model=lambda t: t["model"].str.split().str[1])
-    both = first.merge(rank, on=["task", "pooling", "model"])
-    assert np.allclose(both["share"] * both["value"], 1)
-
-
 def test_length_control_finds_length_and_nothing_else(compared, labelled):
     """An untrained encoder tells texts apart by their length alone."""
     table = length.length_control(compared, labelled[:1])
-    told = table.query("model == 'untrained'").set_index("metric")
-    every, equal = told.loc["uniformity"], told.loc["equal_length"]
-    assert told.value["explained"] > 0.9 > told.value["by_chance"]
+    values = table.query("model == 'untrained'").set_index("metric")
+    every, equal = values.loc["uniformity"], values.loc["equal_length"]
+    assert values.value["explained"] > 0.9 > values.value["by_chance"]
     assert abs(equal.value) < 0.2 * abs(every.value) and every.low < every.value < every.high
 
     one = tables.length_table(seeds.over_seeds(table))
@@ -115,14 +71,6 @@ def test_length_control_finds_length_and_nothing_else(compared, labelled):
     two = tables.length_table(seeds.over_seeds(pd.concat([table, again])))
     assert list(one.index) == list(two.index) and set(one["seeds"]) == {1}
     assert set(two["seeds"]) == {2} and two["explained"].str.contains(r"\[").all()
-
-
-def test_spectra_are_shares_of_variance(geometry):
-    table = seed_spectra(geometry)
-    for _, part in table.groupby(["task", "pooling", "model", "seed"]):
-        assert part["share"].sum() == pytest.approx(1)
-        assert part["share"].is_monotonic_decreasing
-        assert part["cumulative"].iloc[-1] == pytest.approx(1)
 
 
 def all_figures(corpus, smoke_runs, geometry, probed):
@@ -218,11 +166,3 @@ def test_figures_are_json_the_notebook_can_hold(measured):
     assert bundle["text/plain"].startswith("[figure: Geometry under mean pooling")
     assert len(json.dumps(bundle)) < 60_000
     assert Split(["a"], None, np.array([1])).head(5).first == ["a"]
-
-
-def test_runs_of_different_recipes_are_not_compared(smoke_runs, corpus, tmp_path):
-    other = pretrain(recipes.get("smoke", arm="mlm", max_steps=5), corpus, tmp_path, seed=0)
-    with pytest.raises(
-        ValueError, match=r"not of one recipe: they differ in max_steps \(30 and 5\)"
-    ):
-        encoders.models({"hybrid": smoke_runs["hybrid"], "mlm": other}, corpus.tokenizer)

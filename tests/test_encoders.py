@@ -1,11 +1,20 @@
-"""A known good encoder to place numbers beside."""
+"""Encoders that may be compared, and a known good one to place numbers beside."""
 
 import pytest
 
-from predrecon import metrics
+from predrecon import metrics, recipes
 from predrecon.audit import encoders
 from predrecon.data.tasks import load_task
 from predrecon.pooling import embed
+from predrecon.training.loop import pretrain
+
+
+def test_runs_of_different_recipes_are_not_compared(smoke_runs, corpus, tmp_path):
+    other = pretrain(recipes.get("smoke", arm="mlm", max_steps=5), corpus, tmp_path, seed=0)
+    with pytest.raises(
+        ValueError, match=r"not of one recipe: they differ in max_steps \(30 and 5\)"
+    ):
+        encoders.models({"hybrid": smoke_runs["hybrid"], "mlm": other}, corpus.tokenizer)
 
 
 def test_a_known_good_encoder_is_used_only_if_installed(monkeypatch):
