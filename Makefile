@@ -7,7 +7,9 @@ READY := $(VENV)/.ready
 OUT := outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test browser lab bench notebooks lint clean
+.PHONY: help env demo test check browser lab bench notebooks lint clean
+# a process a core, whole files to each, so that fixtures and notebooks stay together
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +32,10 @@ demo: $(READY) ## run all notebooks on the embedded data; about 17 minutes on tw
 	@$(BIN)/python -m predrecon demo --preset demo --out $(OUT)
 
 test: $(READY) ## all tests, notebooks included
-	@$(BIN)/python -m pytest --nbval
+	@$(BIN)/python -m pytest --nbval $(PARALLEL)
+
+check: $(READY) ## the quick tests, for while you edit
+	@$(BIN)/python -m pytest -p no:nbval -o addopts="-q -rs" -m "not slow and not browser" $(PARALLEL) tests
 
 browser: $(READY) ## the tests that drive JupyterLab; wants a Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
