@@ -18,6 +18,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.tracking import get_available_trackers
 from filelock import FileLock
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from predrecon.data.corpus import Corpus
@@ -170,9 +171,10 @@ class Training:
             self.bare.compile_blocks()
         self.sharded = shard
         if shard:
-            for block in [m for m in self.bare.modules() if isinstance(m, Block)]:
-                fully_shard(block)  # gathered while it computes
-            fully_shard(self.bare)
+            mesh = init_device_mesh(self.device.type, (self.processes,))
+            blocks = [module for module in self.bare.modules() if isinstance(module, Block)]
+            for module in [*blocks, self.bare]:  # a block is gathered while it computes
+                fully_shard(module, mesh=mesh)
         self.model = self.bare if shard else accelerator.prepare(self.bare)
         self.optimizer = accelerator.prepare(build_optimizer(self.bare, recipe))
         self.seconds, self.flops = 0.0, 0.0  # operations are counted on the device
