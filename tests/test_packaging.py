@@ -1,7 +1,9 @@
 """pyproject.toml, constraints.txt and environment.yml say the same."""
 
+import ast
 import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -84,3 +86,25 @@ def test_sources_of_the_embedded_text_are_dependencies():
     from predrecon.data.embedded_text import LIBRARIES
 
     assert set(LIBRARIES.values()) <= set(direct())
+
+
+def test_what_is_imported_is_declared():
+    """Every library that a file of the package imports, at its top or inside of a function."""
+    optional = [name(r) for extra in PROJECT["optional-dependencies"].values() for r in extra]
+    declared = {name(r) for r in PROJECT["dependencies"]} | set(optional)
+    modules = {}
+    for path in sorted((ROOT / "predrecon").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            for module in names:
+                modules.setdefault(module.split(".")[0], path.name)
+    owners = importlib.metadata.packages_distributions()
+    known = set(sys.stdlib_module_names) | {"predrecon"}
+    missing = {
+        module: file
+        for module, file in modules.items()
+        if module not in known and not {name(d) for d in owners.get(module, [])} & declared
+    }
+    assert not missing, f"imported and not declared: {missing}"
