@@ -187,7 +187,7 @@ def load_tokenizer(
     elif name in (short, BERT) and root and (root / "tokenizer").is_dir():
         tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
     else:
-        tokenizer = hub.fetch_tokenizer(
+        tokenizer = hub.load_tokenizer(
             BERT if name == short else name,
             tried=[f"the folder {Path(name).resolve()}"],
             fallback=repr(EMBEDDED_CORPUS),

@@ -1,6 +1,8 @@
 """Which documents make a corpus, and which of them are held out. Streams."""
 
+import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from predrecon.data.readers import SourceError
 
 EMBEDDED_CORPUS = "docstrings"
 HUB_CORPORA = {
-    "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1"),
-    "wikipedia": ("wikimedia/wikipedia", "20231101.en"),
+    "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1", ("train", "validation")),
+    "wikipedia": ("wikimedia/wikipedia", "20231101.en", ("train",)),
 }
 _HELD_OUT_NAMES = ("validation", "valid", "dev", "test")
 _HELD_OUT = 50  # one document in so many, where a source brings no validation split
@@ -43,8 +45,10 @@ def open_source(name: str, root: Path | None) -> Source:
         )
     if name in HUB_CORPORA:
         folder = root / name if root else None
-        files = _text_files(folder) if folder and folder.is_dir() else _download(name, folder)
-        source = _from_files(*split_files(files))
+        local = folder is not None and folder.is_dir()
+        source = (
+            _from_files(*split_files(_text_files(folder))) if local else _from_hub(name, folder)
+        )
         return _by_article(source) if name == "wikitext-103" else source
     path = Path(name).expanduser()
     if not path.exists():
@@ -73,34 +77,44 @@ def _text_files(folder: Path) -> list[Path]:
     return files
 
 
-def _download(name: str, missing: Path | None) -> list[Path]:
-    repository, config = HUB_CORPORA[name]
-    return hub.fetch_files(
-        repository,
-        [f"{config}/{split}-*.parquet" for split in ("train", "validation")],
-        tried=[str(missing or "PREDRECON_DATA (not set)")],
-        fallback=repr(EMBEDDED_CORPUS),
-    )
-
-
 def _from_files(train: list[Path], held_out: list[Path]) -> Source:
-    """Without held-out files, one document in `_HELD_OUT` is held out."""
-
-    def read(files: list[Path]) -> Iterator[str]:
-        for file in files:
-            for row in readers.read_rows(file, ("text",)):
-                yield row["text"]
-
-    def read_split(split: str) -> Iterator[str]:
-        validation = split == "validation"
-        if held_out:
-            return read(held_out if validation else train)
-        numbered = enumerate(read(train))
-        return (text for n, text in numbered if (n % _HELD_OUT == 0) == validation)
+    def read(files: list[Path]) -> Iterator[dict]:
+        return itertools.chain.from_iterable(readers.read_rows(file, ("text",)) for file in files)
 
     files = sorted([*train, *held_out])
+    parts = [functools.partial(read, part) for part in (train, held_out) if part]
+    return _source(files, sum(map(readers.count_rows, files)), *parts)
+
+
+def _from_hub(name: str, missing: Path | None) -> Source:
+    repository, config, splits = HUB_CORPORA[name]
+    tried = [str(missing or "PREDRECON_DATA (not set)")]
+    parts = [
+        hub.load_split(repository, config, split, tried=tried, fallback=repr(EMBEDDED_CORPUS))
+        for split in splits
+    ]
+    files = [file for part in parts for file in part.files]
+    rows = (functools.partial(part.read_rows, ("text",)) for part in parts)
+    return _source(files, sum(len(part.dataset) for part in parts), *rows)
+
+
+def _source(
+    files: list[Path],
+    count: int,
+    train: Callable[[], Iterator[dict]],
+    held_out: Callable[[], Iterator[dict]] | None = None,
+) -> Source:
+    """Without held-out rows, one document in `_HELD_OUT` is held out."""
+
+    def read(split: str) -> Iterator[str]:
+        validation = split == "validation"
+        if held_out:
+            return (row["text"] for row in (held_out if validation else train)())
+        numbered = enumerate(train())
+        return (row["text"] for n, row in numbered if (n % _HELD_OUT == 0) == validation)
+
     key = digest(*(part for file in files for part in (file.name, _file_digest(file))))
-    return Source(read_split, key, sum(map(readers.count_rows, files)))
+    return Source(read, key, count)
 
 
 def _by_article(source: Source) -> Source:

@@ -1,74 +1,93 @@
-"""Files from the Hugging Face hub or its local cache; with neither, an error within seconds."""
+"""Data sets and tokenizers of the Hugging Face hub or its local cache, or an error in seconds."""
 
 import contextlib
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from predrecon.data.readers import SourceError
+from predrecon.data import readers
 
 
-def fetch_files(
-    repository: str, patterns: list[str], *, tried: list[str], fallback: str
-) -> list[Path]:
-    """Local copies of the files of a data set that match `patterns`, downloaded if need be.
+@dataclass(frozen=True)
+class HubSplit:
+    """A split of a data set: its name in errors, and its `datasets.Dataset`."""
+
+    place: str
+    dataset: object
+
+    @property
+    def files(self) -> list[Path]:
+        """Where the data set's rows are cached, as Arrow."""
+        return [Path(file["filename"]) for file in self.dataset.cache_files]
+
+    def read_rows(self, texts: tuple[str, ...], others: tuple[str, ...] = ()) -> Iterator[dict]:
+        """Rows as dictionaries; arguments and errors as `readers.read_rows`."""
+        columns = [*texts, *others]
+        readers.check_columns(self.place, columns, self.dataset.column_names)
+        tables = self.dataset.select_columns(columns).with_format("arrow").iter(1024)
+        rows = (row for table in tables for row in table.to_pylist())
+        return readers.check_rows(self.place, rows, texts, others)
+
+
+def load_split(
+    repository: str, config: str, split: str, *, tried: list[str], fallback: str
+) -> HubSplit:
+    """A split of a data set, downloaded if need be, in whatever format the hub has it.
 
     Args:
-        repository: e.g. `"nyu-mll/glue"`.
-        patterns: globs, e.g. `"sst2/train-*.parquet"`.
+        repository, config, split: e.g. `"nyu-mll/glue", "sst2", "train"`.
         tried, fallback: for the error: places already searched; what needs no download.
 
     Raises:
-        SourceError: not on the hub, or out of reach and not (completely) in the cache.
+        SourceError: out of reach and not in the cache, not on the hub, or not readable there.
     """
-    from huggingface_hub import snapshot_download
+    import datasets
 
-    place = f"the hub's {repository} ({', '.join(patterns)})"
-    with _local_if_unreachable(place, tried, fallback) as options:
-        options |= dict(repo_type="dataset", allow_patterns=patterns)
-        folder = Path(snapshot_download(repository, **options))
-        files = sorted(file for pattern in patterns for file in folder.glob(pattern))
-        # "train-00003-of-00041.parquet": a cache filled by another program may lack some
-        series = {re.sub(r"-\d+-of-", "-of-", file.name) for file in files}
-        total = sum(int(name.split("-of-")[1].split(".")[0]) for name in series if "-of-" in name)
-        if not files or len(files) < total:
-            raise FileNotFoundError(f"{len(files)} of {total or 'its'} files are in {folder}")
-        return files
+    place = f"the hub's {repository} ({config}, {split})"
+    with _hub_or_cache(place, tried, fallback):
+        dataset = datasets.load_dataset(repository, config, split=split, keep_in_memory=False)
+    return HubSplit(place, dataset)
 
 
-def fetch_tokenizer(name: str, *, tried: list[str], fallback: str):
-    """A transformers tokenizer from the hub or its local cache; errors as `fetch_files`."""
+def load_tokenizer(name: str, *, tried: list[str], fallback: str):
+    """A transformers tokenizer from the hub or its local cache; errors as `load_split`."""
     from transformers import AutoTokenizer
 
-    with _local_if_unreachable(f"the hub's tokenizer {name}", tried, fallback) as options:
-        return AutoTokenizer.from_pretrained(name, **options)
+    with _hub_or_cache(f"the hub's tokenizer {name}", tried, fallback):
+        return AutoTokenizer.from_pretrained(name)
 
 
 @contextlib.contextmanager
-def _local_if_unreachable(place: str, tried: list[str], fallback: str) -> Iterator[dict]:
-    """Options of a download, and its errors as a SourceError that says the way out."""
-    local = not _reachable()
+def _hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
+    """Ask the hub once; without an answer, the libraries read their cache and do not ask again.
+
+    Left alone they would retry for up to 48 s. Errors become a SourceError that says the ways out.
+    """
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def refuse(request):  # the libraries take this for offline mode
+        raise OfflineModeIsEnabled(f"no answer from {constants.ENDPOINT}")
+
+    session = get_session()
+    hooks, unreachable = session.event_hooks, None
     try:
-        yield {"local_files_only": local}
-    except (OSError, ValueError) as error:  # the hub's own errors are OSErrors
+        session.head(constants.ENDPOINT, timeout=3)
+    except Exception as error:  # offline mode, or whatever the HTTP library of the day raises
+        unreachable = error
+        session.event_hooks = {**hooks, "request": [refuse, *hooks["request"]]}
+    try:
+        yield
+    except Exception as error:  # the hub's, the network's, the builder's: they share no base
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if local:
+        if unreachable:
             reason = f"no answer from the hub, and not in its cache ({reason})"
         searched = "".join(f"  - {line}\n" for line in [*tried, f"{place}: {reason}"])
-        raise SourceError(
+        raise readers.SourceError(
             f"Not found. Tried:\n{searched}Three ways out: (1) go online, so that the hub can be "
             "reached; (2) put the files on this machine and name them, either by path or by "
             "PREDRECON_DATA / data_dir (see README, 'Real data'); (3) use the embedded default, "
             f"{fallback}, which needs no download."
-        ) from None
-
-
-def _reachable() -> bool:
-    """Ask the hub once, briefly: left alone, the libraries retry for up to 48 s."""
-    from huggingface_hub import constants, get_session
-
-    try:
-        get_session().head(constants.ENDPOINT, timeout=3)
-    except Exception:  # offline mode, or whatever the HTTP library of the day raises
-        return False
-    return True
+        ) from error
+    finally:
+        session.event_hooks = hooks

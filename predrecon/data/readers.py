@@ -6,10 +6,8 @@ name neither file nor row.
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-SUFFIXES = (".parquet", ".jsonl", ".txt")
 
 
 class SourceError(ValueError):
@@ -22,34 +20,55 @@ def read_rows(path: Path, texts: tuple[str, ...], others: tuple[str, ...] = ()) 
     A txt file has the one column `text`; its documents are separated by blank lines.
 
     Raises:
-        SourceError: no such file, an empty one, another format than its name says, a missing
-            column or value, or a value in `texts` that is not text or not UTF-8.
+        SourceError: an empty file, another format than its name says, a missing column or value,
+            or a value in `texts` that is not text or not UTF-8.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file.")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty.")
     if path.suffix not in SUFFIXES:
         raise SourceError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}.")
-    read = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".txt": _read_txt}[path.suffix]
-    columns = (*texts, *others)
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path}: the file is empty.")
+    rows = _READERS[path.suffix](path, (*texts, *others))
+    return check_rows(str(path), rows, texts, others)
+
+
+def check_rows(
+    place: str, rows: Iterable[dict], texts: tuple[str, ...], others: tuple[str, ...] = ()
+) -> Iterator[dict]:
+    """The same rows; errors as `read_rows`, with `place` for the file."""
     number = -1
     try:
-        for number, row in enumerate(read(path, columns)):
-            for column in columns:
-                if row[column] is None:
-                    raise SourceError(f"{path}: column {column!r} has no value in row {number}.")
-            for column in texts:
-                _check_text(row[column], f"{path}: column {column!r}", number)
+        for number, row in enumerate(rows):
+            for column in (*texts, *others):
+                value, cell = row[column], f"{place}: column {column!r}"
+                if value is None:
+                    raise SourceError(f"{cell} has no value in row {number}.")
+                if column in others:
+                    continue
+                if not isinstance(value, str):
+                    raise SourceError(f"{cell} holds {value!r} in row {number}, not text.")
+                try:
+                    value.encode()
+                except UnicodeEncodeError:  # JSON can hold half a character: "\ud800"
+                    raise SourceError(
+                        f"{cell} holds half a surrogate pair in row {number}, which is not text. "
+                        "Remove or repair that row."
+                    ) from None
             yield row
     except UnicodeDecodeError as error:
         raise SourceError(
-            f"{path}: column {', '.join(map(repr, columns))} is not valid UTF-8 after row "
-            f"{number + 1} (byte {error.object[error.start : error.start + 1]!r}). Convert the "
-            "file to UTF-8."
+            f"{place}: column {', '.join(map(repr, (*texts, *others)))} is not valid UTF-8 after "
+            f"row {number + 1} (byte {error.object[error.start : error.start + 1]!r}). Convert the "
+            "text to UTF-8."
         ) from None
     if number < 0:
-        raise SourceError(f"{path}: the file holds no rows.")
+        raise SourceError(f"{place} holds no rows.")
+
+
+def check_columns(place: str | Path, wanted: Iterable[str], present: Iterable[str]):
+    if missing := [column for column in wanted if column not in present]:
+        raise SourceError(
+            f"{place}: no column {', '.join(map(repr, missing))}; it has {', '.join(present)}."
+        )
 
 
 def count_rows(path: Path) -> int:
@@ -67,7 +86,7 @@ def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            _check_columns(path, columns, file.schema_arrow.names)
+            check_columns(path, columns, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
                 yield from batch.to_pylist()
     except (pyarrow.ArrowInvalid, OSError) as error:
@@ -85,32 +104,17 @@ def _read_jsonl(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
                 raise SourceError(f"{path}, line {number}: not JSON ({error}).") from None
             if not isinstance(row, dict):
                 raise SourceError(f"{path}, line {number}: expected an object, got {line[:40]!r}.")
-            _check_columns(path, columns, row)
+            check_columns(path, columns, row)
             yield row
 
 
 def _read_txt(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
-    _check_columns(path, columns, ("text",))
+    check_columns(path, columns, ("text",))
     with path.open(encoding="utf-8") as file:
         for blank, lines in itertools.groupby(map(str.strip, file), key=lambda line: not line):
             if not blank:
                 yield {"text": "\n".join(lines)}
 
 
-def _check_columns(path: Path, wanted, present):
-    if missing := [column for column in wanted if column not in present]:
-        raise SourceError(
-            f"{path}: no column {', '.join(map(repr, missing))}; it has {', '.join(present)}."
-        )
-
-
-def _check_text(value, place: str, row: int):
-    if not isinstance(value, str):
-        raise SourceError(f"{place} holds {value!r} in row {row}, not text.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # JSON can hold half a character: "\ud800"
-        raise SourceError(
-            f"{place} holds half a surrogate pair in row {row}, which is not text. Remove or "
-            "repair that row."
-        ) from None
+_READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".txt": _read_txt}
+SUFFIXES = tuple(_READERS)

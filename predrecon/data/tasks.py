@@ -16,7 +16,6 @@ from predrecon.data.readers import SourceError, read_rows
 
 GLUE = ("sst2", "cola", "mrpc", "mnli", "stsb")
 EMBEDDED = ("docs-library", "docs-swap", "docs-edit", "docs-relation", "docs-overlap")
-_REPOSITORY = "nyu-mll/glue"  # on the hub
 
 
 @dataclass(frozen=True)
@@ -158,28 +157,26 @@ def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> S
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder:
         files = [folder / f"{part}.parquet", folder / f"{part}.jsonl"]
-        files = [file for file in files if file.is_file()][:1]
-        if not files:
+        place = next((file for file in files if file.is_file()), None)
+        if not place:
             raise SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
+        rows = list(read_rows(place, task.columns, ("label",)))
     else:
-        files = hub.fetch_files(
-            _REPOSITORY,
-            [f"{name}/{part}-*.parquet"],
-            tried=[str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"],
-            fallback=f"the tasks {', '.join(EMBEDDED)}",
-        )
-    rows = [row for file in files for row in read_rows(file, task.columns, ("label",))]
-    labels = _labels([row["label"] for row in rows], task.classes, files[0])
+        tried = [str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"]
+        fallback = f"the tasks {', '.join(EMBEDDED)}"
+        split = hub.load_split("nyu-mll/glue", name, part, tried=tried, fallback=fallback)
+        place, rows = split.place, list(split.read_rows(task.columns, ("label",)))
+    labels = _labels([row["label"] for row in rows], task.classes, place)
     first, *second = ([row[column] for row in rows] for column in task.columns)
     return Split(first, second[0] if second else None, labels)
 
 
-def _labels(values: list, classes: tuple[str, ...], file: Path) -> np.ndarray:
+def _labels(values: list, classes: tuple[str, ...], place: str | Path) -> np.ndarray:
     """`[N]` integers for classes, grades from 0 to 5 otherwise."""
     try:
         labels = np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise SourceError(f"{file}: column 'label' is not numeric ({error}).") from None
+        raise SourceError(f"{place}: column 'label' is not numeric ({error}).") from None
     highest = len(classes) - 1 if classes else 5
     valid = np.isfinite(labels) & (labels >= 0) & (labels <= highest)
     if classes:
@@ -187,7 +184,7 @@ def _labels(values: list, classes: tuple[str, ...], file: Path) -> np.ndarray:
     if not valid.all():
         row = int(np.argmin(valid))
         raise SourceError(
-            f"{file}: column 'label' holds {values[row]!r} in row {row}, expected "
+            f"{place}: column 'label' holds {values[row]!r} in row {row}, expected "
             f"{'integers ' if classes else ''}0 to {highest} (a test split has no labels)."
         )
     return labels.astype(np.int64) if classes else labels
