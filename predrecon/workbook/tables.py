@@ -1,10 +1,5 @@
-"""Tables as the notebooks show them: intervals in every cell of ours, published numbers beside.
+"""Tables as the notebooks show them: intervals in every cell of ours, published numbers beside."""
 
-Table 3 holds the linear probes. Tables 4-6 compare the arms over tasks and poolings, Tables 7-11
-hold everything of one task.
-"""
-
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +19,7 @@ from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
-from predrecon.pooling import POOLINGS, token_ids
+from predrecon.pooling import MAX_LENGTH, POOLINGS, token_ids
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
 from predrecon.training.run_folder import Run
@@ -42,9 +37,9 @@ def cell_text(value: float, low: float, high: float, digits: int = 3, *, without
 
     Bare by default, for what has no interval by its kind: a count, a share of one encoder.
     """
-    if math.isnan(value):
+    if np.isnan(value):
         return "–"
-    if math.isnan(low):
+    if np.isnan(low):
         return f"{value:.{digits}f}{without}"
     return Interval(value, low, high, 0).text(digits)
 
@@ -53,28 +48,36 @@ def seeds_text(seeds: int) -> str:
     return f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
 
 
-def interval_cells(table: pd.DataFrame, *, digits: int = 3) -> list[str]:
-    """Each row as a cell: `0.512 [0.487, 0.537] 3 seeds`, or a dash where there is no value.
+def interval_cells(table: pd.DataFrame, *, digits: int = 3, seeds: bool = False) -> list[str]:
+    """Each row as a cell: `0.512 [0.487, 0.537]`, or a dash where there is no value.
 
     Args:
-        table: columns `value, low, high`. With `seeds, basis` a cell also names its seeds, unless
-            `seeds` is NaN: "equal seeds" agree exactly, so that their interval is over samples.
+        table: columns `value, low, high`, for `seeds` also `seeds, basis`.
+        seeds: add `3 seeds`, or `3 equal seeds` if they agree exactly, so that the interval is over
+            samples; nothing where `seeds` is NaN.
     """
     cells = []
     for row in table.to_dict("records"):
         text = cell_text(row["value"], row["low"], row["high"], digits, without=", no interval")
-        seeds = row.get("seeds", np.nan)
-        if text != "–" and seeds > 0:
-            equal = seeds > 1 and row["basis"] == "samples"
-            text += f" {seeds:.0f} equal seeds" if equal else f" {seeds_text(int(seeds))}"
+        if seeds and text != "–" and row["seeds"] > 0:
+            equal = row["seeds"] > 1 and row["basis"] == "samples"
+            count = seeds_text(int(row["seeds"]))
+            text += " " + (count.replace(" ", " equal ") if equal else count)
         cells.append(text)
     return cells
 
 
-def pivot_cells(table: pd.DataFrame, index: list[str], column: str, cells) -> pd.DataFrame:
-    """One line an `index`, one column a value of `column`, both in order of appearance."""
-    tidy = table.assign(cell=cells).set_index([*index, column])["cell"]
-    return tidy.unstack(column, sort=False, fill_value="–").rename_axis(columns=None)
+def pivot_cells(
+    table: pd.DataFrame, index: list[str], columns: list[str], cells, *, first: tuple = ()
+) -> pd.DataFrame:
+    """One line an `index`, one column a value of `columns`, both in order of appearance.
+
+    `first` names columns whose first value in each line stands before the cells.
+    """
+    wide = table.assign(cell=cells).set_index([*index, *columns])["cell"]
+    wide = wide.unstack(columns, sort=False, fill_value="–").rename_axis(columns=None)
+    lines = table.drop_duplicates(index).set_index(index)
+    return lines[list(first)].join(wide) if first else wide
 
 
 def budget(runs: dict[str, Run]) -> str:
@@ -140,30 +143,25 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
     reads, and lose their end.
     """
-    longest = model.max_length
-
-    def cut(split) -> float:
+    longest, rows = min(MAX_LENGTH, model.encoder.config.max_position_embeddings), {}
+    for task in tasks:
+        split = task.validation
         ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
-        return sum(len(text) > longest for text in ids) / len(ids)
-
-    rows = {
-        task.title: {
+        cut = sum(len(text) > longest for text in ids) / len(ids)
+        rows[task.title] = {
             "train": len(task.train),
-            "validation": len(task.validation),
+            "validation": len(split),
             "classes": ", ".join(task.classes) or "graded 0-5",
             "metric": task.metric,
-            f"cut at {longest} tokens": f"{cut(task.validation):.1%}",
+            f"cut at {longest} tokens": f"{cut:.1%}",
             "note": task.note,
         }
-        for task in tasks
-    }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("task")
 
 
-def map_table(claims: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+def map_table(claims: pd.DataFrame) -> pd.DataFrame:
     """`claims.paper_map` for reading: the claim, its status, then the numbers."""
-    numbers = claims[["value", "low", "high"]].to_numpy(float)
-    ours = [cell_text(*row, digits) for row in numbers]
+    ours = [cell_text(*row) for row in claims[["value", "low", "high"]].to_numpy(float)]
     columns = ["status", "ours", "published", "seeds", "why", "where", "cell"]
     return claims.assign(ours=ours).set_index("claim")[columns]
 
@@ -188,30 +186,30 @@ def probes_over_seeds(probes: pd.DataFrame) -> pd.DataFrame:
 def probes_with_published(probes: pd.DataFrame) -> pd.DataFrame:
     """`probes_over_seeds` with the published scores as two more models (GLUE tasks only)."""
     means = probes_over_seeds(probes)
-    scores = published_scores().reset_index().melt("task", ARMS, "model", "score")
+    scores = published.linear_probe().melt("task", ARMS, "model", "score")
     scores["model"] = "published " + scores["model"]
     tasks = means[["task", "title", "metric"]].drop_duplicates()
     return pd.concat([means, tasks.merge(scores, on="task")], ignore_index=True)
 
 
-def probing_table(probes: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+def probing_table(probes: pd.DataFrame) -> pd.DataFrame:
     """Table 3: `linear_probes.linear_probing`, one line a task, published numbers beside ours."""
     means = probes_over_seeds(probes).rename(columns={"score": "value"})
     means["seeds"] = means["seeds"].where(means["model"] != "majority")
-    cells = interval_cells(means, digits=digits)
-    table = pivot_cells(means, ["task", "title", "metric", "n_train", "n"], "model", cells)
-    scores = published_scores().reindex(table.index.get_level_values("task"))
+    cells = interval_cells(means, seeds=True)
+    first = ("metric", "n_train", "n")
+    table = pivot_cells(means, ["task", "title"], ["model"], cells, first=first)
+    scores = published.linear_probe().set_index("task").reindex(table.index.get_level_values(0))
     for arm in ARMS:
-        table[f"published {arm}"] = _numbers(scores[arm], digits).to_numpy()
-    return table.reset_index(["metric", "n_train", "n"]).droplevel("task").rename_axis("task")
+        table[f"published {arm}"] = _numbers(scores[arm]).to_numpy()
+    return table.droplevel("task").rename_axis("task")
 
 
-def epoch_gain_table(gains: pd.DataFrame, *, digits: int = 2) -> pd.DataFrame:
+def epoch_gain_table(gains: pd.DataFrame) -> pd.DataFrame:
     """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
     points = gains.assign(**100 * gains[["value", "low", "high"]])
-    cells = interval_cells(points, digits=digits)
-    table = pivot_cells(points, ["title", "n"], "model", cells)
-    return table.reset_index("n").rename_axis("task")
+    cells = interval_cells(points, digits=2, seeds=True)
+    return pivot_cells(points, ["title"], ["model"], cells, first=("n",)).rename_axis("task")
 
 
 _SELECTED = {
@@ -238,11 +236,6 @@ def export_probing_table(probes: pd.DataFrame, folder: Path, select: str = "last
     return typeset.export(probes_with_published(probes), text, folder, "table_03", caption)
 
 
-def published_scores() -> pd.DataFrame:
-    """The paper's Table 3: columns `hybrid, mlm`, scores from 0 to 1, indexed by task."""
-    return published.linear_probe().set_index("task")[list(ARMS)]
-
-
 # Tables 4 to 11: geometry
 
 
@@ -258,14 +251,9 @@ class PaperTable:
 
 _SPECTRAL = ("spectral_entropy", "spectral_entropy_sigma2", "effective_rank", "stable_rank")
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
-_CLASSES = (
-    "alignment",
-    "alignment_squared",
-    "alignment_by_class",
-    "pair_alignment",
-    "intra_inter_ratio",
-)
-_EVERYTHING = (*_SPECTRAL, "rank_90", "rankme", *_CLASSES, "uniformity", *_PROBES)
+_ALIGNMENTS = ("alignment", "alignment_squared", "alignment_by_class", "pair_alignment")
+_EVERYTHING = (*_SPECTRAL, "rank_90", "rankme", *_ALIGNMENTS)
+_EVERYTHING += ("intra_inter_ratio", "uniformity", *_PROBES)
 TABLES = {
     4: PaperTable("Uniformity", ("uniformity",)),
     5: PaperTable("Spectral metrics, max pooling", _SPECTRAL, ("max",)),
@@ -285,13 +273,10 @@ def geometry_with_published(table: pd.DataFrame) -> pd.DataFrame:
         Columns `task, title, pooling, metric, model, value, low, high, seeds, basis, n, dim`;
         published rows have no interval and no n.
     """
-    ours = _over_seeds_with_dim(table)
-    paper = published_geometry()
+    ours, paper = _over_seeds_with_dim(table), published_geometry()
     paper = paper[paper["task"].isin(ours["task"]) & paper["metric"].isin(ours["metric"])]
-    titles = ours.drop_duplicates("task").set_index("task")["title"]
-    paper = paper.assign(
-        model="published " + paper["model"], title=paper["task"].map(titles), dim=PUBLISHED_DIM
-    )
+    titles = paper["task"].map(dict(zip(ours["task"], ours["title"], strict=True)))
+    paper = paper.assign(model="published " + paper["model"], title=titles, dim=PUBLISHED_DIM)
     return pd.concat([ours, paper], ignore_index=True)
 
 
@@ -300,7 +285,7 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         number: 4 to 11.
-        table: of `seeds.Geometry`, any number of seeds.
+        table: `Geometry.table`, of any number of seeds.
 
     Returns:
         Index `title, pooling, metric`. Columns for each arm `value, low, high, seeds, basis, n,
@@ -326,13 +311,12 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     columns = ["value", "low", "high", "seeds", "basis", "n", "dim", "published"]
     wide = both.set_index([*index, "model"])[columns].unstack("model").swaplevel(axis=1)
     wide = wide.reindex(columns=pd.MultiIndex.from_product([ARMS, columns]))
-    order = pd.MultiIndex.from_product(
-        [dict.fromkeys(ours["title"]), content.poolings, content.metrics], names=index
-    )
+    titles = dict.fromkeys(ours["title"])
+    order = pd.MultiIndex.from_product([titles, content.poolings, content.metrics], names=index)
     return wide.reindex(order[order.isin(wide.index)])
 
 
-def paper_table_text(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
+def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
     """`paper_table` with N, D and one cell an arm: value, interval, seeds; and the published one.
 
     A published rank says its D where ours is another: ranks go up to min(N, D).
@@ -340,18 +324,15 @@ def paper_table_text(wide: pd.DataFrame, *, digits: int = 3) -> pd.DataFrame:
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
     is_rank = wide.index.isin(_RANKS, level="metric")
     for arm in ARMS:
-        part = wide[arm]
-        text[arm] = interval_cells(part, digits=digits)
-        numbers = _numbers(part["published"], digits)
-        other_dim = is_rank & part["published"].notna() & part["dim"].notna()
-        other_dim &= part["dim"] != PUBLISHED_DIM
+        text[arm] = interval_cells(wide[arm], seeds=True)
+        numbers, dim = _numbers(wide[arm, "published"]), wide[arm, "dim"]
+        other_dim = is_rank & (numbers != "–") & dim.notna() & (dim != PUBLISHED_DIM)
         text[f"published {arm}"] = numbers.mask(other_dim, numbers + f" (D = {PUBLISHED_DIM})")
     return pd.DataFrame(text, index=wide.index)
 
 
-def paper_caption(number: int, table: pd.DataFrame) -> str:
-    """What `paper_table(number, table)` holds, what its intervals are over, what is compared."""
-    wide = paper_table(number, table)
+def _caption(number: int, wide: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What a table holds, what its intervals are over, what is compared."""
     bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
     over = " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
     text = (
@@ -365,15 +346,11 @@ def paper_caption(number: int, table: pd.DataFrame) -> str:
 
 
 def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
-    """`paper_table` for a notebook; what its caption says is in no column.
-
-    Args:
-        number, table: as in `paper_table`, whose errors it raises.
-    """
-    text = paper_table_text(paper_table(number, table))
-    content = {"pooling": TABLES[number].poolings, "metric": TABLES[number].metrics}
-    text = text.droplevel([level for level, values in content.items() if len(values) == 1])
-    return typeset.styled(text, paper_caption(number, table))
+    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption."""
+    wide, content = paper_table(number, table), TABLES[number]
+    values = {"pooling": content.poolings, "metric": content.metrics}
+    text = paper_table_text(wide).droplevel([name for name in values if len(values[name]) == 1])
+    return typeset.styled(text, _caption(number, wide, table))
 
 
 def task_tables(table: pd.DataFrame) -> list[Styler]:
@@ -387,9 +364,123 @@ def export_paper_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
     for number in _measured(table):
         wide = paper_table(number, table)
         numbers = wide.set_axis(["_".join(column) for column in wide.columns], axis=1).reset_index()
-        name, caption = f"table_{number:02d}", paper_caption(number, table)
+        name, caption = f"table_{number:02d}", _caption(number, wide, table)
         files += typeset.export(numbers, paper_table_text(wide), folder, name, caption)
     return files
+
+
+def _measured(table: pd.DataFrame) -> list[int]:
+    """The tables of which a task was measured."""
+    tasks = set(table["task"].replace(GLUE_TWIN))
+    return [number for number, content in TABLES.items() if content.task in {"", *tasks}]
+
+
+def _over_seeds_with_dim(table: pd.DataFrame) -> pd.DataFrame:
+    """`seeds.over_seeds` with the D of each model's embeddings."""
+    dims = table.groupby("model", as_index=False)["dim"].first()
+    return over_seeds(table).merge(dims, on="model", how="left")
+
+
+def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
+    """A count in each row: one where the arms agree, else both."""
+    counts = wide.xs(column, axis=1, level=1)
+    return counts.apply(lambda row: ", ".join(f"{int(v):,}" for v in row.dropna().unique()), axis=1)
+
+
+def geometry_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`Geometry.table`, one line a task and pooling, columns metric x model, value ± margin.
+
+    The margin is half of the 95 % interval: over seeds, or over samples if there is one seed.
+    Without bounds (a handful of samples, `bootstrap_interval`) the cell says so.
+    """
+    means = over_seeds(table[table["metric"].isin(SIX)])
+    margins = ((means["high"] - means["low"]) / 2).map(
+        lambda margin: f" ± {margin:.3f}" if np.isfinite(margin) else ", no interval"
+    )
+    cells = means["value"].map("{:.3f}".format) + margins
+    wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
+    return wide.reindex(columns=SIX, level=0)
+
+
+def length_table(control: pd.DataFrame) -> pd.DataFrame:
+    """`length.length_control` over seeds (`seeds.over_seeds`), one line a task and model."""
+    cells = [cell_text(*row) for row in control[["value", "low", "high"]].to_numpy(float)]
+    return pivot_cells(control, ["title", "model"], ["metric"], cells, first=("n", "seeds"))
+
+
+# Notebook 06: the grid
+
+
+def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
+    """What is on disk (`contrasts.training_facts`) of what was planned, one line a condition."""
+    table = pd.Series([cell.title for cell in planned]).value_counts(sort=False).to_frame("planned")
+    runs = facts.groupby("title")
+    nats = runs["below_unigram"].agg(["min", "max"])
+    trained = {
+        "trained": runs.size(),
+        "steps": runs["steps"].last().map("{:,}".format),
+        "M tokens": (runs["tokens"].last() / 1e6).map("{:.1f}".format),
+        "nats below word frequencies": nats.agg("{0[min]:.3f} to {0[max]:.3f}".format, axis=1),
+    }
+    table = table.join(pd.DataFrame(trained, dtype=object)).fillna(
+        {"trained": 0, "steps": "–", "M tokens": "–"}
+    )
+    table = table.fillna("not trained").astype({"trained": int})
+    return table.rename_axis("condition")
+
+
+def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
+    """Operations and time of each condition (`contrasts.training_facts`), mean of its seeds."""
+    per_token = facts["flops"] / facts["tokens"] / 1e6
+    table = facts.assign(**{"TFLOP": facts["flops"] / 1e12, "MFLOP a token": per_token})
+    columns = ["steps", "TFLOP", "MFLOP a token", "seconds"]
+    means = table.groupby("title", sort=False)[columns].mean().rename_axis("condition")
+    if (base := table.loc[table["condition"] == "mlm", "TFLOP"]).size:
+        means["times MLM-only"] = means["TFLOP"] / base.mean()
+    return means.round(2).assign(**means[["steps", "seconds"]].round().astype(int))
+
+
+def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.endpoints`, one line a condition: means of tasks with their intervals."""
+    means = over_tasks(ends, ["title", "metric"]).rename(columns={"title": "condition"})
+    cells = interval_cells(means)
+    wide = pivot_cells(means, ["condition"], ["metric"], cells, first=("seeds",))
+    return wide[["seeds", *(metric for metric in METRICS if metric in wide)]]
+
+
+def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05.
+
+    Sign flips of three seeds are at 0.25 or above: no star without more seeds.
+    """
+    if gaps.empty:
+        return gaps
+    notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
+    notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
+    cells = interval_cells(gaps) + notes
+    return pivot_cells(gaps, ["contrast"], ["metric"], cells, first=("seeds",))
+
+
+def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
+    """`plateau.at_equal_loss` with each number and its interval in one cell."""
+    rho = followed[["rho", "rho_low", "rho_high"]].set_axis(["value", "low", "high"], axis=1)
+    columns = {
+        "rank correlation with nats": interval_cells(rho, digits=2),
+        "the objective adds": interval_cells(followed, digits=2),
+    }
+    return followed[["among", "metric", "runs"]].assign(**columns)
+
+
+def references_table(beside: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.with_references`, one line a model, with its D and its number of seeds."""
+    if beside.empty:
+        return beside
+    beside, cells = beside.rename(columns={"dim": "D"}), interval_cells(beside)
+    wide = pivot_cells(beside, ["model"], ["metric"], cells, first=("D", "seeds"))
+    return wide[["D", "seeds", *SIX, "semantic_probe", "token_probe"]]
+
+
+# The terminal
 
 
 def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
@@ -401,7 +492,7 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
     Args:
         probes: of `probes_with_published`. geometry: of `geometry_with_published`.
     """
-    scores, rows = published_scores(), []
+    scores, rows = published.linear_probe().set_index("task")[list(ARMS)], []
     for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
         theirs = scores.reindex([GLUE_TWIN.get(task, task)]).iloc[0]
         part = part.rename(columns={"score": "value"})
@@ -438,125 +529,6 @@ def _mean_cells(ours: pd.DataFrame, theirs: pd.Series) -> list[str]:
     return [*interval_cells(means), *_numbers(theirs.reindex(ARMS))]
 
 
-def _numbers(values: pd.Series, digits: int = 3) -> pd.Series:
+def _numbers(values: pd.Series) -> pd.Series:
     """Numbers without an interval; a dash for NaN."""
-    return values.map(lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}")
-
-
-def _measured(table: pd.DataFrame) -> list[int]:
-    """The tables of which a task was measured."""
-    tasks = set(table["task"].replace(GLUE_TWIN))
-    return [number for number, content in TABLES.items() if content.task in {"", *tasks}]
-
-
-def _over_seeds_with_dim(table: pd.DataFrame) -> pd.DataFrame:
-    """`seeds.over_seeds` with the D of each model's embeddings."""
-    dims = table.groupby("model", as_index=False)["dim"].first()
-    return over_seeds(table).merge(dims, on="model", how="left")
-
-
-def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
-    """A count in each row: one where the arms agree, else both."""
-    counts = wide.xs(column, axis=1, level=1)
-    return counts.apply(lambda row: ", ".join(f"{int(v):,}" for v in row.dropna().unique()), axis=1)
-
-
-def geometry_table(
-    table: pd.DataFrame, metrics_shown: tuple[str, ...] = SIX, *, digits: int = 3
-) -> pd.DataFrame:
-    """`Geometry.table` with one line a task and pooling, columns metric x model, value ± margin.
-
-    The margin is half of the 95 % interval: over seeds, or over samples where there is one seed.
-    Without bounds (a handful of samples, `bootstrap_interval`) the cell says so.
-    """
-    means = over_seeds(table[table["metric"].isin(metrics_shown)])
-    margin = (means["high"] - means["low"]) / 2
-    told = [f" ± {m:.{digits}f}" if np.isfinite(m) else ", no interval" for m in margin]
-    cells = [f"{v:.{digits}f}{m}" for v, m in zip(means["value"], told, strict=True)]
-    wide = means.assign(cell=cells).pivot(
-        index=["title", "pooling"], columns=["metric", "model"], values="cell"
-    )
-    titles, poolings = (list(dict.fromkeys(means[c])) for c in ("title", "pooling"))
-    rows = pd.MultiIndex.from_product([titles, poolings], names=wide.index.names)
-    return wide.reindex(rows).reindex(columns=list(metrics_shown), level=0)
-
-
-def length_table(control: pd.DataFrame) -> pd.DataFrame:
-    """`length.length_control` over seeds (`seeds.over_seeds`), one line a task and model."""
-    keys = ["title", "model"]
-    cells = [cell_text(*row) for row in control[["value", "low", "high"]].to_numpy(float)]
-    counts = control.drop_duplicates(keys).set_index(keys)[["n", "seeds"]]
-    return pivot_cells(control, keys, "metric", cells).join(counts)
-
-
-# Notebook 06: the grid
-
-
-def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
-    """What is on disk (`contrasts.training_facts`) of what was planned, one line a condition."""
-    rows = {}
-    for title in [cell.title for cell in planned]:
-        row = {"planned": 0, "trained": 0, "steps": "–", "M tokens": "–"}
-        row = rows.setdefault(title, row | {"nats below word frequencies": "not trained"})
-        row["planned"] += 1
-    for title, runs in facts.groupby("title"):
-        nats, last = runs["below_unigram"], runs.iloc[-1]
-        row = {"trained": len(runs), "steps": f"{last['steps']:,}"}
-        row["M tokens"] = f"{last['tokens'] / 1e6:.1f}"
-        row["nats below word frequencies"] = f"{nats.min():.3f} to {nats.max():.3f}"
-        rows[title] |= row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("condition")
-
-
-def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
-    """Operations and time of each condition (`contrasts.training_facts`), mean of its seeds."""
-    per_token = facts["flops"] / facts["tokens"] / 1e6
-    table = facts.assign(**{"TFLOP": facts["flops"] / 1e12, "MFLOP a token": per_token})
-    columns = ["steps", "TFLOP", "MFLOP a token", "seconds"]
-    means = table.groupby("title", sort=False)[columns].mean().rename_axis("condition")
-    if (base := table.loc[table["condition"] == "mlm", "TFLOP"]).size:
-        means["times MLM-only"] = means["TFLOP"] / base.mean()
-    return means.round(2).assign(**means[["steps", "seconds"]].round().astype(int))
-
-
-def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.endpoints`, one line a condition: means of tasks with their intervals."""
-    means = over_tasks(ends, ["title", "metric"]).rename(columns={"title": "condition"})
-    cells = interval_cells(means[["value", "low", "high"]])
-    seeds = means.drop_duplicates("condition").set_index("condition")[["seeds"]]
-    wide = pivot_cells(means, ["condition"], "metric", cells)
-    return seeds.join(wide[[metric for metric in METRICS if metric in wide]])
-
-
-def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05.
-
-    Sign flips of three seeds are at 0.25 or above: no star without more seeds.
-    """
-    if gaps.empty:
-        return gaps
-    notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
-    notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
-    cells = interval_cells(gaps[["value", "low", "high"]]) + notes
-    seeds = gaps.drop_duplicates("contrast").set_index("contrast")[["seeds"]]
-    return seeds.join(pivot_cells(gaps, ["contrast"], "metric", cells))
-
-
-def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
-    """`plateau.at_equal_loss` with each number and its interval in one cell."""
-    rho = followed[["rho", "rho_low", "rho_high"]].set_axis(["value", "low", "high"], axis=1)
-    columns = {
-        "rank correlation with nats": interval_cells(rho, digits=2),
-        "the objective adds": interval_cells(followed[["value", "low", "high"]], digits=2),
-    }
-    return followed[["among", "metric", "runs"]].assign(**columns)
-
-
-def references_table(beside: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.with_references`, one line a model, with its D and its number of seeds."""
-    if beside.empty:
-        return beside
-    cells = interval_cells(beside[["value", "low", "high"]])
-    facts = beside.drop_duplicates("model").set_index("model")[["dim", "seeds"]]
-    wide = pivot_cells(beside, ["model"], "metric", cells)
-    return facts.rename(columns={"dim": "D"}).join(wide[[*SIX, "semantic_probe", "token_probe"]])
+    return values.map(lambda value: "–" if pd.isna(value) else f"{value:.3f}")
