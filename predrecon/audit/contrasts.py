@@ -52,13 +52,10 @@ def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
         Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram`; the last is
         how many nats the held-out loss is below what word frequencies alone reach.
     """
-    counts = ["steps", "tokens", "flops", "seconds"]
-    rows = []
-    for cell, run in runs.items():
-        metrics = run.metrics
-        facts = {name: metrics[name] for name in counts}
-        rows.append(cell.labels | facts | {"below_unigram": below_unigram(metrics)})
-    return pd.DataFrame(rows, columns=["condition", "title", "seed", *counts, "below_unigram"])
+    columns = "condition title seed steps tokens flops seconds below_unigram".split()
+    rows = [cell.labels | run.metrics for cell, run in runs.items()]
+    rows = [row | {"below_unigram": below_unigram(row)} for row in rows]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def endpoints(

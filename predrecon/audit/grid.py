@@ -36,7 +36,6 @@ CONDITIONS: dict[str, tuple[str, dict]] = {
 }
 """`{name: (title, fields that differ from the base)}`."""
 
-_SAMPLE = 64  # batches whose operations are counted
 _stop = None  # in a worker: set when no other run may begin
 
 
@@ -99,12 +98,12 @@ def recipe_of(condition: str, base: Recipe, corpus: Corpus) -> Recipe:
 
 
 def _steps_of_equal_flops(base: Recipe, corpus: Corpus) -> int:
-    """MLM-only steps that cost as many operations as the hybrid's."""
+    """MLM-only steps that cost as many operations as the hybrid's, from 64 batches."""
     blocks, totals = corpus.blocks("train", base.length), []
     for arm in ("hybrid", "mlm"):
         recipe = dataclasses.replace(base, arm=arm)
         config = model_config(recipe, corpus)
-        batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(_SAMPLE))
+        batches = (draw_batch(recipe, corpus, blocks, 0, step) for step in range(64))
         totals.append(float(sum(batch_flops(config, batch) for batch in batches)))
     steps = base.steps(len(blocks))
     equal = round(steps * totals[0] / totals[1])
@@ -167,7 +166,7 @@ def finished(planned: list[Cell], corpus: Corpus) -> dict[Cell, Run]:
     done = {}
     for cell in planned:
         run = Run(folder_of(cell.recipe, corpus, cell.seed))
-        if (run.folder / "metrics.json").is_file():
+        if run.finished:
             own = folder_of(run.recipe, corpus, run.facts["seed"])
             if own != run.folder or run.facts["corpus"] != corpus.fingerprint:
                 raise ValueError(

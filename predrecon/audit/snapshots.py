@@ -98,24 +98,18 @@ def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.Da
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder.name}: no run that has logged a step ({error}).") from None
     snapshots = [Run(place) for place in run.snapshots if task is not None]
-    measured = pd.DataFrame(
-        [_shape(s, history, task, tokenizer) for s in snapshots if _finished(s)]
-    )
+    measured = pd.DataFrame([_shape(s, history, task, tokenizer) for s in snapshots if s.finished])
     if recipe.arm == "hybrid":
         last, total = history.iloc[-1], recipe.max_steps
-        if _finished(run):
+        if run.finished:
             total = run.metrics["steps"]
         total = total or total_steps(recipe, int(last["step"]), float(last["lr"]))
-        unknown = total is None  # while the warm-up lasts, which tells no length
+        unknown = total is None  # the warm-up is the same for every length
         history["predicted"] = np.nan if unknown else lambda_before(recipe, total, history["step"])
     if task is not None:
         history = pd.concat([history, measured], ignore_index=True)
         history = history.sort_values("step", kind="stable", ignore_index=True)
     return history, recipe.arm
-
-
-def _finished(run: Run) -> bool:
-    return (run.folder / "metrics.json").is_file()
 
 
 _MEASURED: dict[tuple, dict] = {}  # of snapshots, which do not change

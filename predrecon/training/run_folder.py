@@ -64,6 +64,10 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     @property
+    def finished(self) -> bool:
+        return (self.folder / "metrics.json").is_file()
+
+    @property
     def metrics(self) -> dict:
         """Held-out losses in nats, steps, tokens, wall seconds (`metrics.json`)."""
         return _read_json(self.folder / "metrics.json")
