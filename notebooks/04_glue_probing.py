@@ -69,11 +69,10 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 # class shows.
 
 # %% tags=["nbval-ignore-output"]
-models = book.encoders + book.untrained
 options = {"max_train": max_train, "seed": seed}
 # The gains come first: one pass over the texts serves both choices of the epoch.
-gains = linear_probes.epoch_selection_gain(models, book.tasks, **options)
-probes = linear_probes.linear_probing(models, book.tasks, select=select, **options)
+gains = linear_probes.epoch_selection_gain(book.models, book.tasks, **options)
+probes = linear_probes.linear_probing(book.models, book.tasks, select=select, **options)
 print(tables.budget(book.runs))
 typeset.show(tables.probing_table(probes), caption=tables.probing_caption(select))
 files = tables.export_probing_table(probes, book.gallery.data_folder, select)
@@ -103,7 +102,7 @@ typeset.show(tables.epoch_gain_table(gains), caption="Best epoch minus last, in 
 
 # %% tags=["nbval-ignore-output"]
 max_texts = min(2000, max_train or 2000)
-widgets.probing_explorer(models, book.tasks, max_train=max_texts, seed=seed)
+widgets.probing_explorer(book.models, book.tasks, max_train=max_texts, seed=seed)
 
 # %% [markdown]
 # ## What we saw

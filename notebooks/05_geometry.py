@@ -149,8 +149,8 @@ else:
 # texts.
 
 # %% tags=["nbval-ignore-output"]
-models = book.encoders + book.untrained
-lengths = seeds.over_seeds(length.length_control(models, book.tasks, max_samples=max_samples))
+control = length.length_control(book.models, book.tasks, max_samples=max_samples)
+lengths = seeds.over_seeds(control)
 typeset.show(tables.length_table(lengths), caption="Uniformity and length.")
 
 # %% tags=["nbval-ignore-output"]

@@ -40,17 +40,17 @@ def test_the_textbook_measures_the_same():
     assert {k: ours[k] for k in theirs} == pytest.approx(theirs, rel=1e-9)
 
 
-def test_every_section_prints_json_and_is_kept(tmp_path):
-    given = "--tiny --rounds 1 --corpus docstrings --sections agreement,hybrid,data --out".split()
-    command = [sys.executable, str(BENCHMARKS / "bench.py"), *given, str(tmp_path)]
+def test_every_section_prints_json_and_writes_it(tmp_path):
+    options = "--tiny --rounds 1 --corpus docstrings --sections agreement,hybrid,data --out".split()
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), *options, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr[-2000:]
-    kept = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
-    assert kept[0]["versions"] and [k["measure"] for k in kept[1:]] == [
+    lines = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
+    assert lines[0]["versions"] and [line["measure"] for line in lines[1:]] == [
         "hybrid agreement",
         "mlm agreement",
         "hybrid training",
         "preparing data",
     ]
-    assert all(k["within limits"] and k["20 steps reproducible"] for k in kept[1:3])
-    assert kept[3]["roofline %"] > 0 and kept[3]["times textbook"] > 0
+    assert all(line["within limits"] and line["20 steps reproducible"] for line in lines[1:3])
+    assert lines[3]["roofline %"] > 0 and lines[3]["times textbook"] > 0

@@ -24,7 +24,7 @@ def read(stem):
     return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
-def test_the_seven_are_there():
+def test_there_are_seven_notebooks():
     names = "00_paper_map 01_masking 02_pretrain 03_lambda_dynamics 04_glue_probing 05_geometry"
     assert [*names.split(), "06_why"] == STEMS
 
@@ -50,7 +50,7 @@ def test_start_page_leads_to_every_notebook_and_runs_nothing():
 
 
 @pytest.mark.parametrize("stem", STEMS)
-def test_committed_outputs_are_whole_small_and_of_no_machine(stem):
+def test_committed_outputs_are_complete_small_and_of_no_machine(stem):
     built = read(stem)
     code = [c for c in built.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), "run top to bottom"
@@ -121,7 +121,8 @@ def test_a_notebook_trains_what_is_missing_and_finds_other_seeds(tmp_path, monke
     assert [model.seed for model in both.encoders] == [0, 1]
     first = open_notebook("smoke", arms="mlm", seed=1, every_seed=True, **options)
     assert [model.seed for model in first.encoders] == [1, 0], "that of `seed` comes first"
-    assert [(m.name, m.seed) for m in first.untrained] == [("untrained", 1), ("untrained", 0)]
+    names = [(model.name, model.seed) for model in first.models]
+    assert names == [("mlm", 1), ("untrained", 1), ("mlm", 0), ("untrained", 0)]
 
 
 def test_outputs_that_cannot_differ_are_compared():
@@ -150,11 +151,11 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
     page = tmp_path / "05.html"
     pages.to_html(ROOT / "notebooks" / "05_geometry.ipynb", page)
     html = page.read_text(encoding="utf-8")
-    shown = sum(
+    figures = sum(
         gallery.PLOTLY in o.get("data", {}) for c in read("05_geometry").cells
         for o in c.get("outputs", [])
     )  # fmt: skip
-    assert shown >= 4 and html.count("Plotly.newPlot(") == shown
+    assert figures >= 4 and html.count("Plotly.newPlot(") == figures
     assert 'src="plotly.min.js"></script>' in html and (tmp_path / "plotly.min.js").is_file()
     assert "plot.ly" not in re.sub(r"https://plot\.ly\"", "", html)
     assert page.stat().st_size <= 3_000_000
@@ -163,8 +164,8 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
-    shown = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
-    assert all("image/png" in data for data in shown), "run: make notebooks (wants a Chromium)"
+    figures = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
+    assert all("image/png" in data for data in figures), "run: make notebooks (wants a Chromium)"
 
 
 def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):

@@ -1,12 +1,8 @@
 """Pages that need neither kernel nor network: exported notebooks, figures and their gallery."""
 
-import ast
 import json
 import re
-import sys
-import tomllib
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
@@ -15,7 +11,6 @@ import plotly.graph_objects as go
 import pytest
 from kaleido.errors import ChromeNotFoundError
 
-import predrecon
 from predrecon.workbook import figures, pages
 from predrecon.workbook.figures import gallery
 
@@ -154,21 +149,6 @@ def test_without_a_browser_that_draws_there_are_no_pictures(tmp_path, monkeypatc
     reason = "no Chrome or Chromium found" if missing else "the browser failed (OSError)"
     assert put("a", one=figure()).endswith(f"(and data/); no PNG: {reason}")
     assert (tmp_path / "a" / "one.html").is_file() and (tmp_path / "data/a/one.csv").is_file()
-
-
-def test_figures_and_widgets_import_only_what_is_declared():
-    root = Path(predrecon.__file__).parent
-    project = tomllib.loads((root.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=!~ \[;]", name)[0] for name in project["dependencies"]}
-    declared |= {"predrecon", "IPython"} | sys.stdlib_module_names  # every kernel is an IPython
-    for room in ("figures", "widgets"):
-        for file in (root / "workbook" / room).glob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Import | ast.ImportFrom):
-                    names = [node.module] if isinstance(node, ast.ImportFrom) else node.names
-                    for name in names:
-                        package = getattr(name, "name", name).split(".")[0]
-                        assert package in declared, f"{file.name} imports {package}"
 
 
 def test_what_is_gone_leaves_the_gallery(root):

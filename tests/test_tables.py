@@ -11,11 +11,11 @@ RANGE = {"n": 100, "dim": 8, "note": ""}
 
 
 @pytest.fixture
-def capture(monkeypatch):
-    """What `display` was given."""
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **_: shown.append(data))
-    return shown
+def displayed(monkeypatch):
+    """What the notebook displays."""
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **_: outputs.append(data))
+    return outputs
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_ranks_say_n_and_d(table, tmp_path):
     assert (pd.read_csv(tmp_path / "table_05.csv")[["hybrid_dim", "mlm_dim"]] == 8).all(axis=None)
 
 
-def test_tables_of_tasks_are_shown_with_the_papers_number(table, capture):
+def test_tables_of_tasks_are_shown_with_the_papers_number(table, displayed):
     assert [t.caption.split(".")[0] for t in tables.task_tables(table)] == ["Table 7", "Table 10"]
     typeset.show(*tables.task_tables(table))
-    (shown,) = capture
-    html, plain = shown["text/html"], shown["text/plain"]
+    (output,) = displayed
+    html, plain = output["text/html"], output["text/plain"]
     assert html.count("<details") == 2 and html.count("<details open>") == 1
     assert "over seeds; published: one seed, D = 512" in html
     assert plain == "[Table 7. All metrics, SST-2; Table 10. All metrics, CoLA]"
@@ -103,14 +103,14 @@ def test_one_arm_has_its_tables_too(table):
     assert "over texts (one seed)" in tables.styled_paper_table(7, one).caption
 
 
-def test_styled_tables_are_light_and_mute_what_is_published(capture):
+def test_styled_tables_are_light_and_mute_what_is_published(displayed):
     text = pd.DataFrame({"hybrid": ["0.1 [0.0, 0.2]"], "published hybrid": ["0.3"], "n": [1500]})
     typeset.show(typeset.styled(text, "Table 3. A <name>."))
-    html = capture[0]["text/html"]
+    html = displayed[0]["text/html"]
     assert "td:nth-last-child(2) {\n  opacity" in html and "text-align: right" in html
     assert "<td>0.1 [0.0, 0.2]</td><td>0.3</td><td>1,500</td>" in html
     typeset.show(typeset.styled(text, "Table 3. A <name>."))
-    assert capture[1] == capture[0], "the same table is the same output"
+    assert displayed[1] == displayed[0], "the same table is the same output"
 
 
 def test_exported_latex_has_no_glyph_that_plain_latex_lacks(tmp_path):

@@ -39,9 +39,8 @@ def _demo(options):
     """run the notebooks headless and print where their results are"""
     from predrecon.workbook import demo
 
-    names = ("preset", "corpus", "max_steps")
-    parameters = {name: getattr(options, name) for name in names}
-    demo.run(options.out.resolve(), {k: v for k, v in parameters.items() if v is not None})
+    named = {name: getattr(options, name) for name in ("preset", "corpus", "max_steps")}
+    demo.run(options.out.resolve(), {k: v for k, v in named.items() if v is not None})
 
 
 def _pair(options):
@@ -68,7 +67,7 @@ def _pretrain(options):
         options.out or folder_of(recipe, corpus, options.seed),
         seed=options.seed,
         resume=not options.no_resume,
-        may_differ=tuple(_names(options.may_differ)),
+        may_differ=tuple(filter(None, options.may_differ.split(","))),
         tracker=options.tracker,
         shard=options.shard,
     )
@@ -202,10 +201,6 @@ def _read(kind: type, automatic: bool, word: str):
     except (KeyError, ValueError):
         expected = _KINDS[kind][1] + " or auto" * automatic
         raise argparse.ArgumentTypeError(f"{word!r}: expected {expected}") from None
-
-
-def _names(words: str) -> list[str]:
-    return [name for name in words.split(",") if name]
 
 
 def _text(value) -> str:

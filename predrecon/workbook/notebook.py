@@ -122,19 +122,15 @@ class Notebook:
         return sorted({run.facts["seed"] for runs in self.all_runs.values() for run in runs})
 
     @cached_property
-    def _models(self) -> list[Model]:
+    def models(self) -> list[Model]:
+        """The encoders of `all_runs`, and each seed's before its first step; `seed` comes first."""
         every = models(self.all_runs, self.corpus.tokenizer, untrained=True)
         return sorted(every, key=lambda model: model.seed != self.seed)
 
     @property
     def encoders(self) -> list[Model]:
-        """The encoders of `all_runs`, those of `seed` first."""
-        return [model for model in self._models if model.name != "untrained"]
-
-    @property
-    def untrained(self) -> list[Model]:
-        """The encoders before their first step, one a seed, which the arms share."""
-        return [model for model in self._models if model.name == "untrained"]
+        """`models` without the untrained ones."""
+        return [model for model in self.models if model.name != "untrained"]
 
     @cached_property
     def gallery(self) -> Gallery:

@@ -63,7 +63,7 @@ def to_html(notebook: Path, page: Path):
 
 def _without_kernel(outputs: list) -> list:
     has_figure = any(PLOTLY in output.get("data", {}) for output in outputs)
-    shown = []
+    visible = []
     for output in outputs:
         data = output.get("data", {})
         if PLOTLY in data:
@@ -72,8 +72,8 @@ def _without_kernel(outputs: list) -> list:
             if has_figure:
                 continue
             output["data"] = {"text/html": _NOTE}
-        shown.append(output)
-    return shown
+        visible.append(output)
+    return visible
 
 
 def add_images(notebook) -> int:
