@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from predrecon import metrics
-from predrecon.audit import cache, geometry
+from predrecon.audit import cache, geometry, published
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import (
     measure,
@@ -174,7 +174,7 @@ def test_geometry_fills_every_cell(geometry, labelled):
 
 
 def test_published_numbers_are_the_papers():
-    scores = tables.published_scores()
+    scores = published.linear_probe().set_index("task")
     assert scores.loc["sst2", "hybrid"] == pytest.approx(0.6755)
     assert scores.loc["stsb", "mlm"] == pytest.approx(0.283)
     value = published_geometry().set_index(["task", "pooling", "model", "metric"])["value"]

@@ -75,7 +75,9 @@ def pivot_cells(
     `first` names columns whose first value in each line stands before the cells.
     """
     wide = table.assign(cell=cells).set_index([*index, *columns])["cell"]
-    wide = wide.unstack(columns, sort=False, fill_value="–").rename_axis(columns=None)
+    wide = wide.unstack(columns, sort=False, fill_value="–")
+    if len(columns) == 1:
+        wide.columns.name = None
     lines = table.drop_duplicates(index).set_index(index)
     return lines[list(first)].join(wide) if first else wide
 
@@ -387,19 +389,19 @@ def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
     return counts.apply(lambda row: ", ".join(f"{int(v):,}" for v in row.dropna().unique()), axis=1)
 
 
-def geometry_table(table: pd.DataFrame) -> pd.DataFrame:
+def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.DataFrame:
     """`Geometry.table`, one line a task and pooling, columns metric x model, value ± margin.
 
     The margin is half of the 95 % interval: over seeds, or over samples if there is one seed.
     Without bounds (a handful of samples, `bootstrap_interval`) the cell says so.
     """
-    means = over_seeds(table[table["metric"].isin(SIX)])
+    means = over_seeds(table[table["metric"].isin(metrics)])
     margins = ((means["high"] - means["low"]) / 2).map(
         lambda margin: f" ± {margin:.3f}" if np.isfinite(margin) else ", no interval"
     )
     cells = means["value"].map("{:.3f}".format) + margins
     wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
-    return wide.reindex(columns=SIX, level=0)
+    return wide.reindex(columns=list(metrics), level=0)
 
 
 def length_table(control: pd.DataFrame) -> pd.DataFrame:
