@@ -48,11 +48,11 @@ class Blocks:
         enough for that: then only the indices travel, and nothing waits.
         """
         device, rows = torch.device(device), torch.as_tensor(np.asarray(indices))
-        resident = None if device.type == "cpu" else self._resident(device)
-        if resident is not None:
+        if device.type == "cpu":
+            return self._cut(self._on_host(), rows)
+        if (resident := self._resident(device)) is not None:
             return self._cut(resident, rows.pin_memory().to(device, non_blocking=True))
-        blocks = self._cut(self._on_host(), rows)
-        return blocks if device.type == "cpu" else blocks.pin_memory().to(device, non_blocking=True)
+        return self._cut(self._on_host(), rows).pin_memory().to(device, non_blocking=True)
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
         """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
@@ -177,21 +177,20 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     name, root = str(name_or_dir), paths.data_dir(data_dir)
-    short = BERT.split("/")[-1]
+    folder = Path(name)
     if name == EMBEDDED_CORPUS:
-        tokenizer = AutoTokenizer.from_pretrained(embedded_text.tokenizer_folder())
-    elif Path(name).is_dir():
-        if not (Path(name) / "tokenizer.json").is_file():
+        folder = embedded_text.tokenizer_folder()
+    elif folder.is_dir():
+        if not (folder / "tokenizer.json").is_file():
             raise SourceError(f"{name}: no tokenizer.json in this folder.")
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    elif name in (short, BERT) and root and (root / "tokenizer").is_dir():
-        tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
+    elif name in (BERT, BERT.split("/")[-1]):
+        name = BERT
+        folder = root / "tokenizer" if root else folder
+    if folder.is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     else:
-        tokenizer = hub.load_tokenizer(
-            BERT if name == short else name,
-            tried=[f"the folder {Path(name).resolve()}"],
-            fallback=repr(EMBEDDED_CORPUS),
-        )
+        tried = [f"the folder {folder.resolve()}"]
+        tokenizer = hub.load_tokenizer(name, tried=tried, fallback=repr(EMBEDDED_CORPUS))
     needed = ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id")
     if missing := [n for n in needed if getattr(tokenizer, n) is None]:
         raise SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")

@@ -45,66 +45,55 @@ def open_source(name: str, root: Path | None) -> Source:
         )
     if name in HUB_CORPORA:
         folder = root / name if root else None
-        local = folder is not None and folder.is_dir()
-        source = (
-            _from_files(*split_files(_text_files(folder))) if local else _from_hub(name, folder)
-        )
-        return _by_article(source) if name == "wikitext-103" else source
+        source = _from_path(folder) if folder and folder.is_dir() else _from_hub(name, folder)
+        if name != "wikitext-103":
+            return source
+        # its rows are lines, the hub's and local ones alike
+        return Source(lambda split: _articles(source.read(split)), f"articles {source.digest}")
     path = Path(name).expanduser()
     if not path.exists():
         raise SourceError(
             f"Corpus {name!r}: neither a known name nor a path on this machine. "
             f"Known names: {', '.join((EMBEDDED_CORPUS, *HUB_CORPORA))}."
         )
-    if path.is_file():  # whatever it is called
-        return _from_files([path], [])
-    return _from_files(*split_files(_text_files(path)))
+    return _from_path(path)
 
 
-def split_files(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """A corpus's files to train on, and those whose names say that they are held out."""
-    held_out = [file for file in files if file.stem.split("-")[0] in _HELD_OUT_NAMES]
+def _from_path(path: Path) -> Source:
+    """A file, whatever it is called, or a folder of which some files' names say "held out"."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in readers.SUFFIXES)
+    if not files:
+        raise SourceError(f"{path}: no {', '.join(readers.SUFFIXES)} file in this folder.")
+    held_out = [f for f in files if f != path and f.stem.split("-")[0] in _HELD_OUT_NAMES]
     train = [file for file in files if file not in held_out]
     if not train:
-        raise SourceError(f"{files[0].parent}: only held-out files, none to train on.")
-    return train, held_out
+        raise SourceError(f"{path}: only held-out files, none to train on.")
 
+    def read(part: list[Path]) -> Iterator[dict]:
+        return itertools.chain.from_iterable(readers.read_rows(file, ("text",)) for file in part)
 
-def _text_files(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if file.suffix in readers.SUFFIXES)
-    if not files:
-        raise SourceError(f"{folder}: no {', '.join(readers.SUFFIXES)} file in this folder.")
-    return files
-
-
-def _from_files(train: list[Path], held_out: list[Path]) -> Source:
-    def read(files: list[Path]) -> Iterator[dict]:
-        return itertools.chain.from_iterable(readers.read_rows(file, ("text",)) for file in files)
-
-    files = sorted([*train, *held_out])
     parts = [functools.partial(read, part) for part in (train, held_out) if part]
     return _source(files, sum(map(readers.count_rows, files)), *parts)
 
 
 def _from_hub(name: str, missing: Path | None) -> Source:
     repository, config, splits = HUB_CORPORA[name]
-    tried = [str(missing or "PREDRECON_DATA (not set)")]
+    tried, fallback = [str(missing or "PREDRECON_DATA (not set)")], repr(EMBEDDED_CORPUS)
     parts = [
-        hub.load_split(repository, config, split, tried=tried, fallback=repr(EMBEDDED_CORPUS))
+        hub.load_split(repository, config, split, tried=tried, fallback=fallback)
         for split in splits
     ]
     files = [file for part in parts for file in part.files]
-    rows = (functools.partial(part.read_rows, ("text",)) for part in parts)
-    return _source(files, sum(len(part.dataset) for part in parts), *rows)
+    count = sum(len(part.dataset) for part in parts)
+    return _source(files, count, *(lambda p=part: p.read_rows(("text",)) for part in parts))
 
 
 def _source(
-    files: list[Path],
-    count: int,
-    train: Callable[[], Iterator[dict]],
-    held_out: Callable[[], Iterator[dict]] | None = None,
+    files: list[Path], count: int, train: Callable, held_out: Callable | None = None
 ) -> Source:
-    """Without held-out rows, one document in `_HELD_OUT` is held out."""
+    """From functions that return rows; without the second, one row in `_HELD_OUT` is held out."""
 
     def read(split: str) -> Iterator[str]:
         validation = split == "validation"
@@ -115,11 +104,6 @@ def _source(
 
     key = digest(*(part for file in files for part in (file.name, _file_digest(file))))
     return Source(read, key, count)
-
-
-def _by_article(source: Source) -> Source:
-    """WikiText's rows are lines: join them to articles, the hub's and local ones alike."""
-    return Source(lambda split: _articles(source.read(split)), f"articles {source.digest}")
 
 
 def _articles(lines: Iterator[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import functools
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,13 @@ Example = tuple[str, str | None, float]  # text, second text of a pair, label
 def build_split(name: str, split: str, make: Callable) -> tuple[list, list | None, np.ndarray]:
     """Texts, second texts (None for single sentences) and labels `[N]` of an embedded task.
 
-    The same on every machine with the same library versions.
-
-    Args:
-        name: the task's. split: `"train"` or `"validation"`.
-        make: the task's function below, from sentences, a size and a generator to examples.
+    The same on every machine with the same library versions. `split` is `"train"` or
+    `"validation"`; `make` is one of the functions below, from sentences, a size and a generator to
+    examples: as many as there are, of which the first `size` are taken.
     """
-    examples = make(sentences(split), _SIZES[split], numpy_generator(0, f"{name} {split}"))
-    first, second, labels = map(list, zip(*examples, strict=True))
+    size = _SIZES[split]
+    examples = make(sentences(split), size, numpy_generator(0, f"{name} {split}"))
+    first, second, labels = map(list, zip(*itertools.islice(examples, size), strict=True))
     return first, None if second[0] is None else second, np.array(labels)
 
 
@@ -73,7 +72,7 @@ def sentences(split: str) -> list[Sentence]:
     return by_split[split]
 
 
-def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """Which of seven libraries is the sentence from? Shape of SST-2; balanced; accuracy.
 
     Measures topic (graphs, algebra, statistics, ...), largely a matter of words. Sentences that
@@ -84,64 +83,54 @@ def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[E
         own = [s.text for s in pool if s.library == library and not _NAMES.search(s.text)]
         picked = rng.permutation(len(own))[: size // len(LIBRARIES)]
         examples += [(own[i], None, label) for i in picked]
-    return [examples[i] for i in rng.permutation(len(examples))]
+    return (examples[i] for i in rng.permutation(len(examples)))
 
 
-def swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """Are two neighbouring words swapped? Shape of CoLA; half and half; Matthews' correlation.
 
     Measures sensitivity to word order, as SentEval's bigram shift. First and last word stay, so
     capitals and full stops tell nothing. Says nothing about grammar beyond local order.
     """
-
-    def example(sentence: Sentence, number: int) -> Example | None:
-        words, label = sentence.words, number % 2
+    label = 0
+    for sentence in _shuffled(pool, rng):
+        words = sentence.words
         places = [
             p
             for p in range(1, len(words) - 2)
             if words[p].isalpha() and words[p + 1].isalpha()
             and words[p].lower() != words[p + 1].lower()
         ]  # fmt: skip
-        if not places:
-            return None
-        if label == 0:
-            p = int(rng.choice(places))
-            words[p], words[p + 1] = words[p + 1], words[p]
-        return " ".join(words), None, label
-
-    return _draw(pool, size, rng, example)
+        if places:
+            if label == 0:
+                _swap_words(words, int(rng.choice(places)))
+            yield " ".join(words), None, label
+            label = 1 - label
 
 
-def edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """Is the second sentence an edited copy of the first? Shape of MRPC; half and half; F1.
 
     A copy loses about a fifth of its words and has two neighbours swapped. The other half pairs
     the sentence with an equally edited one of the same file and nearly the same length. Measures
     shared content words; no paraphrase in the linguist's sense is involved.
     """
-    by_document = defaultdict(list)
-    for sentence in pool:
-        by_document[sentence.document].append(sentence)
-
-    def example(sentence: Sentence, number: int) -> Example | None:
-        length, label = len(sentence.words), number % 2
+    by_document, label = _by_document(pool), 0
+    for sentence in _shuffled(pool, rng):
         others = [
             s for s in by_document[sentence.document]
-            if s is not sentence and abs(len(s.words) - length) <= 2
+            if s is not sentence and abs(len(s.words) - len(sentence.words)) <= 2
         ]  # fmt: skip
-        if not others:
-            return None
-        source = sentence if label else others[int(rng.integers(len(others)))]
-        words = [w for w in source.words if rng.random() >= 0.2] or source.words
-        if len(words) > 3:
-            p = int(rng.integers(1, len(words) - 2))
-            words[p], words[p + 1] = words[p + 1], words[p]
-        return sentence.text, " ".join(words), label
-
-    return _draw(pool, size, rng, example)
+        if others:
+            source = sentence if label else others[int(rng.integers(len(others)))]
+            words = [w for w in source.words if rng.random() >= 0.2] or source.words
+            if len(words) > 3:
+                _swap_words(words, int(rng.integers(1, len(words) - 2)))
+            yield sentence.text, " ".join(words), label
+            label = 1 - label
 
 
-def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """Next sentence, same file, or another library? Shape of MNLI; balanced; accuracy.
 
     Measures topical closeness at two distances, a matter of discourse. Says nothing about
@@ -153,14 +142,10 @@ def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[
         if (a.document, a.paragraph) == (b.document, b.paragraph)
     }
     later = list(following.values())  # seconds never open a paragraph: that would tell the label
-    by_document = defaultdict(list)
-    for sentence in later:
-        by_document[sentence.document].append(sentence)
-
-    def example(sentence: Sentence, number: int) -> Example | None:
+    by_document, label = _by_document(later), 0
+    for sentence in _shuffled(pool, rng):
         if sentence not in following:  # all firsts have a successor: the label is not in the first
-            return None
-        label = number % 3
+            continue
         if label == 0:
             others = [following[sentence]]
         elif label == 1:
@@ -169,39 +154,38 @@ def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[
         else:
             drawn = [later[i] for i in rng.integers(len(later), size=20)]
             others = [s for s in drawn if s.library != sentence.library]
-        if not others:
-            return None
-        return sentence.text, others[int(rng.integers(len(others)))].text, label
-
-    return _draw(pool, size, rng, example)
+        if others:
+            yield sentence.text, others[int(rng.integers(len(others)))].text, label
+            label = (label + 1) % 3
 
 
-def overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> list[Example]:
+def overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """What share of the words is the same, from 0 to 5? Shape of STS-B; Spearman's rho.
 
     The second text keeps a random share of the first one's words in place and takes the others
     from another sentence, word for word, so both have the same length. Measures lexical overlap
     and nothing else.
     """
-
-    def example(sentence: Sentence, _: int) -> Example:
+    for sentence in _shuffled(pool, rng):
         words = sentence.words
         filler = pool[int(rng.integers(len(pool)))].words
         stays = rng.permutation(len(words)) < rng.integers(len(words) + 1)
         mixed = [word if stay else filler[p % len(filler)]
                  for p, (word, stay) in enumerate(zip(words, stays, strict=True))]  # fmt: skip
         same = sum(a.lower() == b.lower() for a, b in zip(words, mixed, strict=True))
-        return sentence.text, " ".join(mixed), 5.0 * same / len(words)
-
-    return _draw(pool, size, rng, example)
+        yield sentence.text, " ".join(mixed), 5.0 * same / len(words)
 
 
-def _draw(pool: list[Sentence], size: int, rng: np.random.Generator, example: Callable):
-    """`size` examples from sentences in random order; `example(sentence, number)` may be None."""
-    examples: list[Example] = []
-    for i in rng.permutation(len(pool)):
-        if made := example(pool[i], len(examples)):
-            examples.append(made)
-        if len(examples) == size:
-            break
-    return examples
+def _shuffled(pool: list[Sentence], rng: np.random.Generator) -> Iterator[Sentence]:
+    return (pool[i] for i in rng.permutation(len(pool)))
+
+
+def _by_document(pool: list[Sentence]) -> dict[str, list[Sentence]]:
+    documents = defaultdict(list)
+    for sentence in pool:
+        documents[sentence.document].append(sentence)
+    return documents
+
+
+def _swap_words(words: list[str], p: int):
+    words[p], words[p + 1] = words[p + 1], words[p]

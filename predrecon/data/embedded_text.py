@@ -171,8 +171,8 @@ def extract(folders: dict[str, Path]) -> list[Document]:
         (library, path.relative_to(folder), path)
         for library, folder in folders.items()
         for path in sorted(folder.rglob("*.py"))
+        if not _SKIPPED.intersection(path.relative_to(folder).parts)
     ]
-    sources = [source for source in sources if not _SKIPPED.intersection(source[1].parts)]
     seen: set[str] = set()
     extracted = []
     with Progress("reading docstrings", len(sources), "files") as progress:
@@ -194,38 +194,30 @@ def extract(folders: dict[str, Path]) -> list[Document]:
 def is_prose(text: str) -> bool:
     """True for a paragraph that reads as English: no code, no tables, enough function words."""
     words = text.split()
-    if (
-        not 6 <= len(words) <= 250
-        or not text[0].isupper()
-        or text[-1] not in ".!?:"
-        or _NOT_PROSE.search(text)
-    ):
-        return False
-    letters = sum(c.isalpha() or c.isspace() for c in text)
-    capitals = sum(c.isupper() for c in text)
-    function_words = sum(w.strip(".,:;()").lower() in _FUNCTION_WORDS for w in words)
     return (
-        letters >= 0.9 * len(text)
-        and capitals <= 0.2 * letters  # licences shout
-        and function_words >= 0.22 * len(words)
+        6 <= len(words) <= 250
+        and text[0].isupper()
+        and text[-1] in ".!?:"
+        and not _NOT_PROSE.search(text)
+        and (letters := sum(c.isalpha() or c.isspace() for c in text)) >= 0.9 * len(text)
+        and sum(c.isupper() for c in text) <= 0.2 * letters  # licences shout
+        and sum(w.strip(".,:;()").lower() in _FUNCTION_WORDS for w in words) >= 0.22 * len(words)
     )
 
 
 def _paragraphs(path: Path) -> Iterator[str]:
+    def indentation(line: str) -> int:
+        return len(line) - len(line.lstrip())
+
     for docstring in _docstrings(path):
         for block in re.split(r"\n\s*\n", docstring):
             # lines of one indentation: parts `name : type` from the description below it
-            for _, lines in itertools.groupby(block.splitlines(), key=_indentation):
-                paragraph = " ".join(line.strip() for line in lines)
+            for _, lines in itertools.groupby(block.splitlines(), key=indentation):
+                paragraph = " ".join(map(str.strip, lines))
                 for pattern, replacement in _MARKUP:
                     paragraph = pattern.sub(replacement, paragraph)
-                paragraph = paragraph.strip()
-                if paragraph and is_prose(paragraph):
+                if is_prose(paragraph := paragraph.strip()):
                     yield paragraph
-
-
-def _indentation(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _docstrings(path: Path) -> Iterator[str]:
@@ -239,8 +231,6 @@ def _docstrings(path: Path) -> Iterator[str]:
     while pending:  # statements only: `ast.walk` would spend its time in expressions
         node = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            docstring = ast.get_docstring(node)
-            if docstring:
-                yield docstring
+            yield ast.get_docstring(node) or ""
         for field in ("finalbody", "orelse", "handlers", "body"):
             pending.extend(reversed(getattr(node, field, ())))

@@ -60,19 +60,16 @@ class Progress:
             Path(watched).write_text(line, encoding="utf-8")
         shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
         if hasattr(shell, "kernel"):
-            self._show_in_notebook({"text/plain": line})
+            from IPython.display import display
+
+            if self.display:
+                self.display.update({"text/plain": line}, raw=True)
+            else:
+                self.display = display({"text/plain": line}, raw=True, display_id=True)
         elif sys.stderr.isatty():
             print(f"\r\x1b[2K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
         elif last:
             print(line, file=sys.stderr, flush=True)
-
-    def _show_in_notebook(self, bundle: dict[str, str]):
-        from IPython.display import display
-
-        if self.display is None:
-            self.display = display(bundle, raw=True, display_id=True)
-        else:
-            self.display.update(bundle, raw=True)
 
 
 def _clock(seconds: float) -> str:

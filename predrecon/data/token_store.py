@@ -30,12 +30,8 @@ def build(
 ):
     """Write `folder/{train,validation}.bin` (uint16) and `facts.json`, unless they are there.
 
-    A second process that builds the same store waits for the first.
-
-    Args:
-        folder: the store's. name: what the text is called.
-        read: yields the documents of a split.
-        tokenizer: a fast transformers tokenizer. documents: how many, for the progress; 0: unknown.
+    A second process that builds the same store waits for the first. `read` yields the documents of
+    a split; `documents` is how many there are, for the progress (0: unknown).
 
     Raises:
         SourceError: a split without documents, or unreadable text. Nothing is left behind.
