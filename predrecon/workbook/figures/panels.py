@@ -18,6 +18,7 @@ METRICS = {  # what a panel is called, and which direction means what
     "rank_90": ("components for 90 %", "higher is richer"),
     "rankme": ("RankMe", "higher is richer"),
     "alignment_squared": ("alignment, mean squared distance", "lower is tighter"),
+    "alignment_by_class": ("alignment, mean over classes", "lower is tighter"),
     "pair_alignment": ("alignment of true pairs", "lower is tighter"),
     "intra_inter_ratio": ("distance within classes / between", "lower is better separated"),
     "probe_gap": ("probe gap", "higher is less lexical"),

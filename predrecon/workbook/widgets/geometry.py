@@ -13,10 +13,10 @@ from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _MEAN = "mean of seeds"
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
-_SHARED = ("effective_rank", "stable_rank", "alignment", "uniformity", *_PROBES)
+_SHARED = ("effective_rank", "stable_rank", "uniformity", *_PROBES)
 CONVENTIONS = {
-    "the paper's equations": ("spectral_entropy", *_SHARED),
-    "the paper's tables": ("spectral_entropy_sigma2", *_SHARED),
+    "the paper's equations": ("spectral_entropy", "alignment", *_SHARED),
+    "the paper's tables": ("spectral_entropy_sigma2", "alignment_by_class", *_SHARED),
     "the literature": (
         "rankme", "rank_90", "effective_rank", "alignment_squared", "pair_alignment",
         "intra_inter_ratio", "uniformity", *_PROBES,
@@ -67,7 +67,7 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
             elif unpublished:
                 below += f"<p>Not published: {', '.join(unpublished)}.</p>"
         heading = f"{titles[task]}, {pooling} pooling"
-        alignment = "alignment_squared" if "alignment_squared" in metrics else "alignment"
+        alignment = next(metric for metric in metrics if metric.startswith("alignment"))
         options = dict(components=components, log=scale == "log", alignment=alignment)
         figure = geometry_view(lines, numbers, heading, **options)
         label = f"{heading}: " + "; ".join(
