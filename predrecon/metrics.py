@@ -7,7 +7,8 @@ is an argument.
 With `weights [draws, N]`, how often each bootstrap sample holds each row, a metric returns
 `[draws]`, one value a bootstrap sample, without repeating rows: means over pairs are quadratic
 forms in the weights, spectra those of a weighted covariance. Pairs of a row with its own copy do
-not count. A sample that leaves no value (no pair of one class, one row alone) gives NaN.
+not count. A sample that leaves no value (no pair of one class, one row alone) gives NaN. Of true
+pairs, each is one row: `[draws, P]`.
 """
 
 import hashlib
@@ -32,11 +33,10 @@ def singular_values(z, *, center: bool = True) -> np.ndarray:
         center: subtract the column means first (paper, Appendix D). Roy & Vetterli (2007) do not.
 
     Raises:
-        ValueError: not a matrix, fewer than two rows, NaN or infinity.
+        ValueError: not a matrix, fewer than two rows, NaN or infinity, all embeddings equal.
     """
     z, exponent = _scaled(_matrix(z))
-    sigma = np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
-    return np.ldexp(sigma, exponent)
+    return np.ldexp(_spectra(z, center, None)[0], exponent)
 
 
 def spectral_entropy(
@@ -56,10 +56,9 @@ def spectral_entropy(
         normalize: `"dim"` divides by log D (Eq. 11), `"min"` by log min(N, D), the number of
             singular values, as the paper's tables, `"rank"` by the log of the largest rank that
             N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
-        weights: `[draws, N]`, see above.
 
     Raises:
-        ValueError: as `singular_values`; all embeddings equal; an unknown `normalize`.
+        ValueError: as `singular_values`; an unknown `normalize`.
     """
     n, dim = _matrix(z).shape
     largest = {"dim": dim, "min": min(n, dim), "rank": min(n - center, dim), "none": math.e}
@@ -79,7 +78,6 @@ def effective_rank(z, *, center: bool = True, power: int = 1, weights=None) -> f
         z: `[N, D]` embeddings.
         center: subtract the column means first; the literature's definition does not.
         power: 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
-        weights: `[draws, N]`, see above.
     """
     entropy = _entropy(z, center, power, weights)
     return math.exp(entropy) if weights is None else np.exp(entropy)
@@ -130,7 +128,6 @@ def alignment(
             is the mean distance.
         average: over all `"pairs"` of one class (Eq. 14), or the mean over `"classes"` of each
             class's own mean (the paper's tables); a class without a pair is left out.
-        weights: `[draws, N]`, see above.
 
     Raises:
         ValueError: as `uniformity`; labels of another length, or missing ones; no class with two
@@ -156,10 +153,10 @@ def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.nd
         t: temperature.
         groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
             leaves out what different text lengths add (notebook 05).
-        weights: `[draws, N]`, see above.
 
     Raises:
-        ValueError: as `singular_values`, or an embedding that is zero and has no direction.
+        ValueError: not a matrix, fewer than two rows, NaN or infinity, or an embedding that is zero
+            and has no direction.
     """
     u = _unit(z)
     groups = np.zeros(len(u)) if groups is None else groups
@@ -190,7 +187,6 @@ def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]
 
     Args:
         z: `[N, D]` embeddings, l2-normalised here. labels: `[N]`.
-        weights: `[draws, N]`, see above.
 
     Returns:
         `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's
@@ -219,10 +215,9 @@ def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | 
 
     Args:
         first, second: `[P, D]` embeddings of the two sides, row by row.
-        weights: `[draws, P]`, see above.
 
     Raises:
-        ValueError: as `singular_values`, or different shapes.
+        ValueError: as `uniformity`, or different shapes.
     """
     u, v = _unit(first), _unit(second)
     if u.shape != v.shape:

@@ -172,18 +172,18 @@ def _facts(interval: Interval, seeds: int) -> dict:
     return interval.bounds | {"seeds": seeds, "basis": "samples" if seeds == 1 else "seeds"}
 
 
-def _paired(table: pd.DataFrame, one: str, other: str):
+def _paired(table: pd.DataFrame, one: str, other: str) -> list[tuple]:
     """`(cell, rows, sides, gaps)` of every pooling and metric that has both models on some task."""
-    pairs = 0
+    pairs = []
     for (pooling, metric), part in table.groupby(["pooling", "metric"], sort=False):
         sides = (one, pooling), (other, pooling)
         gaps = _gaps(part, *sides).dropna(axis=1, how="all")
         if not gaps.empty:
-            pairs += 1
             tasks = [task for task in dict.fromkeys(part["task"]) if task in gaps]
-            yield {"pooling": pooling, "metric": metric}, part, sides, gaps[tasks]
+            pairs.append(({"pooling": pooling, "metric": metric}, part, sides, gaps[tasks]))
     if not pairs:
         raise ValueError(_no_pair(table, one, other))
+    return pairs
 
 
 def _no_pair(table: pd.DataFrame, one: str, other: str) -> str:
