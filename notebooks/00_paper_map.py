@@ -46,10 +46,10 @@ overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
 from predrecon.audit import claims, encoders, geometry, linear_probes, seeds
-from predrecon.workbook import open_notebook, tables, typeset
+from predrecon.workbook import Notebook, tables, typeset
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
-                     tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
 for arm, runs in book.finished_runs.items():
     print(f"{arm}: {len(runs)} finished runs, seeds {[run.facts['seed'] for run in runs]}")
 

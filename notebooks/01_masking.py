@@ -36,10 +36,10 @@ import torch
 
 from predrecon import block_masks, token_masks
 from predrecon.audit import mask_counts
-from predrecon.workbook import figures, open_notebook, typeset, widgets
+from predrecon.workbook import Notebook, figures, typeset, widgets
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
-                     seed=seed, data_dir=data_dir, overrides=overrides)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                seed=seed, data_dir=data_dir, overrides=overrides)  # fmt: skip
 
 # %% [markdown]
 # ## One sentence, masked in two ways

@@ -35,10 +35,10 @@ overrides = {}  # any other field of a recipe, e.g. {"lr": 1e-4, "token_scale": 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd
 
-from predrecon.workbook import figures, labels, open_notebook, tables, widgets
+from predrecon.workbook import Notebook, figures, labels, tables, widgets
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
-                     seed=seed, data_dir=data_dir, overrides=overrides)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
+                seed=seed, data_dir=data_dir, overrides=overrides)  # fmt: skip
 steps = book.recipe.steps(len(book.corpus.blocks("train", book.recipe.length)))
 pd.Series(vars(book.recipe) | {"steps": steps}).to_frame("recipe")
 

@@ -41,10 +41,10 @@ import pandas as pd
 
 from predrecon import recipes
 from predrecon.objectives import predicted_lambda
-from predrecon.workbook import figures, open_notebook, tables, widgets
+from predrecon.workbook import Notebook, figures, tables, widgets
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, seed=seed,
-                     arms="hybrid", data_dir=data_dir, overrides=overrides)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, seed=seed,
+                arms="hybrid", data_dir=data_dir, overrides=overrides)  # fmt: skip
 
 # %% [markdown]
 # ## Prediction and outcome

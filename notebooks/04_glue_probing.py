@@ -37,11 +37,11 @@ overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
 from predrecon.audit import linear_probes
-from predrecon.workbook import figures, open_notebook, tables, typeset, widgets
+from predrecon.workbook import Notebook, figures, tables, typeset, widgets
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
-                     seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
-                     every_seed=True)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
+                seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
+                every_seed=True)  # fmt: skip
 
 # %% [markdown]
 # ## The tasks

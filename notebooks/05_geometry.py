@@ -39,11 +39,11 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 from predrecon.audit import geometry, length, poolers, projections, seeds
 from predrecon.pooling import POOLINGS
-from predrecon.workbook import figures, open_notebook, tables, typeset, widgets
+from predrecon.workbook import Notebook, figures, tables, typeset, widgets
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
-                     seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
-                     every_seed=True)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
+                seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
+                every_seed=True)  # fmt: skip
 
 # %% [markdown]
 # ## The tasks
@@ -215,8 +215,8 @@ book.gallery.show("05_map", figure, places, caption=book.caption(seed))
 # %% [markdown]
 # ## Explore the geometry
 #
-# With a running kernel you choose task, pooling, arms, seed and whose definitions, with the
-# published values as an overlay. Without one the picture below has its own menus.
+# With a running kernel you choose task, pooling, arms, seed and the definitions of the metrics,
+# with the published values as an overlay. Without one the picture below has its own menus.
 
 # %% tags=["nbval-ignore-output"]
 widgets.geometry_explorer(measured)

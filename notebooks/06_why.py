@@ -45,10 +45,10 @@ overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
 from predrecon.audit import contrasts, grid, plateau, snapshots
-from predrecon.workbook import figures, open_notebook, tables, typeset
+from predrecon.workbook import Notebook, figures, tables, typeset
 
-book = open_notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
-                     tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
 
 # %% [markdown]
 # ## The runs on this disk

@@ -26,15 +26,15 @@
 # | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 4 | 5 |
 # | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 4 | 5 |
 # | [06 Why](06_why.ipynb) | Is it the objective, λ, the token scale or the compute? | 2 | 5 |
-# | [00 Map](00_paper_map.ipynb) | Which claims of the paper stand on these runs? | < 1 | < 1 |
+# | [00 Map](00_paper_map.ipynb) | Which claims of the paper hold for these runs? | < 1 | < 1 |
 #
-# **Order.** As in the table: 02 trains both arms and leaves them on the disk, 03 to 05 find them
-# there, 00 sums up. Each can be read as it is, with the outputs of its last run; *Run → Run All
-# Cells* makes it anew. What 06 compares is trained outside of it, by `python -m predrecon grid`
-# (50 minutes on the same cores); without it, 06 shows the runs that are there.
+# **Order.** As in the table: 02 trains both arms and saves them, 03 to 05 open them, 00 sums up.
+# Each notebook can be read as it is, with the outputs of its last run; *Run → Run All Cells* runs
+# it again. `python -m predrecon grid` trains the runs that 06 compares (50 minutes on the same
+# cores); without it, 06 shows the runs on disk.
 #
-# **Times.** *CPU*: about, two cores, as measured on one machine with preset `demo` and the embedded
-# text (D = 128, 500 steps an arm). `make demo` runs all seven, in about 17 minutes. *GPU*:
+# **Times.** *CPU*: approximate, measured on two cores of one machine with preset `demo` and the
+# embedded text (D = 128, 500 steps an arm). `make demo` runs all seven in about 17 minutes. *GPU*:
 # estimates; nothing has been measured on one yet. On a CUDA machine the preset is `paper`, a far
 # larger model and text. The minutes of 02 there are its operations, 2·10¹⁷ for both arms on
 # WikiText-103, at 300 to 50 Tflop/s (what an H100 might do), without download and compilation; the

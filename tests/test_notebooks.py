@@ -12,7 +12,7 @@ import papermill
 import pytest
 from lab_page import chromium
 
-from predrecon.workbook import demo, open_notebook, pages
+from predrecon.workbook import Notebook, demo, pages
 from predrecon.workbook.figures import gallery
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,9 +85,9 @@ def test_all_notebooks_open_alike_in_at_most_six_lines(stem):
     imports = (ast.Import, ast.ImportFrom)
     assert not [n for cell in others for n in ast.walk(ast.parse(cell)) if isinstance(n, imports)]
     calls = [n for n in ast.walk(ast.parse(opening)) if isinstance(n, ast.Call)]
-    (call,) = [n for n in calls if getattr(n.func, "id", "") == "open_notebook"]
+    (call,) = [n for n in calls if getattr(n.func, "id", "") == "Notebook"]
     names = {statement.targets[0].id for statement in ast.parse(parameters).body}
-    accepted = set(inspect.signature(open_notebook).parameters)
+    accepted = set(inspect.signature(Notebook).parameters)
     passed = {n.arg for n in call.keywords if getattr(n.value, "id", "") == n.arg}
     assert passed == (names & accepted) - {"preset"} and call.args[0].id == "preset"
 
@@ -95,31 +95,31 @@ def test_all_notebooks_open_alike_in_at_most_six_lines(stem):
 def test_opening_a_notebook_loads_nothing_that_its_cells_do_not_use(monkeypatch):
     for name in ("load_corpus", "load_tasks", "ensure_arms"):
         monkeypatch.setattr(f"predrecon.workbook.notebook.{name}", None)
-    book = open_notebook("smoke", arms="mlm", seed=3, overrides={"lr": 5e-4, "max_steps": 7})
+    book = Notebook("smoke", arms="mlm", seed=3, overrides={"lr": 5e-4, "max_steps": 7})
     assert book.recipe.lr == 5e-4 and book.recipe.max_steps == 7 and book.arms == ["mlm"]
     assert book.gallery.caption == book.caption(3) and "7 steps" in book.caption(3)
     with pytest.raises(TypeError, match="NoneType"):
         _ = book.tasks
     with pytest.raises(ValueError, match="arm='jepa': expected one of"):
-        open_notebook("smoke", arms="jepa")
+        Notebook("smoke", arms="jepa")
     with pytest.raises(ValueError, match="No such field of a recipe: learning_rate"):
-        open_notebook("smoke", overrides={"learning_rate": 1})
+        Notebook("smoke", overrides={"learning_rate": 1})
 
 
 def test_a_notebook_trains_what_is_missing_and_finds_other_seeds(tmp_path, monkeypatch, corpus):
     monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
     options = dict(max_steps=4, overrides={"validation_blocks": 4})
-    book = open_notebook("smoke", arms="mlm", seed=1, **options)
+    book = Notebook("smoke", arms="mlm", seed=1, **options)
     book.train("hybrid")  # not one of its arms
     assert book.finished_runs == {"mlm": []}
     run = book.runs["mlm"]
     assert run.facts["seed"] == 1 and book.runs["mlm"] is run
     assert book.all_runs == {"mlm": [run]} and book.seeds == [1]
 
-    both = open_notebook("smoke", arms="mlm", every_seed=True, **options)
+    both = Notebook("smoke", arms="mlm", every_seed=True, **options)
     assert both.seeds == [0, 1] and "seeds 0, 1" in both.gallery.caption
     assert [model.seed for model in both.encoders] == [0, 1]
-    first = open_notebook("smoke", arms="mlm", seed=1, every_seed=True, **options)
+    first = Notebook("smoke", arms="mlm", seed=1, every_seed=True, **options)
     assert [model.seed for model in first.encoders] == [1, 0], "that of `seed` comes first"
     names = [(model.name, model.seed) for model in first.models]
     assert names == [("mlm", 1), ("untrained", 1), ("mlm", 0), ("untrained", 0)]

@@ -1,11 +1,11 @@
 """What the notebooks show: tables, figures, widgets, pages without a kernel, the command line."""
 
-__all__ = ["open_notebook"]
+__all__ = ["Notebook"]
 
 
 def __getattr__(name: str):
     if name in __all__:  # imported when first used: importing the room costs nothing
-        from predrecon.workbook.notebook import open_notebook
+        from predrecon.workbook.notebook import Notebook
 
-        return open_notebook
+        return Notebook
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,13 +46,15 @@ def run(out_dir: Path, parameters: dict):
         target, title = out_dir / source.name, f"[{number}/{len(sources)}] {source.stem}"
         accepted = papermill.inspect_notebook(source)
         passed = {name: value for name, value in parameters.items() if name in accepted}
-        if _up_to_date(target, max(code, source.stat().st_mtime), passed):
-            print(f"{title}: up to date")
-            continue
+        page, newest = target.with_suffix(".html"), max(code, source.stat().st_mtime)
+        if target.is_file() and page.is_file() and target.stat().st_mtime > newest:
+            if _parameters(target) == passed:
+                print(f"{title}: up to date")
+                continue
         notebook_started = time.monotonic()
         with _progress_line(title):
             _execute(source, target, passed)
-        pages.to_html(target, target.with_suffix(".html"))
+        pages.to_html(target, page)
         print(f"{title}: done in {time.monotonic() - notebook_started:.0f} s", flush=True)
     print(f"\nAll notebooks ready after {time.monotonic() - started:.0f} s.\n\nExecuted notebooks:")
     for source in sources:
@@ -87,15 +89,6 @@ def adopt(out_dir: Path):
         pages.add_images(paired)
         nbformat.validate(paired)
         nbformat.write(paired, source.with_suffix(".ipynb"))
-
-
-def _up_to_date(target: Path, newest: float, parameters: dict) -> bool:
-    return (
-        target.is_file()
-        and target.with_suffix(".html").is_file()
-        and target.stat().st_mtime > newest
-        and _parameters(target) == parameters
-    )
 
 
 def _parameters(notebook: Path) -> dict:

@@ -1,7 +1,6 @@
 """The opening of every notebook: one call gives what its cells work with."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -10,7 +9,6 @@ from predrecon import recipes
 from predrecon.audit.encoders import Model, models
 from predrecon.data.corpus import Corpus, load_corpus
 from predrecon.data.tasks import Task, load_tasks
-from predrecon.recipes import Recipe
 from predrecon.training.batches import draw_batch
 from predrecon.training.loop import ensure, ensure_arms, every_seed
 from predrecon.training.run_folder import Run, finished_runs
@@ -19,23 +17,11 @@ from predrecon.workbook.figures import Gallery
 from predrecon.workbook.widgets import LiveCurves
 
 
-def open_notebook(
-    preset: str = "auto",
-    *,
-    corpus: str = "auto",
-    tokenizer: str = "auto",
-    max_steps: int | None = None,
-    arms: str | list[str] = "hybrid,mlm",
-    seed: int = 0,
-    tasks: str | list[str] = "auto",
-    data_dir: str | None = None,
-    overrides: dict | None = None,
-    every_seed: bool = False,
-) -> "Notebook":
-    """What the cells of a notebook work with, from its parameters; nothing is loaded yet.
+class Notebook:
+    """What the cells of a notebook work with: loaded or trained when first used.
 
     Args:
-        preset, corpus, tokenizer, max_steps: of the recipe, as in `recipes.get`.
+        preset, corpus, tokenizer, max_steps: of `recipe`, as in `recipes.get`.
         arms: objectives to compare.
         seed: of the runs that are trained if they are missing.
         tasks: as in `data.tasks.load_tasks`.
@@ -46,27 +32,25 @@ def open_notebook(
     Raises:
         ValueError: an unknown preset, arm or field, or a bad value.
     """
-    fields = {"corpus": corpus, "tokenizer": tokenizer, "max_steps": max_steps}
-    recipe = recipes.get(preset, **fields | (overrides or {}))
-    return Notebook(recipe, recipes.arms(arms), seed, tasks, data_dir, every_seed)
 
-
-@dataclass(frozen=True)
-class Notebook:
-    """What the cells of a notebook work with: loaded, trained or measured when first used.
-
-    Attributes:
-        recipe: of the runs, but for the arm.
-        arms, seed, every_seed: which runs.
-        task_names, data_dir: where `tasks` and `corpus` come from.
-    """
-
-    recipe: Recipe
-    arms: list[str]
-    seed: int
-    task_names: str | list[str]
-    data_dir: str | None
-    every_seed: bool
+    def __init__(
+        self,
+        preset: str = "auto",
+        *,
+        corpus: str = "auto",
+        tokenizer: str = "auto",
+        max_steps: int | None = None,
+        arms: str | list[str] = "hybrid,mlm",
+        seed: int = 0,
+        tasks: str | list[str] = "auto",
+        data_dir: str | None = None,
+        overrides: dict | None = None,
+        every_seed: bool = False,
+    ):
+        fields = {"corpus": corpus, "tokenizer": tokenizer, "max_steps": max_steps}
+        self.recipe = recipes.get(preset, **fields | (overrides or {}))
+        self.arms, self.seed, self.every_seed = recipes.arms(arms), seed, every_seed
+        self.task_names, self.data_dir = tasks, data_dir
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -93,7 +77,7 @@ class Notebook:
         if arm in self.arms:
             finished = [run for runs in self.finished_runs.values() for run in runs]
             beside = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
-            recipe, curves = dataclasses.replace(self.recipe, arm=arm), LiveCurves(arm, beside)
+            recipe, curves = replace(self.recipe, arm=arm), LiveCurves(arm, beside)
             ensure(recipe, self.corpus, seed=self.seed, on_log=curves)
 
     @cached_property
@@ -104,7 +88,7 @@ class Notebook:
     @property
     def finished_runs(self) -> dict[str, list[Run]]:
         """`{arm: runs}` of every seed that is on disk; nothing is trained."""
-        by_arm = {arm: dataclasses.replace(self.recipe, arm=arm) for arm in self.arms}
+        by_arm = {arm: replace(self.recipe, arm=arm) for arm in self.arms}
         return {arm: finished_runs(recipe, self.corpus) for arm, recipe in by_arm.items()}
 
     @cached_property
