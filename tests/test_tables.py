@@ -65,6 +65,13 @@ def test_no_number_of_ours_goes_without_its_interval(table, tmp_path):
     assert "2 seeds" in markdown.read_text() and r"effective\_rank & " in latex.read_text()
 
 
+def test_seeds_that_agree_exactly_say_so(table):
+    """Their interval is over texts, as wide as the widest of theirs."""
+    one = table[table["seed"] == 0]
+    text = tables.paper_table_text(tables.paper_table(4, pd.concat([one, one.assign(seed=1)])))
+    assert text["hybrid"].str.endswith("] 2 equal seeds").all()
+
+
 def test_ranks_say_n_and_d(table, tmp_path):
     """A published rank says its D where ours is another, and only a rank does."""
     text = tables.paper_table_text(tables.paper_table(5, table))
@@ -110,7 +117,8 @@ def test_styled_tables_are_light_and_mute_what_is_published(displayed):
     assert "td:nth-last-child(2) {\n  opacity" in html and "text-align: right" in html
     assert "<td>0.1 [0.0, 0.2]</td><td>0.3</td><td>1,500</td>" in html
     typeset.show(typeset.styled(text, "Table 3. A <name>."))
-    assert displayed[1] == displayed[0], "the same table is the same output"
+    typeset.show(text, caption="Table 3. A <name>.")
+    assert displayed[2] == displayed[1] == displayed[0], "the same table is the same output"
 
 
 def test_exported_latex_has_no_glyph_that_plain_latex_lacks(tmp_path):
