@@ -130,7 +130,7 @@ def test_the_gallery_lists_every_figure_of_every_tag(root):
     assert [(i["alt"], i["loading"]) for i in images] == [
         ("Preview: 05 old", "lazy"), ('Preview: A "third"', "lazy")
     ]  # fmt: skip
-    words = ("R&amp;D &amp; a &lt; b", "Another", "A &quot;third&quot;", "one seed", "4 figures")
+    words = ("R&amp;D &amp; a &lt; b", "Another", "A &#34;third&#34;", "one seed", "4 figures")
     assert all(word in text for word in words)
     assert needs_no_network(text) and "prefers-color-scheme" in text
 
