@@ -40,8 +40,7 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     """`snapshots.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
 
-    Args:
-        x: `"tokens"`, `"step"` or `"flops"`.
+    `x` is `"tokens"`, `"step"` or `"flops"`.
     """
     metrics, looks = [m for m in _WATCHED if m in set(table["metric"])], _looks(table)
     fig, places, plot = grid([titled(m, " ") for m in metrics], 2, 0.1, cell=190, gap=65)
@@ -55,8 +54,8 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
             mean, seeds = rows.groupby("step")[[x, "value"]].mean(), rows["seed"].nunique()
             thick = dict(line=line | dict(width=2.5), marker=dict(size=8, symbol=symbol))
             label = f"{title} ({seeds} {'seed' if seeds == 1 else 'seeds'})"
-            thick |= dict(mode="lines+markers", name=label)
-            fig.add_scatter(x=mean[x], y=mean["value"], **thick, **common)
+            points = dict(x=mean[x], y=mean["value"], mode="lines+markers", name=label)
+            fig.add_scatter(**points, **thick, **common)
         if metric == "below_unigram":
             fig.add_hline(y=0, line=dict(color="#555", width=1), **place)
     axis = {"tokens": "tokens seen", "step": "optimiser steps", "flops": "operations spent"}
@@ -114,10 +113,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """`{title: (colour, dash, symbol)}`: the arm's hue, and symbols that tell its conditions apart.
-
-    Conditions that `_LOOKS` does not know have their arm's colour, and what no other here has.
-    """
+    """`{title: (colour, dash, symbol)}`; conditions not in `_LOOKS` have their arm's colour."""
     titles = dict(table[["condition", "title"]].drop_duplicates().to_numpy())
     looks = {title: _LOOKS[name] for name, title in titles.items() if name in _LOOKS}
     free = [s for s in POINTS if s not in {symbol for _, _, symbol in looks.values()}] or POINTS

@@ -11,9 +11,7 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import CUT, add_bars, grid, metric_panels, titled, view
 from predrecon.workbook.figures.style import error, finish, name, point, stroke, wrapped
 
-_SIX = (
-    "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap"
-)  # fmt: skip
+_SIX = "spectral_entropy effective_rank stable_rank alignment uniformity probe_gap".split()
 BETTER = {metric: titled(metric, " ") for metric in _SIX}
 _ABLATED = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
 _SPOKES = {  # name, and whether higher or lower is better
@@ -96,8 +94,7 @@ def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure
 def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
     """Figures 3-6: alignment against uniformity, and how far classes lie apart, of all tasks.
 
-    Left a point a task and model, published ones open. Right the mean distance within classes over
-    that between them; at 1 nothing separates the classes.
+    Published points are open. At a ratio of 1 nothing separates the classes.
     """
     rows = table[table["pooling"] == pooling]
     titles = ["alignment against uniformity", "distance within classes / between"]
@@ -147,11 +144,9 @@ def geometry_view(
     """Eigenspectrum, its cumulative sum, and alignment against uniformity, of one task and pooling.
 
     Args:
-        spectra: columns `model, rank, share, cumulative`.
-        numbers: columns `title, model, metric, value, low, high`.
+        spectra: as for `eigenspectra`; numbers: metrics, `alignment` names the one of alignment.
         components: principal components shown.
         log: whether shares are on a logarithmic axis.
-        alignment: which metric of alignment.
     """
     titles = ["share of variance", "cumulative share", "alignment against uniformity"]
     fig, (share, cumulative, plane), _ = grid(titles, 3, 0.09)
@@ -181,12 +176,7 @@ def _alignment_panel(
 def _spectrum_panels(
     fig: go.Figure, spectra: pd.DataFrame, share: dict, cumulative: dict, *, log: bool = True
 ):
-    """Share of variance by component into one panel, its running sum into another, with axes.
-
-    Args:
-        spectra: columns `model, rank, share, cumulative`, and `seed` where a model has several: a
-            thin line each. log: a logarithmic axis of shares.
-    """
+    """Share of variance by component, and its running sum; thin lines where a model has `seed`s."""
     for model, rows in spectra.groupby("model", sort=False):
         seeds = rows["seed"] if "seed" in rows else pd.Series(0, rows.index)
         thin = seeds.nunique() > 1

@@ -11,10 +11,7 @@ from predrecon.workbook.figures.style import CLASSES, POINTS, finish, name
 
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
-    """2-D maps side by side: columns `model, method, x, y, label, text`.
-
-    One row a method (PCA, UMAP), one column a model; colour is the label.
-    """
+    """A map a method (row) and model (column): columns `model, method, x, y, label, text`."""
     models, methods, labels = (points[c].unique() for c in ("model", "method", "label"))
     panels = list(itertools.product(methods, models))
     titles = [f"{name(model)}, {method}" for method, model in panels]
@@ -32,7 +29,7 @@ def map_view(
 
     Args:
         points: columns `model, x, y, number, text, color`; `color` is a class, or a number if
-            `continuous` names it (the title of the colour bar).
+            `continuous` (the title of the colour bar) is given.
         matches: numbers of the points to ring, of a search.
     """
     models = list(points["model"].unique())

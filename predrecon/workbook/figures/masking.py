@@ -34,26 +34,17 @@ def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
 
     chips = " ".join(chip(*pair) for pair in zip(tokens, roles, strict=True))
     legend = " ".join(chip(role, role) for role in _STYLE if role in roles)
+    kinds = [unicodedata.bidirectional(letter) for token in tokens[1:-1] for letter in token]
+    direction = "rtl" if kinds.count("R") + kinds.count("AL") > kinds.count("L") else "ltr"
     return (
         f'<figure style="max-width:900px;margin:0">'
-        f'<div dir="{_direction(tokens)}" style="line-height:1.9">{chips}'
-        f'</div><figcaption style="margin-top:6px">{html.escape(caption)} {legend}</figcaption>'
-        "</figure>"
+        f'<div dir="{direction}" style="line-height:1.9">{chips}</div>'
+        f'<figcaption style="margin-top:6px">{html.escape(caption)} {legend}</figcaption></figure>'
     )
 
 
-def _direction(tokens: list[str]) -> str:
-    """Which way a text runs: that of most of its letters."""
-    kinds = [unicodedata.bidirectional(letter) for token in tokens[1:-1] for letter in token]
-    return "rtl" if sum(k in ("R", "AL") for k in kinds) > kinds.count("L") else "ltr"
-
-
 def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.Figure:
-    """Who sees which position: one row a sample.
-
-    Args:
-        context: `[B, C]` positions; targets: `[B, K, T]` positions; length: L.
-    """
+    """Who sees which position, a row a sample: `context` `[B, C]` and `targets` `[B, K, T]`."""
     branches = np.zeros((len(context), length), dtype=int)
     np.put_along_axis(branches, np.asarray(context), 1, axis=1)
     np.put_along_axis(branches, np.asarray(targets).reshape(len(branches), -1), 2, axis=1)
@@ -73,11 +64,7 @@ def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.F
 
 
 def coverage(table: pd.DataFrame) -> go.Figure:
-    """How often a position is context, target or masked.
-
-    Args:
-        table: columns `position, branch, share`; `branch` is a key of the mask colours.
-    """
+    """How often a position is context, target or masked: columns `position, branch, share`."""
     fig = go.Figure()
     for branch, rows in table.groupby("branch", sort=False):
         line = dict(color=BRANCHES[branch], width=2)
@@ -99,12 +86,7 @@ def token_fates(table: pd.DataFrame) -> go.Figure:
 def masking_view(
     context: np.ndarray, targets: np.ndarray, length: int, shares: pd.DataFrame
 ) -> go.Figure:
-    """`block_diagram` above `coverage`, on one axis of positions.
-
-    Args:
-        context: `[B, C]`; targets: `[B, K, T]`; length: L.
-        shares: of `coverage`.
-    """
+    """`block_diagram` above `coverage`, on one axis of positions."""
     options = dict(shared_xaxes=True, row_heights=[0.55, 0.45])
     fig, (above, below), _ = grid(["", ""], 1, 0, cell=180, gap=30, **options)
     blocks, lines = block_diagram(context, targets, length), coverage(shares)

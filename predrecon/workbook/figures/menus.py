@@ -11,17 +11,10 @@ _TITLE = 66  # pixels from the top that title and subtitle take
 
 
 def switchable(figures: dict[str, go.Figure], label: str) -> go.Figure:
-    """One figure with a menu instead of one figure a choice.
+    """One figure with a menu, named `label`, instead of one figure a choice; the first is shown.
 
     A choice shows its own traces, and sets what differs in the layouts: titles, ranges, kinds of
     axes. Numbers are kept in single precision: they are what a page and a notebook weigh.
-
-    Args:
-        figures: `{choice: its figure}`; the first is shown at first.
-        label: of the menu, e.g. `"Task"`.
-
-    Raises:
-        ValueError: no figure.
     """
     if not figures:
         raise ValueError(f"The menu {label!r} has no choices: expected a figure or more.")
@@ -49,9 +42,7 @@ def _single(tree):
     """A trace with its numbers in single precision."""
     if isinstance(tree, dict):
         return {key: _single(value) for key, value in tree.items()}
-    if isinstance(tree, np.ndarray) and tree.dtype == np.float64:
-        return tree.astype(np.float32)
-    return tree
+    return tree.astype(np.float32) if getattr(tree, "dtype", None) == np.float64 else tree
 
 
 def _make_room(fig: go.Figure) -> float:

@@ -41,10 +41,8 @@ def grid(
 ) -> tuple[go.Figure, list[dict], int]:
     """Panels, row by row: the figure, every panel's `row` and `col`, the height of all rows.
 
-    Args:
-        spacing: between columns, as a share of the width.
-        cell, gap: height of a row and between two, in pixels; needed where there are several rows.
-        options: for `make_subplots`.
+    `spacing` between columns is a share of the width; `cell` and `gap`, the height of a row and
+    between two, are pixels, needed where there are several rows.
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
@@ -59,10 +57,7 @@ def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
     """An axis' range that holds all values, and intervals up to once more what the values span.
 
     The interval of two seeds is thirteen standard errors to either side: drawn whole, it would
-    press all values into a line.
-
-    Args:
-        rows: columns `value, low, high`; zero: 0 is on the axis.
+    press all values into a line. With `zero`, 0 is on the axis.
     """
     values = [*rows["value"][np.isfinite(rows["value"])], *([0.0] if zero else [])]
     bounds = pd.concat([rows["low"], rows["high"]])
@@ -77,12 +72,7 @@ def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
 
 
 def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", **options):
-    """Bars with intervals in the models' colours, a group at every value of the column `x`.
-
-    Args:
-        rows: columns `model, low, high`, `x` and `value`.
-        options: of `add_bar`, `row` and `col` included.
-    """
+    """Bars with intervals in the models' colours, a group at every value of the column `x`."""
     for model, part in rows.groupby("model", sort=False):
         bars = dict(x=part[x], y=part[value], error_y=error(part, value), marker=fill(model))
         fig.add_bar(**bars, name=name(model), **options)
@@ -94,13 +84,7 @@ def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", *
 def metric_panels(
     table: pd.DataFrame, titles: dict[str, str], x: str, columns: int, **sizes
 ) -> tuple[go.Figure, int]:
-    """Grouped bars, a panel a metric; returns the figure and the height of its panels.
-
-    Args:
-        table: columns `metric, model, value, low, high` and `x`.
-        titles: `{metric: title}`, in order.
-        sizes: of `grid`.
-    """
+    """Grouped bars, a panel for each of `{metric: title}`; also the height of the panels."""
     fig, places, plot = grid(list(titles.values()), columns, **sizes)
     table = table.assign(label=table[x].map(wrapped))
     for metric, place in zip(titles, places, strict=True):
@@ -114,10 +98,7 @@ def metric_panels(
 def forest(table: pd.DataFrame, metrics: list[str], y: str, title: str, *, cell: int) -> go.Figure:
     """Differences with 95 % intervals, a line for every value of the column `y`, 0 marked.
 
-    Args:
-        table: columns `metric, value, low, high, seeds, p_corrected` and `y`. Infinite bounds (one
-            seed, no interval) are drawn as a grey point.
-        cell: height of a panel, in pixels.
+    Infinite bounds (one seed, no interval) are drawn as a grey point.
     """
     titles = [titled(metric) for metric in metrics]
     fig, places, plot = grid(titles, 3, 0.05, cell=cell, shared_yaxes=True)

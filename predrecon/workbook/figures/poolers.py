@@ -29,9 +29,8 @@ def pooler_spread(
     nothing to chance. Without pairs (one arm alone) only the lower panel is drawn.
 
     Args:
-        table: of `poolers.spread`; below, every random draw of the first task is a point.
-        ratios: of `poolers.ratios`; published: of `poolers.published_ratios`.
-        metric: of the lower panel.
+        table, ratios, published: of `poolers.spread`, `ratios` and `published_ratios`.
+        metric: of the lower panel, where every random draw is a point.
     """
     rows = table[table["metric"] == metric]
     if rows.empty:
@@ -90,8 +89,7 @@ def _values(fig: go.Figure, rows: pd.DataFrame, **place: int):
     for model, part in rows.groupby("model", sort=False):
         part = part.sort_values("seed", kind="stable")
         values = dict(x=[part["pooler"], part["seed"].map("seed {}".format)], y=part["value"])
-        look = dict(
-            line=dict(width=1, color=COLORS[model]), marker=dict(size=4, color=COLORS[model])
-        )
+        color = COLORS[model]
+        look = dict(line=dict(width=1, color=color), marker=dict(size=4, color=color))
         fig.add_box(**values, **points, **look, name=name(model), offsetgroup=model, **place)
     fig.update_xaxes(tickfont_size=11, **place)

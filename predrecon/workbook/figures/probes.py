@@ -31,9 +31,8 @@ def probing_view(
     """Scores with intervals, and each encoder's confusion matrix (graded tasks: ranks of answers).
 
     Args:
-        scores: columns `model, score, low, high`.
+        scores: columns `model, score, low, high`; metric: its name.
         answers: `{model: [N]}`; labels: `[N]`; classes: names, empty for graded similarity.
-        metric: names the axis of the scores.
     """
     columns = 1 + len(answers)
     titles = [f"{metric} (higher is better)", *(f"{name(model)}, by label" for model in answers)]
@@ -43,7 +42,7 @@ def probing_view(
     add_bars(fig, scores, "label", "score", **hover, **left)
     for number, (answer, place) in enumerate(zip(answers.values(), right, strict=True)):
         if classes:
-            _confusion(fig, answer, labels, classes, **place)
+            _add_confusion(fig, answer, labels, classes, **place)
             look = dict(type="category", showgrid=False)
             fig.update_xaxes(**look, title="answered", **place)
             fig.update_yaxes(**look, autorange="reversed", showticklabels=number == 0, **place)
@@ -56,7 +55,7 @@ def probing_view(
     return finish(fig, heading, height=380)
 
 
-def _confusion(fig: go.Figure, answer: np.ndarray, labels: np.ndarray, classes: tuple, **place):
+def _add_confusion(fig: go.Figure, answer: np.ndarray, labels: np.ndarray, classes: tuple, **place):
     """A confusion matrix: counts, coloured by the share of their label."""
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, answer), 1)

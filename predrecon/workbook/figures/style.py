@@ -40,8 +40,8 @@ TEMPLATE = go.layout.Template(
 
 def name(model: str) -> str:
     """A model's name in a legend."""
-    published = "" if arm(model) == model else ", published"
-    return _NAMES.get(arm(model), arm(model)) + published
+    ours = arm(model)
+    return _NAMES.get(ours, ours) + ("" if ours == model else ", published")
 
 
 def arm(model: str) -> str:
@@ -59,11 +59,10 @@ def fill(model: str) -> dict:
 
 def point(model: str, size: int = 10) -> dict:
     """How the points of a model are drawn: hybrid round, others not, published ones open."""
-    look = dict(color=COLORS[arm(model)], size=size)
-    symbol = _SYMBOLS.get(arm(model), "diamond")
-    if arm(model) == model:
-        return look | dict(symbol=symbol, line=dict(width=0))
-    return look | dict(symbol=f"{symbol}-open", line=dict(width=1.5))
+    symbol, width = _SYMBOLS.get(arm(model), "diamond"), 0
+    if arm(model) != model:
+        symbol, width = f"{symbol}-open", 1.5
+    return dict(color=COLORS[arm(model)], size=size, symbol=symbol, line=dict(width=width))
 
 
 def stroke(model: str, width: float = 2) -> dict:
@@ -81,9 +80,8 @@ def error(rows: pd.DataFrame, value: str = "value") -> dict:
 
 def wrapped(label: str) -> str:
     """A tick label over two lines where one would be long: at a space, else at a hyphen."""
-    if len(label) <= 8:
-        return label
-    return label.replace(" ", "<br>", 1) if " " in label else label.replace("-", "-<br>", 1)
+    mark, cut = (" ", "<br>") if " " in label else ("-", "-<br>")
+    return label.replace(mark, cut, 1) if len(label) > 8 else label
 
 
 def finish(
@@ -92,11 +90,8 @@ def finish(
     """Template, title, legend and height; the width follows the page.
 
     Traces of one name share an entry of the legend. From the top, in pixels, whatever the height:
-    title, caption, legend, titles of panels. A legend that takes more than a row at 700 pixels
-    makes the figure higher.
-
-    Args:
-        height: with one row of legend; plot: of the panels alone, in place of `height`.
+    title, caption, legend, titles of panels. `height` is with one row of legend, more rows (at 700
+    pixels) make the figure higher; `plot` is the height of the panels alone, in its place.
     """
     names = set()
     for trace in fig.data if len(fig.data) > 1 else ():
@@ -117,10 +112,10 @@ def finish(
     return fig.update_layout(**layout)
 
 
-def _legend_rows(entries: list[str], width: int = 620) -> int:
-    """Rows that a legend takes at a width, in pixels, by the length of its entries."""
-    rows, left = 0, 0.0
+def _legend_rows(entries: list[str]) -> int:
+    """Rows that a legend of 620 pixels takes, by the length of its entries."""
+    rows, left = 0, 0
     for entry in entries:
         needed = 45 + 7 * len(entry)
-        rows, left = (rows, left - needed) if needed <= left else (rows + 1, width - needed)
+        rows, left = (rows, left - needed) if needed <= left else (rows + 1, 620 - needed)
     return rows

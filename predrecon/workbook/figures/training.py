@@ -39,7 +39,7 @@ def training_curves(
     Args:
         histories: `{arm: run.history}`.
         unigram: held-out loss of word frequencies alone, drawn into the MLM panel.
-        smooth: centred running median over so many logged rows, for the two losses.
+        smooth: as for `training_view`, for the two losses.
     """
     fig, places, plot = grid(list(_CURVES.values()), 3, 0.08, cell=160)
     for k, (arm, history) in enumerate(histories.items()):
@@ -58,11 +58,7 @@ def training_curves(
 
 
 def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
-    """λ as trained, the prediction σ(Σ lr), and the gradient that drives it.
-
-    Args:
-        table: columns `step, lam, predicted, gradient`.
-    """
+    """λ as trained and predicted, and its gradient: columns `step, lam, predicted, gradient`."""
     gradient = "∂L/∂w = λ(1−λ)(L<sub>JEPA</sub> − L<sub>MLM</sub>), in nats"
     fig, (left, right), _ = grid(["λ as trained and as predicted", gradient], 2, 0.1)
     for column, label, place, *line in (
@@ -78,19 +74,14 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
 
 
 def training_view(
-    histories: dict[str, pd.DataFrame],
-    arms: dict[str, str],
-    *,
-    axis: str = "tokens",
-    smooth: int = 5,
+    histories: dict[str, pd.DataFrame], arms: dict[str, str], axis: str = "tokens", smooth: int = 5
 ) -> go.Figure:
     """Six panels of any number of runs: colour is the arm, dashes tell runs of an arm apart.
 
     Args:
         histories: `{run: history}`, with the columns `predicted` (lambda from its learning rates
             alone) and, where encoders on the way were measured, `uniformity`, `effective_rank`.
-        arms: `{run: "hybrid" or "mlm"}`.
-        axis: a key of `AXES`.
+        arms: `{run: "hybrid" or "mlm"}`; axis: a key of `AXES`.
         smooth: centred running median over so many logged rows, for losses and throughput.
     """
     fig, places, plot = grid(list(_WATCHED.values()), 3, 0.11, cell=170, gap=60)

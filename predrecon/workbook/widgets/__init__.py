@@ -5,11 +5,10 @@ headless loses the choice and not the content.
 """
 
 from predrecon.workbook.widgets.geometry import geometry_explorer
-from predrecon.workbook.widgets.live import LiveCurves
 from predrecon.workbook.widgets.maps import map_explorer
 from predrecon.workbook.widgets.masks import masking_explorer
 from predrecon.workbook.widgets.probing import probing_explorer
-from predrecon.workbook.widgets.training import training_explorer
+from predrecon.workbook.widgets.training import LiveCurves, training_explorer
 
 __all__ = [
     "LiveCurves", "geometry_explorer", "map_explorer", "masking_explorer", "probing_explorer",

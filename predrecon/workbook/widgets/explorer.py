@@ -33,8 +33,7 @@ class Picture:
 class Latest:
     """Does `work(request)` on a thread; of the requests that come meanwhile only the last counts.
 
-    So a control that is moved quickly never queues pictures that nobody will see, and the kernel
-    goes on answering.
+    So a control that is moved quickly never queues pictures that nobody will see.
     """
 
     def __init__(self, work: Callable):
@@ -47,7 +46,6 @@ class Latest:
         self._last = self._thread.submit(self._serve, request)
 
     def settle(self):
-        """Wait until all requests are served."""
         while self._last is not None and not self._last.done():
             wait([self._last])
 
@@ -59,16 +57,13 @@ class Latest:
 
 
 class Explorer:
-    """Controls and what they choose. Displayed, it is a static figure until a front end answers.
-
-    The static figure stands in the explorer's place where there is no kernel: headless runs, HTML
-    pages, code hosts. It has a menu for the controls named in `menus`.
+    """Controls and what they choose; without a kernel (headless runs, HTML) a static figure.
 
     Args:
         draw: `draw(**values) -> Picture`, a pure function of the controls' values. A `ValueError`
             is shown as a message above the last picture.
         controls: `{name of an argument: widget with a value}`, in rows as they fit.
-        menus: controls whose options the static figure offers, combined.
+        menus: controls whose options the static figure offers, combined, in a menu.
         still: more arguments of `draw` for the static figure.
         keep: remember pictures by the controls' values; False where they change with time.
         head, extra: widgets above the controls and below the picture.
@@ -110,7 +105,6 @@ class Explorer:
         return {name: control.value for name, control in self.controls.items()}
 
     def redraw(self):
-        """Ask for the picture of the controls' present values."""
         self._latest.submit(self.values)
 
     def settle(self):
@@ -140,11 +134,8 @@ class Explorer:
                 timer.start()
 
     def _replace_deaf(self, view: PlotView):
-        """A new view for one that speaks and does not hear.
-
-        anywidget gives a model two seconds to begin; one that a busy page keeps waiting for longer
-        never gets a message afterwards.
-        """
+        # anywidget gives a model two seconds to begin; one that a busy page keeps waiting for
+        # longer speaks, and never gets a message afterwards
         if view.heard or view is not self.view:
             return
         self._tries += 1
@@ -167,16 +158,14 @@ class Explorer:
 
     def _still(self, menus: tuple[str, ...], more: dict) -> go.Figure:
         """The picture of every combination of the menus' options, those that can be drawn."""
-        options = [
-            [(name, o if isinstance(o, tuple) else (o, o)) for o in self.controls[name].options]
-            for name in menus
-        ]
+        options = (self.controls[name].options for name in menus)
+        pairs = [[o if isinstance(o, tuple) else (o, o) for o in each] for each in options]
         figures, failed = {}, None
-        for chosen in itertools.product(*options):
-            values = self.values | {name: value for name, (_, value) in chosen} | more
+        for chosen in itertools.product(*pairs):
+            values = dict(zip(menus, (value for _, value in chosen), strict=True))
             try:
-                figure = self.draw(**values).figure
-                figures[" · ".join(str(title) for _, (title, _) in chosen)] = figure
+                figure = self.draw(**self.values | values | more).figure
+                figures[" · ".join(str(title) for title, _ in chosen)] = figure
             except ValueError as error:
                 failed = error
         if not figures:
@@ -187,13 +176,13 @@ class Explorer:
     def _show(self, values: dict):
         key = tuple(values.items())
         try:
-            if key not in self._pictures:
+            picture = self._pictures.pop(key, None)
+            if picture is None:
                 self.view.busy(True)
-                picture = self.draw(**values)
-                label = picture.label or words(picture.figure.layout.title.text) or "figure"
-                self._pictures[key] = picture.figure.to_json(), label, picture.above, picture.below
-            self._pictures[key] = self._pictures.pop(key)
-            content, label, above, below = self._pictures[key]
+                new = self.draw(**values)
+                label = new.label or words(new.figure.layout.title.text) or "figure"
+                picture = new.figure.to_json(), label, new.above, new.below
+            self._pictures[key] = content, label, above, below = picture
             self._make_room()
             self.message.value, self.above.value, self.below.value = "", above, below
             self.current = values

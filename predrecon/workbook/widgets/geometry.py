@@ -8,7 +8,7 @@ from predrecon.workbook.figures.geometry import geometry_view
 from predrecon.workbook.figures.panels import titled
 from predrecon.workbook.figures.style import name
 from predrecon.workbook.tables import cell_text, seeds_text
-from predrecon.workbook.widgets import controls
+from predrecon.workbook.widgets.controls import buttons, choice, multiple, number, tick
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _MEAN = "mean of seeds"
@@ -47,8 +47,8 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
         numbers = numbers[numbers["metric"].isin(metrics)]
         if seed == _MEAN:
             numbers = over_seeds(numbers)
-            lines = lines.groupby(["model", "rank"], sort=False, as_index=False)
-            lines = lines.mean(numeric_only=True)
+            groups = lines.groupby(["model", "rank"], sort=False, as_index=False)
+            lines = groups.mean(numeric_only=True)
         else:
             numbers = numbers[numbers["seed"] == seed].assign(seeds=1)
             lines = lines[lines["seed"] == seed]
@@ -76,20 +76,18 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
         )  # fmt: skip
         return Picture(figure, below=below + _table(numbers, metrics), label=label)
 
-    most = int(spectra["rank"].max())
+    most, arms = int(spectra["rank"].max()), [(name(m), m) for m in models]
     chosen = {
-        "task": controls.choice("Task", [(v, k) for k, v in titles.items()], "data set"),
-        "pooling": controls.buttons("Pooling", poolings, "token vectors to one vector a text"),
-        "arms": controls.multiple(
-            "Arms", [(name(m), m) for m in models], "encoders to compare", models
-        ),
-        "seed": controls.choice("Seed", [_MEAN, *seeds], "of pre-training"),
-        "convention": controls.choice("Metrics by", list(CONVENTIONS), "whose definitions"),
-        "components": controls.number(
+        "task": choice("Task", [(v, k) for k, v in titles.items()], "data set"),
+        "pooling": buttons("Pooling", poolings, "token vectors to one vector a text"),
+        "arms": multiple("Arms", arms, "encoders to compare", models),
+        "seed": choice("Seed", [_MEAN, *seeds], "of pre-training"),
+        "convention": choice("Metrics by", list(CONVENTIONS), "whose definitions"),
+        "components": number(
             "Components", min(5, most), most, "principal components shown", min(50, most)
         ),
-        "scale": controls.buttons("Share axis", ["log", "linear"], "axis of the left panel"),
-        "published": controls.tick("published values", "the paper's numbers as an overlay"),
+        "scale": buttons("Share axis", ["log", "linear"], "axis of the left panel"),
+        "published": tick("published values", "the paper's numbers as an overlay"),
     }
     return Explorer(draw, chosen, menus=("task", "pooling"))
 
@@ -102,10 +100,10 @@ def _rows(table: pd.DataFrame, task: str, pooling: str, models: list[str]) -> pd
 def _table(numbers: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     """Metrics in rows, models in columns, with intervals; each column says what they are over."""
     heads = {model: _head(model, rows) for model, rows in numbers.groupby("model", sort=False)}
-    cells = map(cell_text, numbers["value"], numbers["low"], numbers["high"])
-    cells = numbers.assign(cell=list(cells)).pivot(index="metric", columns="model", values="cell")
-    cells = cells.reindex([m for m in metrics if m in cells.index], columns=list(heads))
-    wide = cells.rename(index=lambda m: titled(m, " "), columns=heads).fillna("–")
+    texts = list(map(cell_text, numbers["value"], numbers["low"], numbers["high"]))
+    cells = numbers.assign(cell=texts).pivot(index="metric", columns="model", values="cell")
+    cells = cells.reindex([m for m in metrics if m in cells.index], columns=list(heads)).fillna("–")
+    wide = cells.rename(index=lambda m: titled(m, " "), columns=heads)
     wide = wide.rename_axis(index=None, columns=None)
     table = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
     return f'<div class="predrecon-scroll">{table}</div><small>95 % intervals</small>'

@@ -29,7 +29,7 @@ def map_explorer(
     """UMAP or PCA of both arms side by side; click or select points for their sentences.
 
     Colour by label, by the answer of the semantic probe (out of fold), by the number of tokens that
-    the encoder read or by the most frequent one of these. A search rings the matches.
+    the encoder read or by the most frequent one of these.
 
     Args:
         geometry: `geometry.measure_all`; tasks: what it was measured on; tokenizer: the runs'.
@@ -86,16 +86,14 @@ def map_explorer(
             rows = dict(model=model, x=x, y=y, number=np.arange(len(x)), text=hover, color=values)
             parts.append(pd.DataFrame(rows).head(points))
         heading = f"{titles[task]}, {pooling} pooling, {method}, colour: {color}"
-        matches, below = np.array([]), ""
+        matches, below = None, ""
         if search:
-            contains = [search.lower() in text.lower() for text in texts(task)]
-            matches = np.flatnonzero(contains)
-            count = f"{len(matches):,} of {len(contains):,} texts"
+            matches = np.flatnonzero([search.lower() in text.lower() for text in texts(task)])
+            count = f"{len(matches):,} of {len(hover):,} texts"
             below = f"<p>{count} hold “{html.escape(search)}”.</p>"
             if len(matches):
                 below += chosen_html(matches[:3], texts(task), embedded(task, pooling))
-        rows = pd.concat(parts, ignore_index=True)
-        figure = map_view(rows, heading, continuous=continuous, matches=matches)
+        figure = map_view(pd.concat(parts), heading, continuous=continuous, matches=matches)
         return Picture(figure, below=below)
 
     chosen = {
@@ -107,8 +105,7 @@ def map_explorer(
         "color": controls.choice("Colour", _COLORS, "what colour stands for"),
         "search": controls.text("Search", "ring the texts that hold this (Enter)"),
     }
-    layout = ipywidgets.Layout(max_height="420px", overflow="auto")
-    listing = ipywidgets.HTML(_HINT, layout=layout)
+    listing = ipywidgets.HTML(_HINT, layout=dict(max_height="420px", overflow="auto"))
 
     def list_chosen(numbers: list):
         task, pooling = explorer.current["task"], explorer.current["pooling"]
@@ -128,14 +125,11 @@ def chosen_html(numbers: list, texts: list[str], vectors: dict[str, np.ndarray])
         return "Nothing chosen."
     parts = [f"<b>{len(numbers):,} chosen</b>"]
     for number in numbers[:_LISTED]:
-        columns = ""
+        columns, style = "", "vertical-align:top;text-align:left"
         for model, z in vectors.items():
-            nearest = "".join(
-                f"<li>{cosine:.3f} {html.escape(texts[other][:160])}</li>"
-                for other, cosine in projections.nearest(z, number, 3)
-            )
-            style = "vertical-align:top;text-align:left"
-            columns += f"<td style='{style}'><i>{name(model)}</i><ol>{nearest}</ol></td>"
+            near = projections.nearest(z, number, 3)
+            items = (f"<li>{cos:.3f} {html.escape(texts[n][:160])}</li>" for n, cos in near)
+            columns += f"<td style='{style}'><i>{name(model)}</i><ol>{''.join(items)}</ol></td>"
         head = f"<p style='margin:8px 0 0'>{html.escape(texts[number][:400])}</p>"
         parts.append(f"{head}<table><tr>{columns}</tr></table>")
     if len(numbers) > _LISTED:

@@ -6,16 +6,15 @@ from predrecon.audit.mask_counts import masked_text
 from predrecon.data.corpus import Corpus
 from predrecon.recipes import Recipe
 from predrecon.workbook.figures.masking import masking_view, sentence_html
-from predrecon.workbook.widgets import controls
+from predrecon.workbook.widgets.controls import choice, counter, number, share
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
 
 def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> Explorer:
     """A sentence, the scales of its masks and a seed at choice: chips, blocks and coverage follow.
 
-    Args:
-        recipe: whose scales the controls start from; its length is where a text is cut.
-        corpus: whose tokenizer is used, and whose held-out text offers the first `sentences`.
+    The controls start from the recipe's scales, and a text is cut at its length. Offered are the
+    first `sentences` of the corpus' held-out text.
     """
     tokenizer = corpus.tokenizer
 
@@ -27,9 +26,8 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         options |= dict(mlm_probability=probability, seed=seed, step=step)
         masked = masked_text(text, tokenizer, recipe.length, min_context=min(keep, room), **options)
         length = len(masked.tokens)
-        above = ""
-        if masked.cut:
-            above = notice(f"Cut to the first {length:,} of {tokens:,} tokens.")
+        cut = f"Cut to the first {length:,} of {tokens:,} tokens."
+        above = notice(cut) if masked.cut else ""
         if room < keep:
             above += notice(f"Min context {keep} lowered to {room}, for a text of this length.")
         above += sentence_html(masked.tokens, masked.jepa_roles, "JEPA branch:") + "<br>"
@@ -43,8 +41,8 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
     rows = blocks.batch(list(range(min(sentences, len(blocks)))))
     offered = [tokenizer.decode(row[1:-1].tolist()) for row in rows]
     options = [(f"{s[:60]} …", s) for s in offered] + [("type your own", "")]
-    pick = controls.choice("Pick", options, "held-out text")
-    layout = ipywidgets.Layout(width="min(100%, 860px)", height="64px")
+    pick = choice("Pick", options, "held-out text")
+    layout = dict(width="min(100%, 860px)", height="64px")
     text = ipywidgets.Textarea(offered[0], description="Text", tooltip="any text", layout=layout)
 
     def picked(change: dict):
@@ -60,18 +58,12 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
     keep, chance = recipe.min_context, recipe.mlm_probability
     chosen = {
         "text": text,
-        "context": controls.share(
-            "Context scale", 0.05, "context block, share of the text", context
-        ),
-        "target": controls.share("Target scale", 0.05, "a target block, share of the text", target),
-        "targets": controls.number("Targets", 1, 6, "target blocks", recipe.num_targets),
-        "keep": controls.number(
-            "Min context", 1, recipe.length, "context tokens that must stay", keep
-        ),
-        "probability": controls.share(
-            "MLM probability", 0.0, "chance of a token to be chosen", chance
-        ),
-        "seed": controls.counter("Seed", "of the masks"),
-        "step": controls.counter("Step", "of training: another draw of the same seed"),
+        "context": share("Context scale", 0.05, "context block, share of the text", context),
+        "target": share("Target scale", 0.05, "a target block, share of the text", target),
+        "targets": number("Targets", 1, 6, "target blocks", recipe.num_targets),
+        "keep": number("Min context", 1, recipe.length, "context tokens that must stay", keep),
+        "probability": share("MLM probability", 0.0, "chance of a token to be chosen", chance),
+        "seed": counter("Seed", "of the masks"),
+        "step": counter("Step", "of training: another draw of the same seed"),
     }
     return Explorer(draw, chosen, head=(pick,))

@@ -13,11 +13,7 @@ class PlotView(anywidget.AnyWidget):
     Figures travel as messages, not as state: a saved notebook does not carry them. The front end
     says `hello` (it is there), `view` (it is on a page), `heard` (messages reach it) and `chosen`
     (points were clicked or selected: their `customdata`, or their numbers in the trace).
-
-    Attributes:
-        content, label: the last figure's JSON and its text alternative.
-        number: of figures shown.
-        heard: whether messages reach the front end.
+    `number` counts the figures shown.
     """
 
     _esm = _HERE / "plot_view.js"

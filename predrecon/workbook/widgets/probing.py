@@ -12,7 +12,7 @@ from predrecon.data.tasks import Task
 from predrecon.pooling import POOLINGS
 from predrecon.workbook.figures.probes import probing_view
 from predrecon.workbook.figures.style import name
-from predrecon.workbook.widgets import controls
+from predrecon.workbook.widgets.controls import buttons, choice, multiple
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _LISTED = 15
@@ -28,7 +28,6 @@ def probing_explorer(
 
     Args:
         compared: encoders of one or several seeds.
-        tasks: labelled tasks.
         max_train: training samples of a head at most; None: all, as notebook 04's table.
         seed: of the heads.
     """
@@ -63,12 +62,10 @@ def probing_explorer(
 
     encoders = [(name(arm), arm) for arm in arms]
     chosen = {
-        "task": controls.choice("Task", [(t.title, t.name) for t in tasks], "data set"),
-        "pooling": controls.buttons("Pooling", POOLINGS, "token vectors to one vector a text"),
-        "arms": controls.multiple(
-            "Arms", encoders, "encoders; the first two are compared", arms[:2]
-        ),
-        "run": controls.choice("Seed", seeds, "of pre-training"),
+        "task": choice("Task", [(t.title, t.name) for t in tasks], "data set"),
+        "pooling": buttons("Pooling", POOLINGS, "token vectors to one vector a text"),
+        "arms": multiple("Arms", encoders, "encoders; the first two are compared", arms[:2]),
+        "run": choice("Seed", seeds, "of pre-training"),
     }
     return Explorer(draw, chosen, menus=("task", "pooling"))
 
@@ -96,9 +93,9 @@ def disagreements(task: Task, results: dict) -> str:
     table = pd.DataFrame(rows, columns=["text", "label", name(one), name(other), measure])
     look = dict(index=False, border=0, escape=False, classes="predrecon-table")
     table = table.to_html(float_format="{:.2f}".format, **look)
-    count = "texts furthest apart"
-    if task.classes:
-        count = f"{len(differing):,} of {len(split):,} texts"
+    count = (
+        f"{len(differing):,} of {len(split):,} texts" if task.classes else "texts furthest apart"
+    )
     return f"<details open><summary>Where they disagree: {count}</summary>{table}</details>"
 
 

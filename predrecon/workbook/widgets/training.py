@@ -1,18 +1,42 @@
-"""Training explorer (notebooks 02 and 03)."""
+"""Curves that grow in the cell that trains, and the training explorer (notebooks 02 and 03)."""
 
 import itertools
 import threading
+import time
 import weakref
 from pathlib import Path
+
+import pandas as pd
 
 from predrecon.audit.snapshots import along
 from predrecon.data import paths
 from predrecon.data.tasks import Task
-from predrecon.workbook.figures.training import AXES, training_view
+from predrecon.workbook.figures import show
+from predrecon.workbook.figures.training import AXES, training_curves, training_view
 from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 EVERY = 2.0  # seconds between looks at runs that go on
+
+
+class LiveCurves:
+    """`on_log` callback that redraws the curves of `arm` in place `every` few seconds.
+
+    Finished runs, `{arm: history}`, are drawn beside the growing one.
+    """
+
+    def __init__(self, arm: str, histories: dict[str, pd.DataFrame], *, every: float = 5.0):
+        self.arm, self.histories, self.every = arm, histories, every
+        self.rows: list[dict] = []
+        self.handle, self.drawn = None, 0.0
+
+    def __call__(self, row: dict):
+        self.rows.append(row)
+        if time.monotonic() - self.drawn >= self.every:
+            self.drawn = time.monotonic()
+            thin = self.rows[:: max(1, len(self.rows) // 500)]
+            histories = {**self.histories, self.arm: pd.DataFrame(thin)}
+            self.handle = show(training_curves(histories), self.handle)
 
 
 def training_explorer(
