@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from predrecon.workbook import figures
-from predrecon.workbook.figures.geometry import BETTER
+from predrecon.workbook.figures.geometry import SIX
 from predrecon.workbook.figures.probes import probing_view
 
 TASKS = {"SST-2": "sst2", "MNLI (stand-in)": "mnli", "STS-B": "stsb"}
@@ -34,7 +34,7 @@ def tables():
             spectra.append(
                 pd.DataFrame(row | dict(rank=rank, share=share, cumulative=share.cumsum()))
             )
-            for metric in BETTER:
+            for metric in SIX:
                 value = rng.normal(10, 5)
                 metrics.append(row | dict(metric=metric, value=value, low=value - 1, high=np.nan))
     return pd.DataFrame(metrics), pd.concat(spectra)

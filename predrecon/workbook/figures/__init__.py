@@ -23,11 +23,3 @@ from predrecon.workbook.figures.menus import switchable
 from predrecon.workbook.figures.poolers import pooler_spread
 from predrecon.workbook.figures.probes import probe_bars
 from predrecon.workbook.figures.training import lambda_dynamics, training_curves
-
-__all__ = [
-    "Gallery", "alignment_uniformity", "block_diagram", "bundle", "contrasts", "coverage",
-    "differences", "eigenspectra", "embedding_map", "figure_div", "lambda_dynamics", "lambdas",
-    "length_control", "metric_bars", "plateau", "pooler_spread", "pooling_ablation",
-    "probe_bars", "probe_comparison", "radar", "sentence_html", "show", "switchable", "token_fates",
-    "training_curves", "trajectories", "write_plotly_js",
-]  # fmt: skip

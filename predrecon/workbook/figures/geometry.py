@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import CUT, add_bars, grid, metric_panels, titled, view
 from predrecon.workbook.figures.style import error, finish, name, point, stroke, wrapped
 
-_SIX = "spectral_entropy effective_rank stable_rank alignment uniformity probe_gap".split()
-BETTER = {metric: titled(metric, " ") for metric in _SIX}
-_ABLATED = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
+SIX = (
+    "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap"
+)  # fmt: skip
 _SPOKES = {  # name, and whether higher or lower is better
     "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", 1),
     "effective_rank": ("effective rank", 1),
@@ -27,24 +27,22 @@ _SPOKES = {  # name, and whether higher or lower is better
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The six metrics of all tasks under one pooling."""
     rows = table[table["pooling"] == pooling]
-    fig, plot = metric_panels(rows, BETTER, "title", 2, spacing=0.08, cell=170)
+    fig, plot = metric_panels(rows, SIX, "title", 2, spacing=0.08, cell=170)
     return finish(fig, f"Geometry under {pooling} pooling ({CUT})", plot=plot)
 
 
 def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The public code's chart: semantic and token probe of all tasks under one pooling."""
     rows = table[table["pooling"] == pooling]
-    titles = {metric: titled(metric, " ") for metric in ("semantic_probe", "token_probe")}
-    fig, _ = metric_panels(rows, titles, "title", 2, spacing=0.08)
+    fig, _ = metric_panels(rows, ("semantic_probe", "token_probe"), "title", 2, spacing=0.08)
     return finish(fig, f"What the embeddings hold, {pooling} pooling ({CUT})", height=440)
 
 
 def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
-    rows = table[(table["task"] == task) & table["metric"].isin(_ABLATED)]
-    rows = rows[rows["model"] != "published mlm"]
-    titles = {metric: titled(metric) for metric in _ABLATED}
-    fig, _ = metric_panels(rows, titles, "pooling", 3, spacing=0.07)
+    rows = table[(table["task"] == task) & (table["model"] != "published mlm")]
+    metrics = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
+    fig, _ = metric_panels(rows, metrics, "pooling", 3, "<br>", spacing=0.07)
     fig.update_xaxes(tickfont_size=10)
     return finish(fig, f"Pooling ablation, {title} ({CUT})")
 

@@ -17,10 +17,7 @@ _STYLE = {
     "unused": "background:#EEE;color:#666",
     "both": "background:#D55E00;color:#000;outline:3px solid #0072B2",
 }
-_CHIP = (
-    '<span title="{role}" style="{style};padding:1px 5px;margin:1px;border-radius:4px;'
-    'display:inline-block;font-family:monospace">{text}</span>'
-)
+_CHIP = "padding:1px 5px;margin:1px;border-radius:4px;display:inline-block;font-family:monospace"
 
 
 def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
@@ -30,7 +27,7 @@ def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
     """
 
     def chip(text: str, role: str) -> str:
-        return _CHIP.format(role=role, style=_STYLE[role], text=html.escape(text))
+        return f'<span title="{role}" style="{_STYLE[role]};{_CHIP}">{html.escape(text)}</span>'
 
     chips = " ".join(chip(*pair) for pair in zip(tokens, roles, strict=True))
     legend = " ".join(chip(role, role) for role in _STYLE if role in roles)
@@ -49,7 +46,7 @@ def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.F
     np.put_along_axis(branches, np.asarray(context), 1, axis=1)
     np.put_along_axis(branches, np.asarray(targets).reshape(len(branches), -1), 2, axis=1)
     names = ["seen by neither", "context", "target"]
-    colors = [BRANCHES["unused"], BRANCHES["context"], BRANCHES["target"]]
+    colors = [BRANCHES[branch] for branch in ("unused", "context", "target")]
     scale = [[(i + j) / 3, color] for i, color in enumerate(colors) for j in (0, 1)]
     look = dict(zmin=-0.5, zmax=2.5, colorscale=scale, showscale=False, xgap=1, ygap=2)
     hover = "sample %{y}, position %{x}: %{customdata}<extra></extra>"
@@ -67,8 +64,8 @@ def coverage(table: pd.DataFrame) -> go.Figure:
     """How often a position is context, target or masked: columns `position, branch, share`."""
     fig = go.Figure()
     for branch, rows in table.groupby("branch", sort=False):
-        line = dict(color=BRANCHES[branch], width=2)
-        fig.add_scatter(x=rows["position"], y=rows["share"], name=branch, mode="lines", line=line)
+        look = dict(mode="lines", line=dict(color=BRANCHES[branch], width=2))
+        fig.add_scatter(x=rows["position"], y=rows["share"], name=branch, **look)
     fig.update_xaxes(title="position (token)")
     fig.update_yaxes(title="share of samples", tickformat=".0%", range=[0, 1])
     return finish(fig, "Coverage by position: contiguous blocks seldom reach the ends")

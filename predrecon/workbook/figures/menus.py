@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 _BAND = 78  # pixels more above the plots, for the menu and a legend of one more row
@@ -59,7 +60,7 @@ def _make_room(fig: go.Figure) -> float:
 
 def _settings(figures: list[go.Figure]) -> list[dict[str, Any]]:
     """What a choice sets: all that differs, and every axis, for a zoom of before must not stay."""
-    layouts = [_flat(figure.layout.to_plotly_json()) for figure in figures]
+    layouts = [_flat(figure.layout) for figure in figures]
     axes = {path.split(".")[0] for layout in layouts for path in layout if path[1:5] == "axis"}
     for layout, axis in itertools.product(layouts, axes):
         if f"{axis}.range" not in layout:
@@ -74,12 +75,8 @@ def _settings(figures: list[go.Figure]) -> list[dict[str, Any]]:
     ]
 
 
-def _flat(tree: dict, path: str = "") -> dict[str, Any]:
+def _flat(layout: go.Layout) -> dict[str, Any]:
     """`{"xaxis.title.text": ...}`, as plotly's relayout names attributes; no template."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{path}{key}.") if key != "template" else {}
-        else:
-            flat[f"{path}{key}"] = value
-    return flat
+    tree = layout.to_plotly_json()
+    tree.pop("template", None)
+    return pd.json_normalize(tree).to_dict("records")[0]

@@ -1,5 +1,7 @@
 """Small multiples that several figures share: one panel a metric, with intervals."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -82,12 +84,12 @@ def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", *
 
 
 def metric_panels(
-    table: pd.DataFrame, titles: dict[str, str], x: str, columns: int, **sizes
+    table: pd.DataFrame, metrics: Sequence[str], x: str, columns: int, between: str = " ", **sizes
 ) -> tuple[go.Figure, int]:
-    """Grouped bars, a panel for each of `{metric: title}`; also the height of the panels."""
-    fig, places, plot = grid(list(titles.values()), columns, **sizes)
+    """Grouped bars, a panel a metric; also the height of the panels."""
+    fig, places, plot = grid([titled(metric, between) for metric in metrics], columns, **sizes)
     table = table.assign(label=table[x].map(wrapped))
-    for metric, place in zip(titles, places, strict=True):
+    for metric, place in zip(metrics, places, strict=True):
         rows = table[table["metric"] == metric]
         add_bars(fig, rows, "label", **place)
         fig.update_yaxes(range=view(rows, zero=True), **place)

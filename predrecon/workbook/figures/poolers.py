@@ -12,12 +12,10 @@ _MARKS = {  # colours of no arm, symbols that tell them apart without colour
     "weighted fitted": ("triangle-up", "#009E73"),
     "attention fitted": ("x", "#882255"),
 }
-_DRAWS = "#777777"
 _PUBLISHED = {  # in the legend, and how its line is drawn
     "mean": ("published, mean", "dash"),
     "random attention": ("published, attention (one draw)", "dot"),
 }
-_CLAIM = (5, 10)  # the paper speaks of "5-10 x"
 
 
 def pooler_spread(
@@ -48,7 +46,17 @@ def pooler_spread(
         fig = make_subplots(1, 1, subplot_titles=titles)
         models = ", ".join(name(model) for model in rows["model"].unique())
         heading = f"{metric.capitalize()} by pooler: {models}"
-    _values(fig, rows[rows["title"] == first], row=2 if tasks else 1, col=1)
+    place, points = (
+        dict(row=2 if tasks else 1, col=1),
+        dict(boxpoints="all", jitter=0.5, pointpos=0),
+    )
+    for model, part in rows[rows["title"] == first].groupby("model", sort=False):
+        part, color = part.sort_values("seed", kind="stable"), COLORS[model]
+        values = dict(x=[part["pooler"], part["seed"].map("seed {}".format)], y=part["value"])
+        look = dict(line=dict(width=1, color=color), marker=dict(size=4, color=color))
+        look |= dict(fillcolor="rgba(0,0,0,0)", name=name(model), offsetgroup=model)
+        fig.add_box(**values, **points, **look, **place)
+    fig.update_xaxes(tickfont_size=11, **place)
     return finish(fig, heading, plot=plot, boxmode="group")
 
 
@@ -57,7 +65,8 @@ def _ratio_panels(fig: go.Figure, ratios: pd.DataFrame, published: pd.DataFrame,
     seeds = sorted(ratios["seed"].unique())
     edges = [-0.5, len(seeds) - 0.5]
     ratios = ratios.assign(x=ratios["seed"].map(seeds.index))
-    box = dict(line=dict(width=1.2, color=_DRAWS), marker=dict(size=3, color=_DRAWS), width=0.4)
+    grey = "#777777"
+    box = dict(line=dict(width=1.2, color=grey), marker=dict(size=3, color=grey), width=0.4)
     box |= dict(name="random attention, all pairs of draws", fillcolor="#E4E4E4")
     for col, title in enumerate(tasks, start=1):
         place, rows = dict(row=1, col=col), ratios[ratios["title"] == title]
@@ -73,23 +82,11 @@ def _ratio_panels(fig: go.Figure, ratios: pd.DataFrame, published: pd.DataFrame,
             label, dash = _PUBLISHED[pooler]
             look = dict(mode="lines", line=dict(color="#D55E00", width=1.8, dash=dash), name=label)
             fig.add_scatter(x=edges, y=[lines[pooler]] * 2, **look, **place)
-        claim = dict(fillcolor="#D55E00", opacity=0.1, line_width=0, layer="below")
-        fig.add_hrect(y0=_CLAIM[0], y1=_CLAIM[1], **claim, **place)
+        look = dict(fillcolor="#D55E00", opacity=0.1, line_width=0, layer="below")
+        fig.add_hrect(y0=5, y1=10, **look, **place)  # the paper speaks of "5-10 x"
         fig.add_hline(y=1, line=dict(color="#555555", width=1), **place)
     ticks = dict(tickvals=list(range(len(seeds))), ticktext=list(map(str, seeds)))
     fig.update_xaxes(title="training seed", range=edges, showgrid=False, **ticks, row=1)
     marks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
     fig.update_yaxes(type="log", tickvals=marks, matches="y", showticklabels=False, row=1)
     fig.update_yaxes(title="ratio (shaded: 5 to 10)", showticklabels=True, row=1, col=1)
-
-
-def _values(fig: go.Figure, rows: pd.DataFrame, **place: int):
-    """A box a pooler, training seed and model; every random draw is a point."""
-    points = dict(boxpoints="all", jitter=0.5, pointpos=0, fillcolor="rgba(0,0,0,0)")
-    for model, part in rows.groupby("model", sort=False):
-        part = part.sort_values("seed", kind="stable")
-        values = dict(x=[part["pooler"], part["seed"].map("seed {}".format)], y=part["value"])
-        color = COLORS[model]
-        look = dict(line=dict(width=1, color=color), marker=dict(size=4, color=color))
-        fig.add_box(**values, **points, **look, name=name(model), offsetgroup=model, **place)
-    fig.update_xaxes(tickfont_size=11, **place)

@@ -61,13 +61,13 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
     """λ as trained and predicted, and its gradient: columns `step, lam, predicted, gradient`."""
     gradient = "∂L/∂w = λ(1−λ)(L<sub>JEPA</sub> − L<sub>MLM</sub>), in nats"
     fig, (left, right), _ = grid(["λ as trained and as predicted", gradient], 2, 0.1)
-    for column, label, place, *line in (
+    for column, label, place, color, width, dash in (
         ("lam", "λ = σ(w), trained", left, COLORS["hybrid"], 3, "solid"),
         ("predicted", "σ(Σ lr), predicted", left, "#333333", 2, "dash"),
         ("gradient", "∂L/∂w", right, "#009E73", 1.5, "solid"),
     ):
-        look = dict(zip(("color", "width", "dash"), line, strict=True))
-        fig.add_scatter(x=table["step"], y=table[column], name=label, line=look, **place)
+        line = dict(color=color, width=width, dash=dash)
+        fig.add_scatter(x=table["step"], y=table[column], name=label, line=line, **place)
     fig.add_hline(y=0, line=dict(color="#555", width=1), **right)
     fig.update_xaxes(title="step")
     return finish(fig, "The balance follows the learning rate")

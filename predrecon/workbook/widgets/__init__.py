@@ -9,8 +9,3 @@ from predrecon.workbook.widgets.maps import map_explorer
 from predrecon.workbook.widgets.masks import masking_explorer
 from predrecon.workbook.widgets.probing import probing_explorer
 from predrecon.workbook.widgets.training import LiveCurves, training_explorer
-
-__all__ = [
-    "LiveCurves", "geometry_explorer", "map_explorer", "masking_explorer", "probing_explorer",
-    "training_explorer",
-]  # fmt: skip

@@ -17,9 +17,9 @@ def multiple(label: str, options: list, tooltip: str, value) -> ipywidgets.Selec
 def buttons(label: str, options: list, tooltip: str) -> ipywidgets.ToggleButtons:
     """One of a few, all in sight."""
     look = _look(label, tooltip, width="max-content", flex="0 0 auto")
-    look["style"] = look["style"] | {"button_width": "auto"}
-    tooltips = [tooltip] * len(options)
-    return ipywidgets.ToggleButtons(options=options, tooltips=tooltips, **look)
+    look["style"]["button_width"] = "auto"
+    look["tooltips"] = [tooltip] * len(options)
+    return ipywidgets.ToggleButtons(options=options, **look)
 
 
 def tick(label: str, tooltip: str) -> ipywidgets.Checkbox:
@@ -43,12 +43,12 @@ def counter(label: str, tooltip: str) -> ipywidgets.BoundedIntText:
     return ipywidgets.BoundedIntText(max=1_000_000, **_look(label, tooltip, width="130px"))
 
 
-def text(label: str, tooltip: str) -> ipywidgets.Text:
+def text_field(label: str, tooltip: str) -> ipywidgets.Text:
     look = _look(label, tooltip, width="260px")
     return ipywidgets.Text(placeholder=tooltip, continuous_update=False, **look)
 
 
 def _look(label: str, tooltip: str, **layout: str) -> dict:
-    layout = ipywidgets.Layout(**dict(width="auto", margin="2px 14px 2px 0") | layout)
+    layout = dict(width="auto", margin="2px 14px 2px 0") | layout
     style = {"description_width": "initial"}
     return dict(description=label, tooltip=tooltip, layout=layout, style=style)

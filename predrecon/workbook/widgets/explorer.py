@@ -95,10 +95,10 @@ class Explorer:
         for control in controls.values():
             control.observe(lambda _: self.redraw(), names="value")
         self.view = self._new_view()
-        wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        wrap = dict(flex_flow="row wrap", align_items="center")
         row = ipywidgets.HBox(list(controls.values()), layout=wrap)
         children = [*head, row, self.message, self.above, self.view, self.below, *extra]
-        self.box = ipywidgets.VBox(children, layout=ipywidgets.Layout(overflow="hidden"))
+        self.box = ipywidgets.VBox(children, layout=dict(overflow="hidden"))
 
     @property
     def values(self) -> dict:
@@ -122,9 +122,8 @@ class Explorer:
             self._front_end = True
             while self._waiting:
                 self._swap(self._waiting.pop())
-        elif kind == "chosen":
-            if message.get("number", view.number) == view.number:  # else of an older picture
-                self.on_chosen(message["points"])
+        elif kind == "chosen" and message.get("number", view.number) == view.number:
+            self.on_chosen(message["points"])  # not those of an older picture
         elif kind == "view":
             if not view.number:
                 self.redraw()
@@ -145,11 +144,9 @@ class Explorer:
 
     def _ipython_display_(self):
         handle = show(self.still)
-        if handle is None:  # outside of a notebook
-            return
-        if self._front_end:
+        if handle is not None and self._front_end:
             self._swap(handle)
-        else:
+        elif handle is not None:  # None outside of a notebook
             self._waiting.append(handle)
 
     def _swap(self, handle):

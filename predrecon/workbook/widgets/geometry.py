@@ -1,5 +1,6 @@
 """Geometry explorer (notebook 05)."""
 
+import numpy as np
 import pandas as pd
 
 from predrecon.audit.geometry import Geometry, published_geometry, published_spectra, seed_spectra
@@ -33,9 +34,9 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
     """
     table, spectra = geometry.table, seed_spectra(geometry)
     titles = dict(zip(table["task"], table["title"], strict=True))
-    theirs = published_geometry().assign(low=float("nan"), high=float("nan"))
-    theirs = theirs.assign(model="published " + theirs["model"], title=theirs["task"].map(titles))
-    curves = published_spectra()
+    theirs, curves = published_geometry(), published_spectra()
+    theirs = theirs.assign(low=np.nan, high=np.nan, title=theirs["task"].map(titles))
+    theirs["model"] = "published " + theirs["model"]
     models, poolings = list(table["model"].unique()), list(table["pooling"].unique())
     seeds = sorted(table["seed"].unique().tolist())
 
@@ -47,8 +48,8 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
         numbers = numbers[numbers["metric"].isin(metrics)]
         if seed == _MEAN:
             numbers = over_seeds(numbers)
-            groups = lines.groupby(["model", "rank"], sort=False, as_index=False)
-            lines = groups.mean(numeric_only=True)
+            ranks = lines.groupby(["model", "rank"], sort=False, as_index=False)
+            lines = ranks.mean(numeric_only=True)
         else:
             numbers = numbers[numbers["seed"] == seed].assign(seeds=1)
             lines = lines[lines["seed"] == seed]
@@ -99,7 +100,13 @@ def _rows(table: pd.DataFrame, task: str, pooling: str, models: list[str]) -> pd
 
 def _table(numbers: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     """Metrics in rows, models in columns, with intervals; each column says what they are over."""
-    heads = {model: _head(model, rows) for model, rows in numbers.groupby("model", sort=False)}
+    heads = {}
+    for model, rows in numbers.groupby("model", sort=False):
+        heads[model] = name(model)
+        if not model.startswith("published"):  # the paper gives no intervals
+            seeds = int(rows["seeds"].max())
+            basis = f"over {seeds_text(seeds)}" if seeds > 1 else seeds_text(seeds)
+            heads[model] += f" (n = {int(rows['n'].max()):,}, {basis})"
     texts = list(map(cell_text, numbers["value"], numbers["low"], numbers["high"]))
     cells = numbers.assign(cell=texts).pivot(index="metric", columns="model", values="cell")
     cells = cells.reindex([m for m in metrics if m in cells.index], columns=list(heads)).fillna("–")
@@ -107,12 +114,3 @@ def _table(numbers: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     wide = wide.rename_axis(index=None, columns=None)
     table = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
     return f'<div class="predrecon-scroll">{table}</div><small>95 % intervals</small>'
-
-
-def _head(model: str, rows: pd.DataFrame) -> str:
-    """A column's name, and what its intervals are over; the paper gives none."""
-    if model.startswith("published"):
-        return name(model)
-    seeds = int(rows["seeds"].max())
-    basis = f"over {seeds_text(seeds)}" if seeds > 1 else seeds_text(seeds)
-    return f"{name(model)} (n = {int(rows['n'].max()):,}, {basis})"

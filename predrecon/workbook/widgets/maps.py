@@ -14,7 +14,7 @@ from predrecon.data.tasks import Task
 from predrecon.pooling import token_ids
 from predrecon.workbook.figures.maps import map_view
 from predrecon.workbook.figures.style import name
-from predrecon.workbook.widgets import controls
+from predrecon.workbook.widgets.controls import buttons, choice, text_field
 from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ["label", "predicted label", "sentence length", "most frequent token"]
@@ -61,12 +61,13 @@ def map_explorer(
         """`[N]` values and, if they are numbers, what they count."""
         kind, split = by_name[task].kind, by_name[task].validation.head(len(texts(task)))
         graded = "" if by_name[task].classes else color
-        if color == "label":
-            return _named(by_name[task], split.labels), graded
-        if color == "predicted label":
-            z = embedded(task, pooling)[model]
-            result = probes.semantic_probe(z, split.labels, kind=kind, seed=seed)
-            return _named(by_name[task], result.predictions), graded
+        if color in ("label", "predicted label"):
+            labels, z = split.labels, embedded(task, pooling)[model]
+            if color == "predicted label":
+                labels = probes.semantic_probe(z, labels, kind=kind, seed=seed).predictions
+            if graded:
+                return np.round(np.asarray(labels, dtype=float), 2), graded
+            return [by_name[task].classes[int(label)] for label in labels], ""
         ids = token_ids(tokenizer, split.first, split.second, geometry.max_lengths[model])
         if color == "sentence length":
             return np.array([len(i) for i in ids]), "tokens"
@@ -97,13 +98,11 @@ def map_explorer(
         return Picture(figure, below=below)
 
     chosen = {
-        "task": controls.choice("Task", [(v, k) for k, v in titles.items()], "data set"),
-        "pooling": controls.buttons("Pooling", poolings, "token vectors to one vector a text"),
-        "method": controls.buttons(
-            "Map", projections.METHODS, "PCA keeps distances, UMAP neighbours"
-        ),
-        "color": controls.choice("Colour", _COLORS, "what colour stands for"),
-        "search": controls.text("Search", "ring the texts that hold this (Enter)"),
+        "task": choice("Task", [(v, k) for k, v in titles.items()], "data set"),
+        "pooling": buttons("Pooling", poolings, "token vectors to one vector a text"),
+        "method": buttons("Map", projections.METHODS, "PCA keeps distances, UMAP neighbours"),
+        "color": choice("Colour", _COLORS, "what colour stands for"),
+        "search": text_field("Search", "ring the texts that hold this (Enter)"),
     }
     listing = ipywidgets.HTML(_HINT, layout=dict(max_height="420px", overflow="auto"))
 
@@ -136,10 +135,3 @@ def chosen_html(numbers: list, texts: list[str], vectors: dict[str, np.ndarray])
         rest = [f"<li>{html.escape(texts[n][:200])}</li>" for n in numbers[_LISTED:60]]
         parts.append(f"<details><summary>the others</summary><ul>{''.join(rest)}</ul></details>")
     return "".join(parts)
-
-
-def _named(task: Task, labels: np.ndarray) -> list[str] | np.ndarray:
-    """Names of classes; graded labels stay numbers."""
-    if not task.classes:
-        return np.round(np.asarray(labels, dtype=float), 2)
-    return [task.classes[int(label)] for label in labels]

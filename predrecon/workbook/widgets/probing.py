@@ -82,22 +82,18 @@ def disagreements(task: Task, results: dict) -> str:
     if task.classes:
         differing = np.flatnonzero(a.predictions != b.predictions)
         measure, sure = "confidence", (a.confidence + b.confidence)[differing] / 2
+        count = f"{len(differing):,} of {len(split):,} texts"
     else:
         measure, sure = "apart by", np.abs(a.predictions - b.predictions)
+        count = "texts furthest apart"
     order = np.argsort(-sure, kind="stable")[:_LISTED]
     rows = []
     for i, value in zip(differing[order], sure[order], strict=True):
         text = split.first[i] if split.second is None else f"{split.first[i]} ‖ {split.second[i]}"
-        answers = [_answer(task, each[i]) for each in (split.labels, a.predictions, b.predictions)]
+        answers = (each[i] for each in (split.labels, a.predictions, b.predictions))
+        answers = [task.classes[int(x)] if task.classes else f"{float(x):.2f}" for x in answers]
         rows.append([html.escape(text[:300]), *answers, value])
     table = pd.DataFrame(rows, columns=["text", "label", name(one), name(other), measure])
     look = dict(index=False, border=0, escape=False, classes="predrecon-table")
     table = table.to_html(float_format="{:.2f}".format, **look)
-    count = (
-        f"{len(differing):,} of {len(split):,} texts" if task.classes else "texts furthest apart"
-    )
     return f"<details open><summary>Where they disagree: {count}</summary>{table}</details>"
-
-
-def _answer(task: Task, value) -> str:
-    return task.classes[int(value)] if task.classes else f"{float(value):.2f}"
