@@ -41,19 +41,20 @@ def cached(
 ) -> tuple[Rows, Arrays]:
     """`compute()`, or what it gave before for the same `kind`, `key` and code.
 
-    Args:
-        kind: first part of the folder's name.
-        key: whatever the result depends on besides code: values that print the same when they are
-            the same.
-        compute: returns rows of plain values, and arrays. Code is followed from the top-level
-            function in which it is written.
+    `key` holds whatever the result depends on besides code: values that print the same when they
+    are the same. Code is followed from the top-level function in which `compute` is written.
     """
     code = code_digest(f"{compute.__module__}.{compute.__qualname__.split('.')[0]}")
     name = f"{kind}-{digest(kind, code, *_versions(), *map(repr, key))}"
     folder = paths.cache_dir() / "results" / name
     if not (folder / "rows.json").is_file():
         rows, arrays = compute()
-        build_folder(folder, lambda part: _write(part, rows, arrays))
+
+        def write(part: Path):
+            np.savez(part / "arrays.npz", **arrays)
+            (part / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+
+        build_folder(folder, write)
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         return rows, {name: file[name] for name in file.files}
@@ -85,14 +86,11 @@ def code_digest(start: str) -> str:
     """Names a function or class by its code and that of all it uses in this package.
 
     What is used is read from the source: names and attributes of modules, imports inside of
-    functions, and annotations, so that the methods of an annotated argument count. This module is
-    left out.
-
-    Args:
-        start: dotted path; code of another package has no part in the digest.
+    functions, and annotations, so that the methods of an annotated argument count. This module and
+    other packages are left out.
 
     Raises:
-        ValueError: this package does not define it at the top of a module.
+        ValueError: this package does not define `start` (a dotted path) at the top of a module.
     """
     code: dict[str, str] = {}
     waiting = [start]
@@ -126,17 +124,17 @@ def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, str]]:
         return {}, {}
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
-            node.body = [part for part in node.body if not _is_docstring(part)]
+            node.body = [
+                part
+                for part in node.body
+                if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ]
     definitions = {}
     for node in tree.body:
         targets = getattr(node, "targets", [getattr(node, "target", ast.Pass())])
         names = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
         definitions |= dict.fromkeys(names | {getattr(node, "name", "")}, node)
     return definitions, _imports(tree)
-
-
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _imports(tree: ast.AST) -> dict[str, str]:
@@ -151,8 +149,3 @@ def _imports(tree: ast.AST) -> dict[str, str]:
 @functools.cache
 def _versions() -> tuple[str, ...]:
     return tuple(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
-
-
-def _write(part: Path, rows: Rows, arrays: Arrays):
-    np.savez(part / "arrays.npz", **arrays)
-    (part / "rows.json").write_text(json.dumps(rows), encoding="utf-8")

@@ -24,8 +24,7 @@ def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataF
     """Every claim with our number, the published one, and what stands of it.
 
     Args:
-        measured: geometry of both arms, with probes (`seeds.with_probes`); None if nothing has
-            been measured yet.
+        measured: geometry of both arms, with probes (`seeds.with_probes`); None: nothing measured.
         arms: `{arm: finished runs}`, of several seeds or one.
 
     Returns:
@@ -33,9 +32,10 @@ def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataF
     """
     values, rows = _published_values(), []
     stuck = [
-        arm for arm, runs in arms.items()
-        if runs and min(below_unigram(run.metrics) for run in runs) < LEFT_PLATEAU
-    ]  # fmt: skip
+        arm
+        for arm, runs in arms.items()
+        if any(below_unigram(run.metrics) < LEFT_PLATEAU for run in runs)
+    ]
     for claim in published.claims().itertuples():
         row = {"claim": claim.claim, "where": claim.where, "cell": claim.cell}
         row["published"] = _published_value(claim, values)
@@ -60,18 +60,13 @@ def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataF
 def decide(
     ours: Interval, published: float, stuck: list[str], *, similar: float = math.nan
 ) -> tuple[str, str]:
-    """Status and reason of a claim.
+    """Status and reason of a claim that our difference is the published one.
 
-    Args:
-        ours: our difference. published: the paper's.
-        stuck: arms that have not left the plateau of word frequencies.
-        similar: for a claim that both sides are alike: the largest difference that still is.
-
-    Returns:
-        reproduced: the interval lies on the published side of 0 and reaches half to twice the
-        published size (alike: it lies within `similar`). direction only: on that side, another
-        size. not reproduced: on the other side, or too narrow around 0 for half the published size.
-        cannot tell: anything else, and everything while an arm sits on the plateau.
+    reproduced: the interval lies on the published side of 0 and reaches half to twice the published
+    size. direction only: on that side, another size. not reproduced: on the other side, or too
+    narrow around 0 for half the published size. cannot tell: anything else, and everything while
+    some arms are `stuck` on the plateau of word frequencies. Where the claim is that both sides are
+    alike, the interval must lie within `similar`.
     """
     if stuck:
         return UNKNOWN, _ON_PLATEAU + ", ".join(stuck)
@@ -106,8 +101,7 @@ def _difference(claim, published: float, measured: Geometry, stuck: list[str]) -
         tasks = [task for task in twins if task in set(measured.table["task"])]
     log = claim.scale == "log"
     interval, seeds = contrast(measured, claim.metric, *sides, tasks=tasks, log=log)
-    compared = {model for model, _ in sides}
-    stuck = [arm for arm in stuck if arm in compared]
+    stuck = [arm for arm in stuck if arm in dict(sides)]
     status, why = decide(interval, published, stuck, similar=claim.similar)
     return interval.bounds | {"seeds": seeds, "status": status, "why": why}
 
@@ -130,7 +124,7 @@ def _published_value(claim, values: pd.DataFrame) -> float:
     part = part.loc[[claim.task]] if claim.task else part
     one, other = (part[side] for side in _sides(claim))
     if claim.scale == "log":
-        one, other = (side.abs().map(math.log) for side in (one, other))
+        one, other = one.abs().map(math.log), other.abs().map(math.log)
     return float((one - other).mean())
 
 
@@ -159,11 +153,15 @@ def _operations(arms: dict[str, list[Run]], similar: float) -> dict:
 
 def _balance(runs: list[Run]) -> dict:
     """w at the end over the sum of learning rates, less 1."""
+
+    def logit(p: float) -> float:
+        return math.log(p / (1 - p))
+
     shares = []
     for run in runs:
         last = run.history.iloc[-1]
         (predicted,) = lambda_before(run.recipe, run.metrics["steps"], [last["step"]])
-        shares.append(_logit(last["lam"]) / _logit(predicted) - 1)
+        shares.append(logit(last["lam"]) / logit(predicted) - 1)
     interval, row = _of_seeds(shares)
     if -DRIVEN < interval.low and interval.high < DRIVEN:
         status, why = REFUTED, "the learning rates alone predict it"
@@ -175,14 +173,10 @@ def _balance(runs: list[Run]) -> dict:
 
 
 def _of_seeds(values: list[float]) -> tuple[Interval, dict]:
-    """A number without sampling error: what decides, and the row. One seed has no interval."""
+    """A number without sampling error: its interval, and the row, which has none for one seed."""
     if not values:
         raise ValueError("no runs on disk")
     if len(values) > 1:
         interval = student_interval(values)
         return interval, interval.bounds | {"seeds": len(values)}
     return Interval(values[0], *values * 2, 1), {"value": values[0], "seeds": 1}
-
-
-def _logit(p: float) -> float:
-    return math.log(p / (1 - p))

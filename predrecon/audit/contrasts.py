@@ -13,7 +13,7 @@ from predrecon.audit.encoders import Model, models, reference_models
 from predrecon.audit.geometry import SIX, measure, measure_all
 from predrecon.audit.grid import CONDITIONS, Cell
 from predrecon.audit.seeds import mean_of_tasks
-from predrecon.audit.statistics import bootstrap_interval, holm, sign_flip_p, student_interval
+from predrecon.audit.statistics import holm, sign_flip_p, student_interval
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
 from predrecon.training.heldout import below_unigram
@@ -46,11 +46,10 @@ _SCALES = {"": "untrained", "-sqrt": "untrained, tokens × √D"}
 
 
 def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
-    """What each run cost and learned.
+    """What each run cost, and how many nats it learned to be below word frequencies.
 
     Returns:
-        Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram`; the last is
-        how many nats the held-out loss is below what word frequencies alone reach.
+        Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram`.
     """
     columns = "condition title seed steps tokens flops seconds below_unigram".split()
     rows = [cell.labels | run.metrics for cell, run in runs.items()]
@@ -76,19 +75,14 @@ def endpoints(
             model = Model(cell.title, run.encoder(), tokenizer, cell.seed)
             for task in tasks:
                 measured = measure(model, task, poolings=("mean",), max_samples=max_samples)
-                intervals = {
-                    row["metric"]: bootstrap_interval(
-                        row["value"], measured.replicates["mean", row["metric"]], row["n"]
-                    )
-                    for row in measured.rows
-                    if row["metric"] in METRICS
-                }
+                intervals = {row["metric"]: measured.interval(row) for row in measured.rows}
                 counts = length.token_counts(model, task.validation.head(max_samples))
                 z = measured.embeddings["mean"]
                 intervals["equal_length"] = length.uniformity(z, counts)
                 rows += [
                     cell.labels | {"task": task.name, "metric": metric} | interval.bounds
                     for metric, interval in intervals.items()
+                    if metric in METRICS
                 ]
         progress.update(len(runs))
     columns = ["condition", "title", "seed", "task", "metric", "value", "low", "high"]
@@ -96,10 +90,7 @@ def endpoints(
 
 
 def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
-    """`CONTRASTS` with both sides measured, paired by seed, mean of tasks.
-
-    Args:
-        table: from `endpoints`.
+    """`CONTRASTS` with both sides in a table of `endpoints`, paired by seed, mean of tasks.
 
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, p_corrected`: Student's
@@ -148,15 +139,13 @@ def with_references(
             CONDITIONS[arm + suffix][0]: [r for c, r in runs.items() if c.condition == arm + suffix]
             for arm in ("hybrid", "mlm")
         }
-        compared += [
-            replace(model, name=untrained) if model.name == "untrained" else model
-            for model in models(arms, tokenizer, untrained=True)
-        ]
+        for model in models(arms, tokenizer, untrained=True):
+            name = untrained if model.name == "untrained" else model.name
+            compared.append(replace(model, name=name))
     compared += reference_models()
     if not compared or not tasks:
         return pd.DataFrame()
-    measured = measure_all(compared, tasks, poolings=("mean",), max_samples=max_samples)
-    table = measured.table
+    table = measure_all(compared, tasks, poolings=("mean",), max_samples=max_samples).table
     table = table[table["metric"].isin([*SIX, "semantic_probe", "token_probe"])]
     dims = table.drop_duplicates("model").set_index("model")["dim"]
     means = over_tasks(table, ["model", "metric"])

@@ -77,8 +77,7 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
 
 def _check_recipes(runs: list[Run]):
     """Refuse runs that differ in more than arm, seed and bookkeeping."""
-    ignored = {"arm", "corpus", "tokenizer", *BOOKKEEPING}
-    first = None
+    first, ignored = None, {"arm", "corpus", "tokenizer", *BOOKKEEPING}
     for run in runs:
         fields = {k: v for k, v in asdict(run.recipe).items() if k not in ignored}
         fields["text"] = run.facts["corpus"]

@@ -14,7 +14,12 @@ from predrecon import metrics, probes
 from predrecon.audit import published
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
 from predrecon.audit.encoders import Model, each_pair
-from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
+from predrecon.audit.statistics import (
+    Interval,
+    bootstrap_counts,
+    bootstrap_interval,
+    score_replicates,
+)
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed, token_ids
 
@@ -45,6 +50,11 @@ class Measured:
     rows: list[dict]
     embeddings: dict[str, np.ndarray]
     replicates: dict[tuple[str, str], np.ndarray]
+
+    def interval(self, row: dict) -> Interval:
+        """Of one of `rows`, over samples."""
+        spread = self.replicates[row["pooling"], row["metric"]]
+        return bootstrap_interval(row["value"], spread, row["n"])
 
 
 @dataclass(frozen=True)
@@ -88,11 +98,9 @@ def measure_all(
             embeddings.setdefault((task.name, pooling, model.name), z)
             spectra[task.name, pooling, model.name, model.seed] = metrics.singular_values(z)
         for row in measured.rows:
-            spread = measured.replicates[row["pooling"], row["metric"]]
-            interval = bootstrap_interval(row["value"], spread, row["n"])
-            rows.append(facts | row | interval.bounds | {"note": task.note})
-            key = task.name, row["pooling"], model.name, model.seed, row["metric"]
-            replicates[key] = spread
+            rows.append(facts | row | measured.interval(row).bounds | {"note": task.note})
+        for (pooling, metric), spread in measured.replicates.items():
+            replicates[task.name, pooling, model.name, model.seed, metric] = spread
     max_lengths = {model.name: model.max_length for model in models}
     return Geometry(pd.DataFrame(rows), embeddings, replicates, spectra, max_lengths)
 
@@ -113,12 +121,8 @@ def measure(
     `pair_alignment`, for which the sentences of every true pair are encoded apart.
 
     Args:
-        model: an encoder with its tokenizer.
-        task: its validation split is used, pairs as "s1 [SEP] s2".
-        poolings: as in `pooling.embed`.
-        max_samples: the first so many samples of the split.
-        seed: shuffles the folds of the probes and draws the bootstrap samples.
-        draws: bootstrap samples.
+        task: its validation split is used, pairs as "s1 [SEP] s2", the first `max_samples` of it.
+        seed: shuffles the folds of the probes and draws the `draws` bootstrap samples.
         probed: whether to fit the probes, which is most of the work.
 
     Raises:
@@ -135,9 +139,9 @@ def measure(
         def of_matrix(z) -> dict[str, tuple]:
             values, spread = shape_metrics(z, groups), shape_metrics(z, groups, weights=counts)
             shape = {metric: (value, spread[metric], len(z)) for metric, value in values.items()}
-            if not probed:
-                return shape
-            return shape | probe_metrics(z, split.labels, tokens, task.kind, seed, counts)
+            if probed:
+                shape |= probe_metrics(z, split.labels, tokens, task.kind, seed, counts)
+            return shape
 
         try:
             counts = bootstrap_counts(len(split), draws, seed)
@@ -174,10 +178,8 @@ def per_pooling(pooled: dict[str, np.ndarray], measurement) -> dict:
 def shape_metrics(z, groups, *, weights=None) -> dict[str, float | np.ndarray]:
     """Five of the six metrics of `z [N, D]`, their other conventions and neighbours: no probes.
 
-    With one class alone there are no distances between classes.
-
-    Args:
-        groups: `[N]` classes. weights: `[draws, N]`, as in `metrics`.
+    `groups [N]` are classes (of one alone there are no distances), `weights [draws, N]` as in
+    `metrics`.
     """
     w = {"weights": weights}
     values = {
@@ -200,9 +202,8 @@ def shape_metrics(z, groups, *, weights=None) -> dict[str, float | np.ndarray]:
 def probe_metrics(z, labels, tokens, kind: str, seed: int, counts: np.ndarray) -> dict[str, tuple]:
     """Semantic probe, token probe and their gap: `{metric: (value, replicates [draws], n)}`.
 
-    Args:
-        z: `[N, D]`; labels, tokens, kind, seed: as in `metrics.probe_gap`.
-        counts: `[draws, N]` bootstrap samples, on which the fitted probes are scored.
+    Arguments as in `metrics.probe_gap`; the fitted probes are scored on bootstrap samples `counts
+    [draws, N]`.
     """
     semantic = probes.semantic_probe(z, labels, kind=kind, seed=seed)
     token, common = probes.token_probe(z, tokens, seed=seed), probes.common(tokens)
@@ -233,12 +234,11 @@ def _true_pairs(
         embed(model.encoder, model.tokenizer, list(compress(side, positive)), poolings=poolings)
         for side in (split.first, split.second)
     ]
-    results = {}
-    for pooling in poolings:
-        pair = [side[pooling] for side in sides]
-        spread = metrics.pair_alignment(*pair, weights=counts)
-        results[pooling] = metrics.pair_alignment(*pair), spread, n
-    return results
+    pairs = {pooling: [side[pooling] for side in sides] for pooling in poolings}
+    return {
+        pooling: (metrics.pair_alignment(*pair), metrics.pair_alignment(*pair, weights=counts), n)
+        for pooling, pair in pairs.items()
+    }
 
 
 def published_geometry() -> pd.DataFrame:

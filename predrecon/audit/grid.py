@@ -63,8 +63,7 @@ def cells(
     """All runs, seed by seed, so that an unfinished grid holds whole comparisons.
 
     Args:
-        base: what all conditions share.
-        conditions: names, as a list or separated by commas; empty: all.
+        base: what all `conditions` share (names, as a list or separated by commas; empty: all).
 
     Raises:
         ValueError: an unknown condition (the valid ones are listed); a base that sets a field

@@ -20,14 +20,12 @@ def token_counts(model: Model, split: Split) -> np.ndarray:
     return np.array([len(text) for text in ids])
 
 
-def uniformity(z, counts=None, *, seed: int = 0) -> Interval:
+def uniformity(z, counts=None) -> Interval:
     """`metrics.uniformity` of `z [N, D]` with its 95 % interval over samples.
 
-    Args:
-        counts: `token_counts`; only pairs of equal length count.
-        seed: draws the bootstrap samples.
+    With `counts`, of `token_counts`, only pairs of equal length count.
     """
-    weights = bootstrap_counts(len(z), seed=seed)
+    weights = bootstrap_counts(len(z))
     replicates = metrics.uniformity(z, groups=counts, weights=weights)
     return bootstrap_interval(metrics.uniformity(z, groups=counts), replicates, len(z))
 
@@ -50,16 +48,13 @@ def length_control(
         texts = split.first, split.second
         counts = token_counts(model, split)
         z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",))["mean"]
-        n = len(z)
-        labels = {"task": task.name, "title": task.title, "pooling": "mean"}
+        n, labels = len(z), {"task": task.name, "title": task.title, "pooling": "mean"}
         labels |= {"model": model.name, "seed": model.seed, "n": n}
-        explained = metrics.explained_share(z, counts)
-        by_chance = (len(np.unique(counts)) - 1) / (n - 1)
-        intervals = {
-            "uniformity": uniformity(z),
-            "equal_length": uniformity(z, counts),
-            "explained": Interval(explained, np.nan, np.nan, n),
-            "by_chance": Interval(by_chance, np.nan, np.nan, n),
+        values = {
+            "uniformity": uniformity(z).bounds,
+            "equal_length": uniformity(z, counts).bounds,
+            "explained": {"value": metrics.explained_share(z, counts)},
+            "by_chance": {"value": (len(np.unique(counts)) - 1) / (n - 1)},
         }
-        rows += [labels | {"metric": m} | interval.bounds for m, interval in intervals.items()]
+        rows += [labels | {"metric": metric} | bounds for metric, bounds in values.items()]
     return pd.DataFrame(rows)

@@ -38,8 +38,6 @@ def linear_probing(
     """Linear probes, the majority class beside them.
 
     Args:
-        models: encoders.
-        tasks: labelled tasks.
         pooling: of the token vectors; the paper's probes are on their mean.
         max_train: use at most so many training samples (the first ones).
         select: which epoch is scored, as in `probes.linear_probe`.
@@ -79,16 +77,11 @@ def epoch_selection_gain(
 
     Over seeds; with one seed, or where all agree, over validation samples: a bootstrap of both
     epochs' answers to the same samples, for which the first seed's head is fitted once more.
-
-    Args:
-        models, tasks, pooling, max_train, seed: as in `linear_probing`.
+    Arguments and errors as in `linear_probing`.
 
     Returns:
         Columns `task, title, metric, model, value, low, high, seeds, basis, n`; one row a task and
         model, values in the units of the score, never below 0.
-
-    Raises:
-        ValueError: as `linear_probing`.
     """
     by_name: dict[str, list[Model]] = {}
     for model in models:
@@ -129,8 +122,7 @@ def probe_poolings(
 ) -> dict[str, Probed]:
     """`{pooling: Probed}` of one encoder on one task, from one pass over the texts.
 
-    Args:
-        max_train, select, seed: as in `linear_probing`.
+    Other arguments as in `linear_probing`.
     """
     results = _fit(model, task, poolings, (select,), max_train, seed)
     return {pooling: results[pooling, select] for pooling in poolings}
@@ -139,9 +131,9 @@ def probe_poolings(
 def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Interval:
     """What always answering the commonest training label scores, over validation samples.
 
-    The interval is that of the samples; MCC and rho of a constant answer are 0 on any of them.
+    MCC and rho of a constant answer are 0 on any samples.
     """
-    train, labels = _train(task, max_train).labels, task.validation.labels
+    train, labels = task.train.head(max_train or None).labels, task.validation.labels
     answer = probes.majority_answer(train, labels, task.metric)
     value = probes.score(labels, answer, task.metric)
     return bootstrap_interval(value, _replicates(answer, task, seed), len(labels))
@@ -156,7 +148,7 @@ def _fit(
     seed: int,
 ) -> dict[tuple[str, str], Probed]:
     """By pooling and select; texts are encoded once, and only if a head is missing."""
-    train = _train(task, max_train)
+    train = task.train.head(max_train or None)
     digests = [split_digest(split) for split in (train, task.validation)]
     digests += [encoder_digest(model.encoder), tokenizer_digest(model.tokenizer)]
 
@@ -192,10 +184,6 @@ def _replicates(predictions, task: Task, seed: int) -> np.ndarray:
     """The score `[draws]` on bootstrap samples, the same ones for all answers to a task."""
     counts = bootstrap_counts(len(task.validation), DRAWS, seed)
     return score_replicates(task.validation.labels, predictions, task.metric, counts)
-
-
-def _train(task: Task, max_train: int | None) -> Split:
-    return task.train.head(max_train) if max_train else task.train
 
 
 def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str, tuple]:

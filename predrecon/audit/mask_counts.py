@@ -19,11 +19,7 @@ def block_table(batch: dict, samples: int) -> pd.DataFrame:
 
 
 def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
-    """What each position of a sample is to the JEPA branch and to the MLM branch.
-
-    Args:
-        batch: `batches.draw_batch`'s, of the hybrid arm.
-        sample: row of the batch.
+    """What each position in a row of a hybrid batch is to the JEPA and to the MLM branch.
 
     Returns:
         two lists of L roles: `context`, `target`, `both` (a leak) or `unused`; and `masked` or
@@ -71,11 +67,8 @@ def masked_text(
     """Both masks of one text, drawn as training draws them for a batch of texts of its length.
 
     Args:
-        text: any text.
-        tokenizer: with [CLS], [SEP] and [MASK].
         longest: tokens used at most, [CLS] and [SEP] included.
         mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
-        seed, step: of the masks.
         batches: of 16 texts each, over which coverage is counted; the first is drawn from the
             streams of training's step.
 
@@ -103,15 +96,10 @@ def masked_text(
         batch = {"context": masks.context, "targets": masks.targets}
         drawn.append(batch | {"masked_ids": masked_ids, "labels": labels})
     first = drawn[0]
-    return MaskedText(
-        tokenizer.convert_ids_to_tokens(sequence),
-        tokenizer.convert_ids_to_tokens(first["masked_ids"][0].tolist()),
-        *roles(first, sample=0),
-        first["context"].numpy(),
-        first["targets"].numpy(),
-        _shares_by_position(drawn),
-        cut,
-    )
+    both = (sequence, first["masked_ids"][0].tolist())
+    tokens = map(tokenizer.convert_ids_to_tokens, both)
+    blocks = first["context"].numpy(), first["targets"].numpy()
+    return MaskedText(*tokens, *roles(first, sample=0), *blocks, _shares_by_position(drawn), cut)
 
 
 def coverage_shares(
@@ -155,11 +143,8 @@ def leak_without_removal(
         `tokens`: share of target positions visible in the context; `blocks`: share of target
         blocks that are visible as a whole.
     """
-    rng = np.random.default_rng(seed)
-    size_c, size_t = (
-        (rng.uniform(*scale, samples) * length).astype(int)
-        for scale in (context_scale, target_scale)
-    )
+    rng, scales = np.random.default_rng(seed), (context_scale, target_scale)
+    size_c, size_t = ((rng.uniform(*s, samples) * length).astype(int) for s in scales)
     start_c, start_t = (rng.integers(0, length - size + 1) for size in (size_c, size_t))
     ends = np.minimum(start_c + size_c, start_t + size_t)
     shared = np.maximum(0, ends - np.maximum(start_c, start_t))
@@ -182,10 +167,10 @@ def _positions(batch: dict) -> dict[str, np.ndarray]:
 
 def _shares_by_position(batches: list[dict]) -> pd.DataFrame:
     """How often each position is held by each branch: `position, branch, share`."""
-    positions, parts = [_positions(batch) for batch in batches], []
-    for branch in positions[0]:
-        share = np.concatenate([tables[branch] for tables in positions]).mean(axis=0)
-        parts.append(
-            pd.DataFrame({"position": range(len(share)), "branch": branch, "share": share})
-        )
-    return pd.concat(parts, ignore_index=True)
+    positions = [_positions(batch) for batch in batches]
+    shares = {
+        branch: np.concatenate([tables[branch] for tables in positions]).mean(axis=0)
+        for branch in positions[0]
+    }
+    wide = pd.DataFrame(shares).rename_axis("position").reset_index()
+    return wide.melt("position", var_name="branch", value_name="share")

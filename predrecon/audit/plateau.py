@@ -15,11 +15,7 @@ METRICS = ("uniformity", "equal_length", "effective_rank", "token_probe")
 
 
 def per_run(endpoints: pd.DataFrame) -> pd.DataFrame:
-    """One line a run: `condition, title, seed, arm` and every metric, mean of tasks.
-
-    Args:
-        endpoints: from `contrasts.endpoints`.
-    """
+    """`contrasts.endpoints`, a line a run: `condition, title, seed, arm`, and means of tasks."""
     wide = endpoints.pivot_table(
         index=["condition", "title", "seed"], columns="metric", values="value", sort=False
     ).reset_index()

@@ -32,12 +32,8 @@ def spread(
 ) -> pd.DataFrame:
     """Shape metrics under mean pooling, `draws` random poolers, and both fitted ones.
 
-    Results are remembered by weights, tokenizer, texts and draws.
-
-    Args:
-        models: encoders. tasks: fitted poolers use their training splits.
-        draws: random queries and keys, of seeds 0 to draws - 1.
-        max_samples: the first so many texts of a validation split.
+    Random queries and keys are of seeds 0 to `draws` - 1; poolers are fitted on training splits,
+    and measured on the first `max_samples` texts of validation splits.
 
     Returns:
         Columns `task, title, model, seed, pooler, draw, metric, value, n`. `pooler` is `"mean"`,
@@ -62,8 +58,7 @@ def _measured(model: Model, task: Task, draws: int, max_samples: int) -> list[di
     def compute():
         dim, rows = encoder.config.hidden_size, []
         directions = {f"random attention #{k}": attention_direction(dim, k) for k in range(draws)}
-        texts = split.first, split.second
-        groups = task.groups(split.labels)
+        texts, groups = (split.first, split.second), task.groups(split.labels)
         try:
             directions |= fitted_directions(encoder, tokenizer, train, task.kind)
             pooled = embed(encoder, tokenizer, *texts, poolings=("mean",), directions=directions)
@@ -83,15 +78,9 @@ def _measured(model: Model, task: Task, draws: int, max_samples: int) -> list[di
 
 
 def fitted_directions(encoder, tokenizer, train: Split, kind: str) -> dict[str, torch.Tensor]:
-    """`{"weighted fitted": [D], "attention fitted": [D]}` for `pooling.embed`.
+    """`{"weighted fitted": [D], "attention fitted": [D]}` for `pooling.embed`; see `fit_direction`.
 
-    Args:
-        encoder, tokenizer: frozen.
-        train: the texts and labels to fit on.
-        kind: `"classification"` or `"regression"`.
-
-    Raises:
-        ValueError: as `fit_direction`.
+    `kind` is that of the task: `"classification"` or `"regression"`.
     """
     batches = list(token_vectors(encoder, tokenizer, train.first, train.second))
     longest = max(mask.shape[1] for _, _, mask in batches)
@@ -121,7 +110,6 @@ def fit_direction(
 
     Args:
         hidden: `[N, L, D]` frozen token vectors. mask: `[N, L]`. labels: `[N]`.
-        kind: `"classification"` or `"regression"`.
         start: `[D]` where the direction begins.
         seed: draws the head and the order of batches.
 
@@ -132,8 +120,7 @@ def fit_direction(
     direction = start.to(hidden.device).clone().requires_grad_()
     if len(labels.unique()) < 2:
         raise ValueError("The training split has one class only: nothing to fit a pooling on.")
-    generator = torch_generator(seed, "fitted pooling")
-    regression = kind == "regression"
+    generator, regression = torch_generator(seed, "fitted pooling"), kind == "regression"
     loss_of = F.mse_loss if regression else F.cross_entropy
     head = nn.Linear(len(start), 1 if regression else int(labels.max()) + 1).to(hidden.device)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Two-dimensional maps of embeddings: PCA, and UMAP (McInnes et al. 2018)."""
 
 import hashlib
+import itertools
 import warnings
 from collections import Counter
 
@@ -38,23 +39,16 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
 def points(
     embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
 ) -> pd.DataFrame:
-    """Both maps of every model: columns `model, method, label, text, x, y`.
-
-    Args:
-        embeddings: `{model: [N, D]}`.
-        labels, texts: `[N]`; texts are shortened for the hover.
-    """
-    parts = []
-    for method in METHODS:
-        for model, z in embeddings.items():
-            x, y = np.round(place(z, method, seed=seed).T, 3)
-            columns = {"model": model, "method": method, "label": labels, "text": shortened(texts)}
-            parts.append(pd.DataFrame(columns | {"x": x, "y": y}))
+    """Both maps of every model's `[N, D]`: columns `model, method, label, text, x, y`."""
+    parts, hover = [], {"label": labels, "text": shortened(texts)}
+    for method, (model, z) in itertools.product(METHODS, embeddings.items()):
+        x, y = np.round(place(z, method, seed=seed).T, 3)
+        parts.append(pd.DataFrame({"model": model, "method": method, **hover, "x": x, "y": y}))
     return pd.concat(parts, ignore_index=True)
 
 
 def shortened(texts: list[str], longest: int = 70) -> list[str]:
-    """Texts for a hover: they are most of what a map weighs in a saved notebook."""
+    """For a hover: whole texts are most of what a map weighs in a saved notebook."""
     return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
 
 

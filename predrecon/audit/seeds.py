@@ -44,12 +44,8 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
     """The mean over tasks of one model in one metric, and its number of seeds.
 
-    Args:
-        part: columns `seed, value, low, high`, a row a task and seed.
-
-    Returns:
-        With several seeds Student's interval over the seeds' means; with one the interval over
-        samples, whose errors are independent between tasks (NaN where a task has none).
+    With several seeds Student's interval over the seeds' means; with one the interval over samples,
+    whose errors are independent between tasks (NaN where a task has none).
 
     Raises:
         ValueError: a table without rows.
@@ -60,8 +56,7 @@ def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
     if len(by_seed) > 1:
         return student_interval(by_seed), len(by_seed)
     margins = ((part["high"] - part["low"]) / 2).to_numpy(float)
-    margin, mean = _margin_of_mean(margins), float(by_seed.iloc[0])
-    return Interval(mean, mean - margin, mean + margin, 1), 1
+    return _around(float(by_seed.iloc[0]), margins), 1
 
 
 def differences(measured: Geometry, one: str = "hybrid", other: str = "mlm") -> pd.DataFrame:
@@ -136,9 +131,8 @@ def contrast(
     """`one - other` in one metric, mean of tasks, paired by task and seed.
 
     Args:
-        measured: geometry, and probes if `with_probes` has joined them.
         one, other: two models under one pooling, or one model under two poolings.
-        tasks: which tasks; default all that hold the metric.
+        tasks: default all that hold the metric.
         log: compare ln |value|, so that the difference is the logarithm of a ratio.
 
     Returns:
@@ -226,10 +220,10 @@ def _interval(
         else:  # no replicates (linear probes): as if the two sides were independent
             rows = part.set_index(["task", "pooling", "model", "seed"]).loc[[k[:4] for k in keys]]
             margins.append(np.sqrt((((rows["high"] - rows["low"]) / 2) ** 2).sum()))
-    margin, mean = _margin_of_mean(margins), float(gaps.to_numpy().mean())
+    return _around(float(gaps.to_numpy().mean()), margins)
+
+
+def _around(mean: float, margins) -> Interval:
+    """The mean of independent values, each with its margin."""
+    margin = float(np.sqrt(np.sum(np.square(margins)))) / len(margins)
     return Interval(mean, mean - margin, mean + margin, len(margins))
-
-
-def _margin_of_mean(margins) -> float:
-    """Of the mean of independent values, each with its margin."""
-    return float(np.sqrt(np.sum(np.square(margins)))) / len(margins)

@@ -20,10 +20,6 @@ METRICS = ("uniformity", "effective_rank", "semantic_probe", "token_probe")
 def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
     """Every snapshot of every run under mean pooling, and the encoder before its first step.
 
-    Args:
-        runs: from `grid.finished`.
-        task: whose validation split is embedded.
-
     Returns:
         Columns `task, pooling, condition, title, seed, step, tokens, flops, metric, value`. `task`
         is its title. Metrics: `METRICS`, `validation_mlm` and `below_unigram`, the nats by which it
@@ -52,11 +48,13 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
                 losses = {"validation_mlm": metrics["validation_mlm"]}
                 losses["below_unigram"] = below_unigram(metrics)
             measured = measure(Model(cell.title, encoder, tokenizer), task, poolings=("mean",))
-            values = losses | {
-                row["metric"]: row["value"] for row in measured.rows if row["metric"] in METRICS
-            }
+            values = losses | {row["metric"]: row["value"] for row in measured.rows}
             labels = {"task": task.title, "pooling": "mean"} | cell.labels | place
-            rows += [labels | {"metric": m, "value": float(v)} for m, v in values.items()]
+            rows += [
+                labels | {"metric": metric, "value": float(value)}
+                for metric, value in values.items()
+                if metric in (*METRICS, *losses)
+            ]
         progress.update(len(stages))
     return pd.DataFrame(rows)
 

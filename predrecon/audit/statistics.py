@@ -103,10 +103,7 @@ def interval_over_seeds(by_seed: list[Interval]) -> tuple[Interval, str]:
     """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
 
     Student's over seeds. With one seed, or where all agree exactly, as constant answers do, seeds
-    say nothing of the spread: then it is over samples, as wide as the widest of theirs.
-
-    Args:
-        by_seed: each seed's interval over samples.
+    say nothing of the spread: then it is over samples, as wide as the widest `by_seed`.
 
     Raises:
         ValueError: no seed.
@@ -123,8 +120,7 @@ def interval_over_seeds(by_seed: list[Interval]) -> tuple[Interval, str]:
 def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
     """A probe's score `[draws]` on every bootstrap sample of its out-of-fold predictions.
 
-    The probe is not fitted again: the interval is that of the test samples, and too narrow for a
-    cross-validated probe at chance (`bootstrap_interval`).
+    The probe is not fitted again: the interval is that of the test samples (`bootstrap_interval`).
 
     Args:
         labels, predictions: `[N]`. metric: as in `probes.score`. counts: `[draws, N]`.

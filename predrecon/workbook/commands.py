@@ -176,11 +176,10 @@ def _add_recipe_fields(parser: argparse.ArgumentParser):
 
 def _fields() -> dict[str, type]:
     """The fields of a recipe that are options, and what each holds if it is not None."""
-    hints = typing.get_type_hints(recipes.Recipe)
-    del hints["preset"]
     return {
         name: tuple if typing.get_origin(hint) is tuple else next(iter(typing.get_args(hint)), hint)
-        for name, hint in hints.items()
+        for name, hint in typing.get_type_hints(recipes.Recipe).items()
+        if name != "preset"
     }
 
 

@@ -100,14 +100,8 @@ def _parameters(notebook: Path) -> dict:
 def _execute(source: Path, target: Path, parameters: dict):
     partial = target.with_name(f"{target.stem}.failed.ipynb")
     try:
-        papermill.execute_notebook(
-            source,
-            partial,
-            parameters=parameters,
-            progress_bar=False,
-            cwd=NOTEBOOKS,
-            extra_arguments=["--log-level=50"],  # of the kernel: no chatter on the terminal
-        )
+        quiet = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}  # of the kernel
+        papermill.execute_notebook(source, partial, parameters, cwd=NOTEBOOKS, **quiet)
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(
             f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"

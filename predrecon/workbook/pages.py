@@ -77,10 +77,9 @@ def _without_kernel(outputs: list) -> list:
 
 
 def add_images(notebook) -> int:
-    """Give every plotly output of an nbformat notebook an `image/png`; returns how many there are.
+    """Give every plotly output of an nbformat notebook an `image/png`; returns how many.
 
-    Front ends that know plotly go on showing the figure. Without a Chromium or without Pillow
-    nothing is added.
+    Without a Chromium or without Pillow nothing is added.
     """
     try:
         from PIL import Image

@@ -49,12 +49,10 @@ def seeds_text(seeds: int) -> str:
 
 
 def interval_cells(table: pd.DataFrame, *, digits: int = 3, seeds: bool = False) -> list[str]:
-    """Each row as a cell: `0.512 [0.487, 0.537]`, or a dash where there is no value.
+    """Each row's `value, low, high` as a cell: `0.512 [0.487, 0.537]`; a dash without a value.
 
-    Args:
-        table: columns `value, low, high`, for `seeds` also `seeds, basis`.
-        seeds: add `3 seeds`, or `3 equal seeds` if they agree exactly, so that the interval is over
-            samples; nothing where `seeds` is NaN.
+    With `seeds`, from columns `seeds, basis`, also `3 seeds`, or `3 equal seeds` if they agree
+    exactly, so that the interval is over samples; nothing where `seeds` is NaN.
     """
     cells = []
     for row in table.to_dict("records"):
@@ -93,11 +91,7 @@ def budget(runs: dict[str, Run]) -> str:
 
 
 def balance_table(run: Run) -> pd.DataFrame:
-    """lambda(t), its gradient, and the prediction: `step, lam, predicted, sum_lr, gradient`.
-
-    Raises:
-        ValueError: an MLM-only run, which has no balance.
-    """
+    """lambda(t), its gradient, and the prediction: `step, lam, predicted, sum_lr, gradient`."""
     if run.recipe.arm != "hybrid":
         raise ValueError(
             f"{run.folder.name} is an MLM-only run: it has no balance. Use the hybrid."
@@ -115,11 +109,7 @@ def balance_table(run: Run) -> pd.DataFrame:
 def fill_masks(
     model: PredictReconstruct, corpus: Corpus, recipe: Recipe, *, n: int = 6, top: int = 3
 ) -> pd.DataFrame:
-    """The MLM head's guesses at `n` [MASK] positions of held-out text.
-
-    Returns:
-        columns `text` (five tokens either side), `was`, `guesses` (with probabilities).
-    """
+    """The MLM head's guesses at `n` [MASK] positions of held-out text: `text, was, guesses`."""
     blocks, tokenizer = corpus.blocks("validation", recipe.length), corpus.tokenizer
     chosen = np.linspace(0, len(blocks) - 1, min(n, len(blocks))).astype(int)
     batch = mask_batch(recipe, corpus, blocks.batch(chosen), 0, 0)
@@ -140,11 +130,7 @@ def fill_masks(
 
 
 def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
-    """One line a task: sizes, classes, metric, and what a reader must know.
-
-    `cut` is the share of validation texts (pairs as one sequence) that are longer than the model
-    reads, and lose their end.
-    """
+    """One line a task; `cut` is the share of validation texts longer than the model reads."""
     longest, rows = min(MAX_LENGTH, model.encoder.config.max_position_embeddings), {}
     for task in tasks:
         split = task.validation
@@ -175,9 +161,7 @@ def probes_over_seeds(probes: pd.DataFrame) -> pd.DataFrame:
     """`linear_probes.linear_probing` with one row a task and model: the mean over its seeds.
 
     Returns:
-        Columns `task, title, metric, n_train, n, model, score, low, high, seeds, basis`. The
-        interval is over validation samples with one seed, where all seeds agree exactly, and for
-        the majority class; else over seeds.
+        Columns `task, title, metric, n_train, n, model, score, low, high, seeds, basis`.
     """
     means = over_seeds(probes.rename(columns={"score": "value"}).assign(pooling="mean"))
     means = means.merge(probes[["task", "n_train"]].drop_duplicates(), on="task")
@@ -269,11 +253,9 @@ TABLES = {
 
 
 def geometry_with_published(table: pd.DataFrame) -> pd.DataFrame:
-    """`seeds.over_seeds` and, for GLUE tasks, the published values as models `published ...`.
+    """`_over_seeds_with_dim` and, for GLUE tasks, the published values as models `published ...`.
 
-    Returns:
-        Columns `task, title, pooling, metric, model, value, low, high, seeds, basis, n, dim`;
-        published rows have no interval and no n.
+    Published rows have no interval and no n.
     """
     ours, paper = _over_seeds_with_dim(table), published_geometry()
     paper = paper[paper["task"].isin(ours["task"]) & paper["metric"].isin(ours["metric"])]
@@ -286,13 +268,12 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     """Table `number` of the paper, ours beside the published numbers.
 
     Args:
-        number: 4 to 11.
         table: `Geometry.table`, of any number of seeds.
 
     Returns:
         Index `title, pooling, metric`. Columns for each arm `value, low, high, seeds, basis, n,
-        dim` and `published`; n is the samples, dim the D of the embeddings. For embedded tasks the
-        published number is that of the GLUE task of the same shape: another task.
+        dim` and `published`. For embedded tasks the published number is that of the GLUE task of
+        the same shape: another task.
 
     Raises:
         ValueError: no such table (the valid ones are listed), or none of its tasks was measured.
@@ -390,11 +371,7 @@ def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
 
 
 def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.DataFrame:
-    """`Geometry.table`, one line a task and pooling, columns metric x model, value ± margin.
-
-    The margin is half of the 95 % interval: over seeds, or over samples if there is one seed.
-    Without bounds (a handful of samples, `bootstrap_interval`) the cell says so.
-    """
+    """`Geometry.table`, a line a task and pooling: metric x model, value ± half the interval."""
     means = over_seeds(table[table["metric"].isin(metrics)])
     margins = ((means["high"] - means["low"]) / 2).map(
         lambda margin: f" ± {margin:.3f}" if np.isfinite(margin) else ", no interval"
@@ -424,11 +401,9 @@ def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
         "M tokens": (runs["tokens"].last() / 1e6).map("{:.1f}".format),
         "nats below word frequencies": nats.agg("{0[min]:.3f} to {0[max]:.3f}".format, axis=1),
     }
-    table = table.join(pd.DataFrame(trained, dtype=object)).fillna(
-        {"trained": 0, "steps": "–", "M tokens": "–"}
-    )
-    table = table.fillna("not trained").astype({"trained": int})
-    return table.rename_axis("condition")
+    missing = {"trained": 0, "steps": "–", "M tokens": "–"}
+    table = table.join(pd.DataFrame(trained, dtype=object)).fillna(missing).fillna("not trained")
+    return table.astype({"trained": int}).rename_axis("condition")
 
 
 def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
@@ -466,11 +441,9 @@ def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
 def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
     """`plateau.at_equal_loss` with each number and its interval in one cell."""
     rho = followed[["rho", "rho_low", "rho_high"]].set_axis(["value", "low", "high"], axis=1)
-    columns = {
-        "rank correlation with nats": interval_cells(rho, digits=2),
-        "the objective adds": interval_cells(followed, digits=2),
-    }
-    return followed[["among", "metric", "runs"]].assign(**columns)
+    cells = [interval_cells(numbers, digits=2) for numbers in (rho, followed)]
+    columns = zip(("rank correlation with nats", "the objective adds"), cells, strict=True)
+    return followed[["among", "metric", "runs"]].assign(**dict(columns))
 
 
 def references_table(beside: pd.DataFrame) -> pd.DataFrame:
@@ -488,11 +461,9 @@ def references_table(beside: pd.DataFrame) -> pd.DataFrame:
 def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
     """hybrid | MLM-only | published, as text for a terminal, ours with 95 % intervals.
 
-    The interval of a mean of tasks is the mean of the tasks' own intervals: seeds are shared by
-    all tasks, and a standard deviation of means is at most the mean of standard deviations.
-
-    Args:
-        probes: of `probes_with_published`. geometry: of `geometry_with_published`.
+    From `probes_with_published` and `geometry_with_published`. The interval of a mean of tasks is
+    the mean of the tasks' own intervals: seeds are shared by all tasks, and a standard deviation of
+    means is at most the mean of standard deviations.
     """
     scores, rows = published.linear_probe().set_index("task")[list(ARMS)], []
     for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
@@ -512,10 +483,10 @@ def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
     columns = ["", "hybrid", "MLM-only", "published hybrid", "published MLM-only"]
     lines = [pd.DataFrame(rows, columns=columns).to_string(index=False), ""]
     if probes["task"].isin(EMBEDDED).any():
-        lines.append(
+        lines += [
             "The tasks are the embedded ones: the published column is the GLUE task of the same "
             "shape, a different task."
-        )
+        ]
     seeds = int(geometry["seeds"].max())
     lines.append(
         f"Small-budget result, {seeds_text(seeds)}; 95 % intervals over "

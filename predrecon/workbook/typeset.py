@@ -25,19 +25,15 @@ _LATEX |= {"λ": r"$\lambda$", "ρ": r"$\rho$"}
 def styled(
     text: pd.DataFrame, caption: str = "", *, precision: int = 3, index: bool = True
 ) -> Styler:
-    """A table for a notebook: caption above, numbers right-aligned, published columns muted.
+    """A table for a notebook: caption above, numbers right-aligned, columns `published ...` muted.
 
-    Args:
-        text: rows to read; columns named `published ...` are the paper's.
-        caption: with the paper's table number, if it has one.
-        precision: decimals of columns that are still numbers.
-        index: whether to show the rows' names.
+    `precision` is for columns that are still numbers.
     """
     name = hashlib.sha256((caption + text.to_csv()).encode()).hexdigest()[:8]  # the same each time
     table = Styler(text, caption=caption or None, uuid=name, cell_ids=False)
     table = table.format(precision=precision, na_rep="–", thousands=",")
-    width = len(text.columns)
-    from_right = [width - i for i, column in enumerate(text) if "published" in str(column)]
+    columns = enumerate(reversed(list(text)), start=1)
+    from_right = [place for place, column in columns if "published" in str(column)]
     names = f"thead th:nth-child(-n+{text.index.nlevels if index else 0})"
     rules = [*_RULES, (names, "text-align: left")]
     rules += [(f"td:nth-last-child({place})", _MUTED) for place in from_right]
@@ -48,9 +44,7 @@ def styled(
 def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
     """Display tables in a notebook: one as it is, of several all but the first folded away.
 
-    Args:
-        tables: of `styled`, or frames that are styled here.
-        caption, options: of `styled`, for a frame.
+    Frames are `styled` here, with `caption` and `options`.
     """
     from IPython.display import display
 
@@ -79,11 +73,7 @@ def export(
 ) -> list[Path]:
     """Write a table as CSV (`numbers`), Markdown and LaTeX (`text`); returns the files.
 
-    Args:
-        numbers: every number, unrounded; its index is left out.
-        text: rows to read; its index becomes the first columns.
-        folder, name: where, and the file's name without its ending.
-        caption: above the Markdown table, a comment of the LaTeX.
+    The index of `text` becomes its first columns, that of `numbers` is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = text.reset_index().astype(str)
