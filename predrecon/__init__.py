@@ -1,6 +1,6 @@
 """predrecon: what does a JEPA objective do to a text encoder?
 
-A flat core, and four rooms around it. Imports go one way: core, data, training, audit, workbook.
+A flat core and four rooms (subpackages). A room imports from the core and from rooms above it only.
 
 | where              | what                                                                     |
 |--------------------|--------------------------------------------------------------------------|

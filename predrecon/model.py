@@ -1,9 +1,9 @@
 """Encoder, predictor, token regressor, and the model that trains them together.
 
-One file to read in a sitting; `PredictReconstruct.forward` near its end is the paper's training
-step. Shapes: B samples, L tokens, C context tokens, K target blocks of T tokens, M masked tokens,
-D encoder width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9; what the text leaves open
-(pre-norm, sine-cosine positions, initialisation) follows the author's public configuration: 34.8 M
+One file to read in a sitting; `PredictReconstruct.forward` near its end is Eq. 1 to 7. Shapes:
+B samples, L tokens, C context tokens, K target blocks of T tokens, M masked tokens, D encoder
+width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9; what the text leaves open (pre-
+norm, sine-cosine positions, initialisation) follows the author's public configuration: 34.8 M
 encoder values at D = 512, positions included.
 """
 
@@ -247,7 +247,7 @@ class Encoder(_Initialised):
         return self.norm(last(x, key_mask, at))
 
     def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
-        """Encode a padded batch.
+        """Encode a padded batch, as transformers' models do (`encode` is for unpadded ones).
 
         Args:
             input_ids: `[B, L]`.
@@ -366,8 +366,8 @@ class PredictReconstruct(_Initialised):
             masked_ids: `[B, L]` corrupted tokens.
             labels: `[B, L]` original ids at masked positions, -100 elsewhere.
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
-            masked_at: `[M]` positions of the labels in the flattened `[B * L]`. Default: looked up,
-                which waits for a GPU.
+            masked_at: `[M]` positions of the labels in the flattened `[B * L]`. Default: looked
+                up, which makes the host wait for a GPU.
             count: scalar that the MLM loss is divided by; default M.
 
         Returns:

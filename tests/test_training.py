@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from predrecon import recipes
 from predrecon.objectives import ema_momentum, learning_rate, predicted_lambda
+from predrecon.training import machine
 from predrecon.training.batches import draw_batch
 from predrecon.training.heldout import evaluate
 from predrecon.training.loop import ensure, every_seed, pretrain
@@ -222,6 +223,23 @@ def test_held_out_losses_do_not_depend_on_the_batch_size(corpus, arm):
         for name in ("validation_unigram", "validation_masked_tokens"):
             assert losses[0][name] == other[name]
         assert losses[0] == pytest.approx(other, abs=1e-6)
+
+
+def test_precision_is_what_is_fastest_unless_the_recipe_says(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for requested in ("fp32", "bf16"):
+        assert machine.precision(requested, cpu, 64) == requested
+    capable = {"avx512_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capable)
+    assert machine.precision("auto", cpu, 512) == "bf16"
+    assert machine.precision("auto", cpu, 128) == "fp32", "small matrices gain nothing"
+    capable.clear()
+    assert machine.precision("auto", cpu, 512) == "fp32"
+    for supported, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda s=supported, **_: s)
+        assert machine.precision("auto", gpu, 512) == expected
+    assert machine.compiles(None, gpu) and not machine.compiles(None, cpu)
+    assert machine.compiles(True, cpu) and not machine.compiles(False, gpu)
 
 
 def test_recipes_of_other_versions_open(tmp_path):
