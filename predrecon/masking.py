@@ -19,15 +19,10 @@ _CANDIDATES = 64  # placements tried at once for each sample before the construc
 
 @dataclass(frozen=True)
 class BlockMasks:
-    """What the context encoder sees and what the predictor must fill in.
+    """Sorted positions: what the context encoder sees, and the contiguous target blocks."""
 
-    Attributes:
-        context: `[B, C]` sorted positions that the context encoder sees.
-        targets: `[B, K, T]` sorted, contiguous positions of the K target blocks.
-    """
-
-    context: torch.Tensor
-    targets: torch.Tensor
+    context: torch.Tensor  # (B, C)
+    targets: torch.Tensor  # (B, K, T)
 
 
 def block_masks(
@@ -53,11 +48,9 @@ def block_masks(
     times, all at once); if none fits, context and targets are put at opposite ends of the sample.
 
     Args:
-        batch_size: B.
-        length: L, positions in a sample.
-        context_scale: smallest and largest context block, as a share of the shortest sample.
-        target_scale: the same for target blocks.
-        num_targets: K.
+        batch_size, length: B samples of L positions.
+        context_scale, target_scale: smallest and largest block, as a share of the shortest sample.
+        num_targets: K, target blocks of a sample.
         min_context: context positions that must remain after the targets are removed.
         lengths: `[B]` real tokens in each sample, for padded batches: masks fall on the first
             `lengths[i]` positions only. Default: all `length` positions are real.
@@ -118,9 +111,9 @@ def token_masks(
 
     Args:
         input_ids: `[B, L]` token ids.
-        mask_token_id: id of [MASK].
-        vocab_size: V; random replacements are drawn uniformly from the ordinary ids below it.
-        special_ids: ids never chosen and never drawn as a replacement ([PAD], [CLS], [SEP], ...).
+        mask_token_id, vocab_size: id of [MASK]; V.
+        special_ids: ids never chosen and never drawn as a replacement ([PAD], [CLS], [SEP], ...);
+            replacements are drawn uniformly from the others.
         probability: chance of each ordinary token to be chosen.
         generator: source of randomness (CPU). On another device one of its own starts from it.
 
@@ -134,10 +127,10 @@ def token_masks(
         raise ValueError(f"probability={probability}: expected a number from 0 to 1.")
     ids, device = input_ids, input_ids.device
     special, ordinary = _vocabulary(vocab_size, mask_token_id, tuple(special_ids), device)
-    draw = {"generator": _on(device, generator), "device": device}
-    chosen = (torch.rand(ids.shape, **draw) < probability) & ~special[ids]
-    fate = torch.rand(ids.shape, **draw)
-    drawn = ordinary[torch.randint(len(ordinary), ids.shape, **draw)]
+    options = {"generator": _on(device, generator), "device": device}
+    chosen = (torch.rand(ids.shape, **options) < probability) & ~special[ids]
+    fate = torch.rand(ids.shape, **options)
+    drawn = ordinary[torch.randint(len(ordinary), ids.shape, **options)]
     masked = torch.where(chosen & (fate < 0.8), mask_token_id, ids)
     masked = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), drawn, masked)
     return masked, torch.where(chosen, ids, IGNORE)
@@ -147,8 +140,10 @@ def token_masks(
 def _vocabulary(vocab_size: int, mask_token_id: int, special_ids: tuple[int, ...], device):
     """`[V]` True at special ids, and the ordinary ids `[V']`, kept on the device."""
     special = torch.zeros(vocab_size, dtype=torch.bool)
-    named = [("mask_token_id", mask_token_id), *(("special_ids", i) for i in special_ids)]
-    for name, token in named:
+    for name, token in [
+        ("mask_token_id", mask_token_id),
+        *(("special_ids", i) for i in special_ids),
+    ]:
         if not 0 <= token < vocab_size:
             raise ValueError(f"{name} holds {token}, outside the vocabulary of {vocab_size} ids.")
         special[token] = True
@@ -178,11 +173,12 @@ def _visible_count(start_c, start_t, size_c: int, size_t: int) -> torch.Tensor:
 def _visible(start_c, start_t, size_c: int, size_t: int, length: int) -> torch.Tensor:
     """`[..., L]` True where a position lies in the context block and in no target block."""
     position = torch.arange(length, device=start_c.device)
-    offset = position - start_c[..., None]
-    in_context = (offset >= 0) & (offset < size_c)
-    offset = position - start_t[..., None]  # (..., K, L)
-    in_target = ((offset >= 0) & (offset < size_t)).any(dim=-2)
-    return in_context & ~in_target
+    in_context = _inside(position - start_c[..., None], size_c)
+    return in_context & ~_inside(position - start_t[..., None], size_t).any(dim=-2)
+
+
+def _inside(offset: torch.Tensor, size: int) -> torch.Tensor:
+    return (offset >= 0) & (offset < size)
 
 
 def _opposite_ends(real, size_c, size_t, num_targets, min_context, generator):

@@ -1,8 +1,12 @@
 """The geometry of sentence embeddings (paper, Appendix D, Eq. 11-16), each choice spelled out.
 
-Every metric takes `[N, D]` NumPy arrays or torch tensors, computes in float64 and returns a float.
+Every metric takes embeddings `z [N, D]`, NumPy or torch, computes in float64 and returns a float.
 Defaults are the paper's equations; where its tables or the literature use another convention, that
-is an argument.
+is an argument: `center=True` subtracts the column means first, as the paper's Appendix D does and
+Roy & Vetterli (2007) do not. Pair distances are between l2-normalised `u` and `v`.
+
+All refuse (ValueError) what is not a matrix of two rows or more, NaN and infinity; spectra also
+embeddings that are all equal, distances a zero embedding, which has no direction.
 
 With `weights [draws, N]`, how often each bootstrap sample holds each row, a metric returns
 `[draws]`, one value a bootstrap sample, without repeating rows: means over pairs are quadratic
@@ -26,15 +30,7 @@ _last_spectra: tuple = (None, None)  # key and value: many metrics of one matrix
 
 
 def singular_values(z, *, center: bool = True) -> np.ndarray:
-    """Singular values `[min(N, D)]` of the (centred) embedding matrix, largest first.
-
-    Args:
-        z: `[N, D]` embeddings.
-        center: subtract the column means first (paper, Appendix D). Roy & Vetterli (2007) do not.
-
-    Raises:
-        ValueError: not a matrix, fewer than two rows, NaN or infinity, all embeddings equal.
-    """
+    """Singular values `[min(N, D)]` of the (centred) embedding matrix, largest first."""
     z, exponent = _scaled(_matrix(z))
     return np.ldexp(_spectra(z, center, None)[0], exponent)
 
@@ -50,15 +46,10 @@ def spectral_entropy(
     samples, fewer than 512 dimensions), one or two with power 1.
 
     Args:
-        z: `[N, D]` embeddings.
-        center: subtract the column means first.
         power: 1 as in Eq. 11; 2 weighs by explained variance, as the paper's tables.
         normalize: `"dim"` divides by log D (Eq. 11), `"min"` by log min(N, D), the number of
             singular values, as the paper's tables, `"rank"` by the log of the largest rank that
             N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
-
-    Raises:
-        ValueError: as `singular_values`; an unknown `normalize`.
     """
     n, dim = _matrix(z).shape
     largest = {"dim": dim, "min": min(n, dim), "rank": min(n - center, dim), "none": math.e}
@@ -72,12 +63,7 @@ def spectral_entropy(
 def effective_rank(z, *, center: bool = True, power: int = 1, weights=None) -> float | np.ndarray:
     """exp H(sigma / sum(sigma)) (Eq. 12; Roy & Vetterli 2007), from 1 to min(N, D).
 
-    The paper's tables agree with its equation here.
-
-    Args:
-        z: `[N, D]` embeddings.
-        center: subtract the column means first; the literature's definition does not.
-        power: 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
+    `power` is 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
     """
     entropy = _entropy(z, center, power, weights)
     return math.exp(entropy) if weights is None else np.exp(entropy)
@@ -90,10 +76,7 @@ def stable_rank(z, *, center: bool = True, weights=None) -> float | np.ndarray:
 
 
 def rank_90(z, *, weights=None) -> int | np.ndarray:
-    """Principal components that together hold 90 % of the variance, from 1 to min(N - 1, D).
-
-    Reported by the paper's public code.
-    """
+    """Components that together hold 90 % of the variance (paper's code), 1 to min(N - 1, D)."""
     variance = _spectra(z, True, weights) ** 2
     held = variance.cumsum(axis=1) / variance.sum(axis=1, keepdims=True)
     components = np.where(np.isnan(held[:, 0]), np.nan, (held < 0.9).sum(axis=1) + 1)
@@ -115,23 +98,18 @@ def rankme(z, *, weights=None) -> float | np.ndarray:
 def alignment(
     z, labels, *, power: float = 4, average: str = "pairs", weights=None
 ) -> float | np.ndarray:
-    """E ||u - v||^power over pairs of one class, u and v l2-normalised (Eq. 14); lower is tighter.
+    """E ||u - v||^power over pairs of one class (Eq. 14); lower is tighter.
 
     The paper calls Eq. 14 Wang & Isola's with alpha = 2, but prints E [||u - v||^2]^alpha, and its
     code takes the square inside: a fourth power. Its tables also average over classes first, so
     that every class weighs the same, whereas by Eq. 14 a class weighs as many pairs as it has.
 
     Args:
-        z: `[N, D]` embeddings.
-        labels: `[N]` class of each row.
+        labels: `[N]` class of each row; none may be missing, and one class needs two rows.
         power: 4 is Eq. 14 and the paper's tables, E (||u - v||^2)^2; 2 is Wang & Isola (2020); 1
             is the mean distance.
         average: over all `"pairs"` of one class (Eq. 14), or the mean over `"classes"` of each
             class's own mean (the paper's tables); a class without a pair is left out.
-
-    Raises:
-        ValueError: as `uniformity`; labels of another length, or missing ones; no class with two
-            samples; an unknown `average`.
     """
     if average not in AVERAGES:
         raise ValueError(f"average={average!r}: expected one of {', '.join(AVERAGES)}.")
@@ -149,14 +127,9 @@ def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.nd
     the value of a uniform sphere in many dimensions is near -4.
 
     Args:
-        z: `[N, D]` embeddings.
         t: temperature.
         groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
             leaves out what different text lengths add (notebook 05).
-
-    Raises:
-        ValueError: not a matrix, fewer than two rows, NaN or infinity, or an embedding that is zero
-            and has no direction.
     """
     u = _unit(z)
     groups = np.zeros(len(u)) if groups is None else groups
@@ -171,7 +144,6 @@ def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0)
     beside a gap that is taken from the accuracy.
 
     Args:
-        z: `[N, D]` embeddings.
         labels: `[N]` task labels.
         tokens: `[N]` most frequent token of each text (`probes.frequent_tokens`).
         kind: `"classification"` (accuracy, CoLA too) or `"regression"` (rho), as published.
@@ -183,17 +155,10 @@ def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0)
 
 
 def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]:
-    """Mean distance ||u - v|| within classes and between them, and their ratio; lower separates.
+    """Mean distance ||u - v|| within classes `labels [N]` and between them, and their ratio.
 
-    Args:
-        z: `[N, D]` embeddings, l2-normalised here. labels: `[N]`.
-
-    Returns:
-        `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's
-        public code; a ratio of 1 is no separation at all.
-
-    Raises:
-        ValueError: as `alignment`, one class only, or all directions equal.
+    `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's public
+    code: lower separates, 1 is no separation at all. Refused for one class, or equal directions.
     """
     u = _unit(z)
     _spread(u)
@@ -202,22 +167,18 @@ def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]
         raise ValueError("One class only: there is no distance between classes.")
     total, every = (part[:, 0] for part in _within(u, np.zeros(len(u)), np.sqrt, weights))
     intra, inter = _ratio(sums, pairs), _ratio(total - sums, every - pairs)
-    names = ("intra_class_distance", "inter_class_distance", "intra_inter_ratio")
-    values = (intra, inter, _ratio(intra, inter))
-    return {name: _value(v, weights) for name, v in zip(names, values, strict=True)}
+    return {
+        "intra_class_distance": _value(intra, weights),
+        "inter_class_distance": _value(inter, weights),
+        "intra_inter_ratio": _value(_ratio(intra, inter), weights),
+    }
 
 
 def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | np.ndarray:
-    """E ||u - v||^power over true positive pairs (Wang & Isola 2020), u and v l2-normalised.
+    """E ||u - v||^power over true positive pairs (Wang & Isola 2020), `first, second [P, D]`.
 
     What alignment means where pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4
     on). The paper's pairs are any two samples of one class instead.
-
-    Args:
-        first, second: `[P, D]` embeddings of the two sides, row by row.
-
-    Raises:
-        ValueError: as `uniformity`, or different shapes.
     """
     u, v = _unit(first), _unit(second)
     if u.shape != v.shape:
@@ -228,21 +189,14 @@ def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | 
 
 
 def explained_share(z, groups) -> float:
-    """Share of the variance of directions that lies between groups (eta squared), in [0, 1].
+    """Share of the directions' variance that lies between `groups [N]` (eta squared), in [0, 1].
 
-    With G groups and no relation at all it is (G - 1) / (N - 1) on average.
-
-    Args:
-        z: `[N, D]` embeddings, l2-normalised here. groups: `[N]`.
-
-    Raises:
-        ValueError: as `alignment`, or all directions equal: there is no variance to share.
+    With G groups and no relation at all it is (G - 1) / (N - 1) on average. Refused for equal
+    directions: there is no variance to share.
     """
     u, groups = _unit(z), _checked_labels(groups, len(z))
-    within = sum(
-        ((part - part.mean(axis=0)) ** 2).sum()
-        for part in (u[groups == group] for group in np.unique(groups))
-    )
+    parts = (u[groups == group] for group in np.unique(groups))
+    within = sum(((part - part.mean(axis=0)) ** 2).sum() for part in parts)
     return 1 - float(within / _spread(u))
 
 

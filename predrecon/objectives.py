@@ -1,5 +1,7 @@
 """The two losses, the balance between them, and the schedules (paper, Eq. 5-8)."""
 
+import bisect
+import functools
 import math
 
 import numpy as np
@@ -15,13 +17,11 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Args:
         predicted: `[..., D]` predictor output at the target positions.
-        target: `[..., D]` target encoder output at the same positions; no gradient flows into it.
+        target: target encoder output at the same positions, of the same shape (ValueError if not);
+            no gradient flows into it.
 
     Returns:
         Scalar in [0, 2], computed in float32 whatever the input's precision.
-
-    Raises:
-        ValueError: shapes differ.
     """
     if predicted.shape != target.shape:
         raise ValueError(
@@ -52,10 +52,8 @@ class Balance(nn.Module):
     """L = lam L_JEPA + (1 - lam) L_MLM with lam = sigmoid(w), w a learned scalar (Eq. 7).
 
     Since dL/dw = lam (1 - lam) (L_JEPA - L_MLM) keeps one sign as long as one loss is the larger,
-    an adaptive optimiser moves w by about one learning rate a step: see notebook 03.
-
-    Args:
-        fixed: lambda, if it is not to be learned.
+    an adaptive optimiser moves w by about one learning rate a step: see notebook 03. `fixed` is
+    lambda, if it is not to be learned.
     """
 
     def __init__(self, fixed: float | None = None):
@@ -95,8 +93,7 @@ def ema_momentum(recipe: Recipe, step: int, total: int) -> float:
 def predicted_lambda(recipe: Recipe, total: int, *, lr: float | None = None) -> np.ndarray:
     """lambda from the schedule alone, `[total]`: sigma(sum of learning rates) after each step.
 
-    Args:
-        recipe: its schedule. total: steps. lr: another peak rate than the recipe's.
+    `lr` is another peak rate than the recipe's.
     """
     if recipe.lam is not None:
         return np.full(total, recipe.lam)
@@ -106,13 +103,9 @@ def predicted_lambda(recipe: Recipe, total: int, *, lr: float | None = None) -> 
 
 
 def lambda_before(recipe: Recipe, total: int, steps) -> np.ndarray:
-    """`predicted_lambda` as the steps `steps [n]`, from 1, find it: before their own update.
-
-    This is what `history.csv` calls lam, the weight of a step's loss.
-    """
-    after = predicted_lambda(recipe, total)
+    """`predicted_lambda` before the update of each of `steps [n]`, from 1: history.csv's lam."""
     first = 0.5 if recipe.lam is None else recipe.lam
-    return np.r_[first, after][np.asarray(steps, dtype=int) - 1]
+    return np.r_[first, predicted_lambda(recipe, total)][np.asarray(steps, dtype=int) - 1]
 
 
 def total_steps(recipe: Recipe, step: int, rate: float) -> int | None:
@@ -122,11 +115,6 @@ def total_steps(recipe: Recipe, step: int, rate: float) -> int | None:
     """
     if step <= recipe.warmup_steps + 1:
         return None
-    low, high = step, 1 << 40
-    while low < high:  # the longer the schedule, the higher the rate
-        middle = (low + high) // 2
-        if learning_rate(recipe, step - 1, middle) < rate * (1 - 1e-12):
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    lengths = range(step, 1 << 40)  # the longer the schedule, the higher the rate
+    reached = functools.partial(learning_rate, recipe, step - 1)
+    return step + bisect.bisect_left(lengths, rate * (1 - 1e-12), key=reached)

@@ -23,7 +23,7 @@ def pool(
 
     Args:
         hidden: `[B, L, D]`.
-        attention_mask: `[B, L]`, 1 on real tokens; each row has at least one.
+        attention_mask: `[B, L]`, 1 on real tokens; a row without any is refused (ValueError).
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
             the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
             against random keys; the paper's is neither trained nor seeded, ours is seeded).
@@ -35,9 +35,6 @@ def pool(
 
     Returns:
         `[B, D]`.
-
-    Raises:
-        ValueError: an unknown pooling, shapes that do not fit, or a row without real tokens.
     """
     if how not in POOLINGS:
         raise ValueError(f"pooling {how!r}: expected one of {', '.join(POOLINGS)}.")
@@ -51,14 +48,12 @@ def pool(
         raise ValueError("attention_mask has a row without a real token: nothing to pool.")
     if how == "max":
         return hidden.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
-    if how == "mean":
-        scores = hidden.new_zeros(real.shape)
-    elif direction is not None:
-        scores = hidden @ direction.to(hidden)
-    elif how == "weighted":
+    if how == "attention" and direction is None:
+        direction = attention_direction(hidden.shape[-1], seed)
+    if how == "mean" or direction is None:
         scores = hidden.new_zeros(real.shape)
     else:
-        scores = hidden @ attention_direction(hidden.shape[-1], seed).to(hidden)
+        scores = hidden @ direction.to(hidden)
     shares = scores.masked_fill(~real, -torch.inf).softmax(dim=1)  # (B, L), 0 on padding
     return torch.einsum("bl,bld->bd", shares, hidden.masked_fill(~real[..., None], 0.0))
 
@@ -94,9 +89,6 @@ def embed(
 
     Returns:
         `{pooling: float32 [N, D]}` in the order given, `directions` last.
-
-    Raises:
-        ValueError: no texts, or `first` and `second` of different length.
     """
     options = {how: {"how": how} for how in poolings}
     options |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
@@ -114,10 +106,7 @@ def embed(
 def token_vectors(
     encoder, tokenizer, first, second=None, *, max_length=MAX_LENGTH, batch_tokens=8192
 ):
-    """Batches of `(rows, hidden [B, L, D], attention_mask [B, L])`, texts of like length together.
-
-    `rows` are the indices of the batch's texts; other arguments and errors as in `embed`.
-    """
+    """Batches `(rows, hidden [B, L, D], attention_mask [B, L])` of texts `rows`: see `embed`."""
     longest = min(max_length, encoder.config.max_position_embeddings)
     ids = token_ids(tokenizer, first, second, longest)
     device = next(encoder.parameters()).device
@@ -137,8 +126,7 @@ def _batches(lengths: list[int], batch_tokens: int):
             yield rows
             rows = []
         rows.append(i)
-    if rows:
-        yield rows
+    yield rows
 
 
 def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:

@@ -18,7 +18,6 @@ from torch import nn
 from predrecon.seeding import torch_generator
 
 SELECT = ("last", "inner", "reported")
-KINDS = ("classification", "regression")
 METRICS = ("accuracy", "f1", "mcc", "spearman")
 _SEEDING = threading.RLock()  # dropout draws from PyTorch's global generator: one fit at a time
 _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
@@ -26,12 +25,9 @@ _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe scored.
+    """The score on `n` samples: of the epoch that was selected, or the mean over folds.
 
     Attributes:
-        score: of the epoch that was selected, or the mean over folds.
-        metric: one of `METRICS`.
-        n: samples that the score was taken on.
         best_epoch_score: best over epochs *on the reported split*, as the paper's code reports it;
             optimistic by construction. None for cross-validated probes.
         predictions: `[n]` predicted labels, or scores for STS-B.
@@ -129,28 +125,23 @@ def linear_probe(
             best on the very split that is reported (`"reported"`): optimistic by construction.
         seed: initial weights, order, dropout, and the inner split.
 
-    Returns:
-        `ProbeResult` on the validation split.
-
     Raises:
-        ValueError: an unknown `select`, labels and vectors of different length, labels outside
-            0 .. num_classes-1, one class only, or NaN in the vectors.
+        ValueError: labels and vectors of different length, labels outside 0 .. num_classes-1, one
+            class only, NaN in the vectors, or an unknown option.
     """
     if select not in SELECT:
         raise ValueError(f"select={select!r}: expected one of {', '.join(SELECT)}.")
-    (x, y), (x_val, y_val) = (
-        _features(*part, similarity=num_classes == 0) for part in (train, validation)
-    )
+    x, y = _features(*train, similarity=num_classes == 0)
+    x_val, y_val = _features(*validation, similarity=num_classes == 0)
     _check_labels(y, y_val, num_classes)
     generator = torch_generator(seed, "probe")
     with _SEEDING:
         head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
     if select == "inner":
-        held, kept = torch.randperm(len(x), generator=generator).tensor_split(
-            [max(2, len(x) // 10)]
-        )
-        (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[kept], y[kept])
+        shuffled = torch.randperm(len(x), generator=generator)
+        held, rest = shuffled.tensor_split([max(2, len(x) // 10)])
+        (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[rest], y[rest])
     scores, inner, answers = [], [], []
     with _SEEDING, torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)  # dropout has no generator argument
@@ -186,39 +177,33 @@ def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) ->
     Raises:
         ValueError: NaN, one label only, or too few samples for the folds.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: expected one of {', '.join(KINDS)}.")
-    metric = "spearman" if kind == "regression" else "accuracy"
-    return _cross_validate(z, labels, metric, folds=5, seed=seed)
+    metrics = {"classification": "accuracy", "regression": "spearman"}
+    if kind not in metrics:
+        raise ValueError(f"kind={kind!r}: expected one of {', '.join(metrics)}.")
+    return _cross_validate(z, labels, metrics[kind], folds=5, seed=seed)
 
 
 def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
-    """The most frequent token of each text from its vector: how lexical is the embedding?
+    """The most frequent token of each text from its vector `z [N, D]`: is the embedding lexical?
 
-    Tokens with fewer than five texts are left out; logistic regression, 3 folds, standardised
-    inside each fold.
-
-    Args:
-        z: `[N, D]` embeddings.
-        tokens: `[N]` from `frequent_tokens`.
-        seed: shuffles the folds.
-
-    Raises:
-        ValueError: as `semantic_probe`; no two tokens with five texts each.
+    Of `tokens [N]` (from `frequent_tokens`) those with fewer than five texts are left out; logistic
+    regression, 3 folds, standardised inside each fold. Errors as `semantic_probe`, or no two tokens
+    with five texts each.
     """
-    tokens, kept = np.asarray(tokens), common(tokens)
-    if len(np.unique(tokens[kept])) < 2:
+    tokens, frequent = np.asarray(tokens), common(tokens)
+    if len(np.unique(tokens[frequent])) < 2:
         raise ValueError(
-            f"{len(np.unique(tokens[kept]))} of {len(np.unique(tokens))} tokens have "
+            f"{len(np.unique(tokens[frequent]))} of {len(np.unique(tokens))} tokens have "
             f"{_CLASS_MINIMUM} texts or more: the token probe needs two, so take more texts."
         )
-    return _cross_validate(np.asarray(z)[kept], tokens[kept], "accuracy", folds=3, seed=seed)
+    z = np.asarray(z)[frequent]
+    return _cross_validate(z, tokens[frequent], "accuracy", folds=3, seed=seed)
 
 
 def common(tokens) -> np.ndarray:
     """`[N]` bool: whether a text's token has enough texts to be a class of the token probe."""
-    counts = Counter(np.asarray(tokens).tolist())
-    return np.array([counts[t] >= _CLASS_MINIMUM for t in np.asarray(tokens).tolist()], dtype=bool)
+    _, inverse, counts = np.unique(np.asarray(tokens), return_inverse=True, return_counts=True)
+    return counts[inverse] >= _CLASS_MINIMUM
 
 
 def frequent_tokens(ids: list[list[int]]) -> np.ndarray:
@@ -249,9 +234,8 @@ def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
         return 0.0 if constant else float(spearmanr(labels, predictions).statistic)
     if metric == "f1":
         return float(f1_score(labels, predictions, zero_division=0.0))
-    return float(
-        {"accuracy": accuracy_score, "mcc": matthews_corrcoef}[metric](labels, predictions)
-    )
+    formula = accuracy_score if metric == "accuracy" else matthews_corrcoef
+    return float(formula(labels, predictions))
 
 
 def majority_answer(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
@@ -275,8 +259,10 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and how sure the head is of each."""
     out = head(x)
-    sure, label = out.softmax(dim=1).max(dim=1) if num_classes else (torch.ones_like(out), out)
-    return label.numpy(), sure.numpy()
+    confidence, label = (
+        out.softmax(dim=1).max(dim=1) if num_classes else (torch.ones_like(out), out)
+    )
+    return label.numpy(), confidence.numpy()
 
 
 @contextlib.contextmanager
@@ -306,9 +292,8 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
     _check_samples(z, labels, folds, regression)
     splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
     splits = list(splitter.split(z, labels))
-    model = make_pipeline(
-        StandardScaler(), Ridge() if regression else LogisticRegression(max_iter=500)
-    )
+    head = Ridge() if regression else LogisticRegression(max_iter=500)
+    model = make_pipeline(StandardScaler(), head)
     with warnings.catch_warnings(), _one_thread(), parallel_config(backend="threading"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
         predictions = cross_val_predict(model, z, labels, cv=splits, n_jobs=os.cpu_count())
@@ -331,7 +316,7 @@ def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bo
     if len(labels) < 2 * folds:
         raise ValueError(f"{len(labels)} samples: too few for {folds} folds of two at least.")
     if not regression and (counts.max() < folds or np.sort(counts)[-2] < 2):
-        sizes = ", ".join(f"{v}: {n}" for v, n in list(zip(values, counts, strict=True))[:8])
+        sizes = ", ".join(f"{v}: {n}" for v, n in zip(values[:8], counts[:8], strict=True))
         raise ValueError(
             f"Samples by class ({sizes}): too few for {folds} folds, which need one class of "
             f"{folds} and a second of 2."

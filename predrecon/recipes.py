@@ -108,13 +108,21 @@ class Recipe:
         _expect("arm", self.arm, ARMS)
         _expect("token_scale", self.token_scale, TOKEN_SCALES)
         _expect("precision", self.precision, ("fp32", "bf16", "auto"))
-        for name in ("length", "batch_size", "log_every", "checkpoint_every", "keep_last"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least 1.")
-        if self.snapshots < 0:
-            raise ValueError(f"snapshots={self.snapshots}: expected 0 or more.")
-        if self.lam is not None and not 0 < self.lam < 1:
-            raise ValueError(f"lam={self.lam}: expected between 0 and 1, or None to learn it.")
+        for names, valid, expected in (
+            (
+                "length batch_size log_every checkpoint_every keep_last",
+                lambda v: v >= 1,
+                "at least 1",
+            ),
+            ("snapshots lr warmup_steps", lambda v: v >= 0, "0 or more"),
+            ("epochs", lambda v: v > 0, "more than 0"),
+            ("lam", lambda v: v is None or 0 < v < 1, "between 0 and 1, or None to learn it"),
+            ("max_steps", lambda v: v is None or v >= 1, "at least 1, or None for epochs"),
+            ("checkpoint_minutes", lambda v: v is None or v > 0, "more than 0, or None"),
+        ):
+            for name in names.split():
+                if not valid(getattr(self, name)):
+                    raise ValueError(f"{name}={getattr(self, name)}: expected {expected}.")
         if self.lam_lr is not None and (self.lam_lr < 0 or self.lam is not None):
             raise ValueError(
                 f"lam_lr={self.lam_lr}, lam={self.lam}: a rate of 0 or more for a learned lambda."
@@ -122,19 +130,6 @@ class Recipe:
         if self.arm == "mlm":  # it has no lambda, and one run is enough
             object.__setattr__(self, "lam", None)
             object.__setattr__(self, "lam_lr", None)
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(
-                f"max_steps={self.max_steps}: expected at least 1, or None for epochs."
-            )
-        if self.checkpoint_minutes is not None and self.checkpoint_minutes <= 0:
-            raise ValueError(
-                f"checkpoint_minutes={self.checkpoint_minutes}: expected more than 0, or None."
-            )
-        if self.lr < 0 or self.warmup_steps < 0 or self.epochs <= 0:
-            raise ValueError(
-                f"lr={self.lr} and warmup_steps={self.warmup_steps} must not be negative, "
-                f"epochs={self.epochs} must be positive."
-            )
 
     def steps(self, blocks: int) -> int:
         """Optimiser steps on a corpus of `blocks` blocks."""

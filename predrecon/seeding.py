@@ -16,12 +16,9 @@ def _state(seed: int, purpose: str, step: int) -> int:
 
 
 def torch_generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
-    """A CPU generator that depends on the three arguments alone.
+    """A CPU generator that depends on the run's seed, the stream's name and the step alone.
 
-    Args:
-        seed: the run's seed, a non-negative integer.
-        purpose: names the stream, e.g. `"block masks"`; two purposes never share numbers.
-        step: training step, epoch or sample index.
+    Two purposes (`"block masks"`, `"epoch"`) never share numbers; `step` may also count epochs.
     """
     return torch.Generator().manual_seed(_state(seed, purpose, step))
 

@@ -25,13 +25,7 @@ _FORMAT = "1"  # raise when the layout of the cache changes
 
 @dataclass(frozen=True)
 class Blocks:
-    """Fixed-length blocks over one split's token stream.
-
-    Attributes:
-        stream: `[n]` uint16 ids, memory-mapped.
-        length: L, tokens in a block with [CLS] and [SEP].
-        cls_id, sep_id: ids that open and close every block.
-    """
+    """Blocks of `length` L tokens, with [CLS] and [SEP], over a split's `stream [n]` of uint16."""
 
     stream: np.ndarray
     length: int
@@ -50,19 +44,15 @@ class Blocks:
         device, rows = torch.device(device), torch.as_tensor(np.asarray(indices))
         if device.type == "cpu":
             return self._cut(self._on_host(), rows)
-        if (resident := self._resident(device)) is not None:
-            return self._cut(resident, rows.pin_memory().to(device, non_blocking=True))
+        if (stream := self._resident(device)) is not None:
+            return self._cut(stream, rows.pin_memory().to(device, non_blocking=True))
         return self._cut(self._on_host(), rows).pin_memory().to(device, non_blocking=True)
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
         """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
-        places = step * batch_size + np.arange(batch_size)
-        epochs, slots = np.divmod(places, len(self))
-        indices = np.empty(batch_size, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            now = epochs == epoch
-            indices[now] = _permutation(len(self), seed, int(epoch))[slots[now]]
-        return indices
+        places = range(step * batch_size, (step + 1) * batch_size)
+        turns = (divmod(place, len(self)) for place in places)
+        return np.array([_permutation(len(self), seed, epoch)[slot] for epoch, slot in turns])
 
     def _on_host(self) -> torch.Tensor:
         """The stream `[n]` as int16: torch cannot index uint16. Ids above 32,767 are negative."""
@@ -91,28 +81,16 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A tokenised corpus.
-
-    Attributes:
-        name: the name or path it was loaded by.
-        tokenizer: its transformers tokenizer.
-        folder: where the cached streams are.
-        facts: documents, characters and tokens of each split, as counted when it was built.
-        fingerprint: hex digest of text and tokenizer.
-    """
+    """A tokenised corpus; `name` is the name or path it was loaded by."""
 
     name: str
-    tokenizer: object
-    folder: Path
-    facts: dict
-    fingerprint: str
+    tokenizer: object  # a transformers tokenizer
+    folder: Path  # of the cached streams
+    facts: dict  # documents, characters and tokens of each split
+    fingerprint: str  # of text and tokenizer
 
     def blocks(self, split: str, length: int) -> Blocks:
-        """Blocks of `length` tokens of `"train"` or `"validation"`.
-
-        Raises:
-            ValueError: an unknown split, or a split shorter than one block.
-        """
+        """Blocks of `length` tokens of `"train"` or `"validation"`; ValueError if not even one."""
         if split not in token_store.SPLITS:
             raise ValueError(f"split={split!r}: expected 'train' or 'validation'.")
         stream = np.memmap(self.folder / f"{split}.bin", dtype=np.uint16, mode="c")  # never written
@@ -125,10 +103,7 @@ class Corpus:
 
 
 def load_corpus(
-    name_or_path: str | Path = EMBEDDED_CORPUS,
-    *,
-    tokenizer="auto",
-    data_dir: str | Path | None = None,
+    name_or_path: str | Path = EMBEDDED_CORPUS, *, tokenizer="auto", data_dir=None
 ) -> Corpus:
     """Open a corpus, building its cache at the first call.
 
@@ -160,9 +135,7 @@ def load_corpus(
     return Corpus(name, tokenizer, folder, facts, key)
 
 
-def load_tokenizer(
-    name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir: str | Path | None = None
-):
+def load_tokenizer(name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir=None):
     """A fast transformers tokenizer that reads "[SEP]" in a text as text.
 
     Args:
@@ -176,23 +149,21 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    name, root = str(name_or_dir), paths.data_dir(data_dir)
-    folder = Path(name)
+    name, root, folder = str(name_or_dir), paths.data_dir(data_dir), Path(name_or_dir)
     if name == EMBEDDED_CORPUS:
         folder = embedded_text.tokenizer_folder()
     elif folder.is_dir():
         if not (folder / "tokenizer.json").is_file():
             raise SourceError(f"{name}: no tokenizer.json in this folder.")
     elif name in (BERT, BERT.split("/")[-1]):
-        name = BERT
-        folder = root / "tokenizer" if root else folder
+        name, folder = BERT, root / "tokenizer" if root else folder
     if folder.is_dir():
         tokenizer = AutoTokenizer.from_pretrained(folder)
     else:
         tried = [f"the folder {folder.resolve()}"]
         tokenizer = hub.load_tokenizer(name, tried=tried, fallback=repr(EMBEDDED_CORPUS))
-    needed = ("mask_token_id", "cls_token_id", "sep_token_id", "pad_token_id")
-    if missing := [n for n in needed if getattr(tokenizer, n) is None]:
+    needed = (f"{role}_token_id" for role in ("mask", "cls", "sep", "pad"))
+    if missing := [name for name in needed if getattr(tokenizer, name) is None]:
         raise SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
     tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
     return tokenizer

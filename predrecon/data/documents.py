@@ -1,5 +1,6 @@
 """Which documents make a corpus, and which of them are held out. Streams."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -31,17 +32,11 @@ class Source:
 
 
 def open_source(name: str, root: Path | None) -> Source:
-    """The source of a corpus by name or path; `root` is the local data folder, if there is one.
-
-    Raises:
-        SourceError: nothing of that name here or on the hub, or a folder without text to train on.
-    """
+    """The source of a corpus by name or path; `root` is the local data folder, if there is one."""
     if name == EMBEDDED_CORPUS:
-        documents = embedded_text.documents()
+        documents, key = embedded_text.documents(), embedded_text.fingerprint()
         return Source(
-            lambda split: (d.text for d in documents if d.split == split),
-            embedded_text.fingerprint(),
-            len(documents),
+            lambda split: (d.text for d in documents if d.split == split), key, len(documents)
         )
     if name in HUB_CORPORA:
         folder = root / name if root else None
@@ -80,14 +75,12 @@ def _from_path(path: Path) -> Source:
 
 def _from_hub(name: str, missing: Path | None) -> Source:
     repository, config, splits = HUB_CORPORA[name]
-    tried, fallback = [str(missing or "PREDRECON_DATA (not set)")], repr(EMBEDDED_CORPUS)
-    parts = [
-        hub.load_split(repository, config, split, tried=tried, fallback=fallback)
-        for split in splits
-    ]
-    files = [file for part in parts for file in part.files]
+    tried = [str(missing or "PREDRECON_DATA (not set)")]
+    ways_out = {"tried": tried, "fallback": repr(EMBEDDED_CORPUS)}
+    parts = [hub.load_split(repository, config, split, **ways_out) for split in splits]
+    files = [Path(f["filename"]) for part in parts for f in part.dataset.cache_files]  # as Arrow
     count = sum(len(part.dataset) for part in parts)
-    return _source(files, count, *(lambda p=part: p.read_rows(("text",)) for part in parts))
+    return _source(files, count, *(functools.partial(p.read_rows, ("text",)) for p in parts))
 
 
 def _source(
@@ -129,11 +122,9 @@ def _file_digest(path: Path) -> str:
     """SHA-256 of a file, remembered in the cache for as long as size and time of change stay."""
     state = path.stat()
     key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    memo = paths.cache_dir() / "digests.json"
-    try:
+    memo, digests = paths.cache_dir() / "digests.json", {}
+    with contextlib.suppress(OSError, ValueError):
         digests = json.loads(memo.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        digests = {}
     if key not in digests:
         with path.open("rb") as file:
             digests[key] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,9 +46,8 @@ Example = tuple[str, str | None, float]  # text, second text of a pair, label
 def build_split(name: str, split: str, make: Callable) -> tuple[list, list | None, np.ndarray]:
     """Texts, second texts (None for single sentences) and labels `[N]` of an embedded task.
 
-    The same on every machine with the same library versions. `split` is `"train"` or
-    `"validation"`; `make` is one of the functions below, from sentences, a size and a generator to
-    examples: as many as there are, of which the first `size` are taken.
+    The same on every machine with the same library versions. `make`, one of the functions below,
+    yields as many examples as there are; the first `size` are taken.
     """
     size = _SIZES[split]
     examples = make(sentences(split), size, numpy_generator(0, f"{name} {split}"))
@@ -59,17 +58,15 @@ def build_split(name: str, split: str, make: Callable) -> tuple[list, list | Non
 @functools.cache
 def sentences(split: str) -> list[Sentence]:
     """Sentences of 7 to 30 words in document order, each once in the whole corpus."""
-    by_split: dict[str, list[Sentence]] = {name: [] for name in _SIZES}
-    seen: set[str] = set()
+    seen, chosen = set(), []
     for document in embedded_text.documents():
         for number, paragraph in enumerate(document.paragraphs):
-            for text in _SENTENCE_END.split(paragraph):
-                key = re.sub(r"[^a-z]+", " ", text.lower()).strip()
-                if 7 <= len(text.split()) <= 30 and text.endswith(".") and key not in seen:
-                    seen.add(key)
-                    sentence = Sentence(text, document.library, document.name, number)
-                    by_split[document.split].append(sentence)
-    return by_split[split]
+            parts = _SENTENCE_END.split(paragraph)
+            texts = (t for t in parts if 7 <= len(t.split()) <= 30 and t.endswith("."))
+            for text in embedded_text.unseen(texts, seen):
+                if document.split == split:
+                    chosen.append(Sentence(text, document.library, document.name, number))
+    return chosen
 
 
 def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
@@ -95,11 +92,10 @@ def swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[
     label = 0
     for sentence in _shuffled(pool, rng):
         words = sentence.words
+        neighbours = enumerate(itertools.pairwise(words[1:-1]), start=1)
         places = [
-            p
-            for p in range(1, len(words) - 2)
-            if words[p].isalpha() and words[p + 1].isalpha()
-            and words[p].lower() != words[p + 1].lower()
+            p for p, (a, b) in neighbours
+            if a.isalpha() and b.isalpha() and a.lower() != b.lower()
         ]  # fmt: skip
         if places:
             if label == 0:
@@ -136,22 +132,18 @@ def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> Itera
     Measures topical closeness at two distances, a matter of discourse. Says nothing about
     entailment.
     """
-    following = {
-        a: b
-        for a, b in itertools.pairwise(pool)
-        if (a.document, a.paragraph) == (b.document, b.paragraph)
-    }
+    pairs = itertools.pairwise(pool)
+    following = {a: b for a, b in pairs if (a.document, a.paragraph) == (b.document, b.paragraph)}
     later = list(following.values())  # seconds never open a paragraph: that would tell the label
     by_document, label = _by_document(later), 0
     for sentence in _shuffled(pool, rng):
         if sentence not in following:  # all firsts have a successor: the label is not in the first
             continue
-        if label == 0:
-            others = [following[sentence]]
-        elif label == 1:
+        others = [following[sentence]]
+        if label == 1:
             same_file = by_document[sentence.document]
             others = [s for s in same_file if s.paragraph != sentence.paragraph]
-        else:
+        elif label == 2:
             drawn = [later[i] for i in rng.integers(len(later), size=20)]
             others = [s for s in drawn if s.library != sentence.library]
         if others:
@@ -170,8 +162,8 @@ def overlap(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterat
         words = sentence.words
         filler = pool[int(rng.integers(len(pool)))].words
         stays = rng.permutation(len(words)) < rng.integers(len(words) + 1)
-        mixed = [word if stay else filler[p % len(filler)]
-                 for p, (word, stay) in enumerate(zip(words, stays, strict=True))]  # fmt: skip
+        places = zip(words, stays, itertools.cycle(filler), strict=False)
+        mixed = [word if stay else other for word, stay, other in places]
         same = sum(a.lower() == b.lower() for a, b in zip(words, mixed, strict=True))
         yield sentence.text, " ".join(mixed), 5.0 * same / len(words)
 

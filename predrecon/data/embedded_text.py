@@ -2,11 +2,9 @@
 
 Every installation of this project already holds several million characters of carefully edited
 English: the documentation of the libraries it depends on. This module *parses* the installed source
-files (nothing is imported, nothing is executed), keeps the paragraphs that are prose, drops
-duplicates, and trains a WordPiece tokenizer on the result. Text and tokenizer are cached.
-
-A document is one source file. The split into train and validation is by document, so that no file
-contributes to both.
+files (nothing is executed), keeps the paragraphs that are prose, drops duplicates, and trains a
+WordPiece tokenizer on the result. Text and tokenizer are cached. A document is one source file; the
+split into train and validation is by document.
 """
 
 import ast
@@ -17,7 +15,7 @@ import itertools
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,17 +69,11 @@ _SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True)
 class Document:
-    """The prose of one source file.
+    """The prose of one source file."""
 
-    Attributes:
-        name: path inside site-packages, e.g. `scipy/stats/_entropy.py`.
-        library: one of `LIBRARIES`.
-        paragraphs: cleaned paragraphs, in file order, unique over the whole corpus.
-    """
-
-    name: str
-    library: str
-    paragraphs: tuple[str, ...]
+    name: str  # path inside site-packages, e.g. `scipy/stats/_entropy.py`
+    library: str  # one of `LIBRARIES`
+    paragraphs: tuple[str, ...]  # cleaned, in file order, unique over the whole corpus
 
     @property
     def text(self) -> str:
@@ -95,11 +87,7 @@ class Document:
 
 
 def fingerprint() -> str:
-    """Digest of what the text and its tokenizer depend on: library versions and `FORMAT`.
-
-    Raises:
-        ModuleNotFoundError: one of `LIBRARIES` is not installed.
-    """
+    """Digest of what the text and its tokenizer depend on: library versions and `FORMAT`."""
     try:
         versions = [f"{name}=={importlib.metadata.version(name)}" for name in LIBRARIES.values()]
     except importlib.metadata.PackageNotFoundError as error:
@@ -115,8 +103,7 @@ def documents() -> list[Document]:
     """The embedded text, read from the installed packages once and then from the cache."""
     file = paths.cache_dir() / f"docstrings-{fingerprint()}" / "documents.jsonl"
 
-    def write(part: Path):
-        # `find_spec` locates a package without importing it
+    def write(part: Path):  # `find_spec` locates a package without importing it
         specs = {library: importlib.util.find_spec(library) for library in LIBRARIES}
         folders = {k: Path(spec.submodule_search_locations[0]) for k, spec in specs.items()}
         lines = (json.dumps([d.name, d.library, d.paragraphs]) + "\n" for d in extract(folders))
@@ -173,22 +160,22 @@ def extract(folders: dict[str, Path]) -> list[Document]:
         for path in sorted(folder.rglob("*.py"))
         if not _SKIPPED.intersection(path.relative_to(folder).parts)
     ]
-    seen: set[str] = set()
-    extracted = []
+    seen, extracted = set(), []
     with Progress("reading docstrings", len(sources), "files") as progress:
-        for number, (library, place, path) in enumerate(sources):
+        for number, (library, place, path) in enumerate(sources, start=1):
+            if paragraphs := tuple(unseen(_paragraphs(path), seen)):
+                extracted.append(Document(f"{library}/{place.as_posix()}", library, paragraphs))
             progress.update(number)
-            paragraphs = []
-            for paragraph in _paragraphs(path):
-                key = re.sub(r"[^a-z]+", " ", paragraph.lower()).strip()
-                if key not in seen:
-                    seen.add(key)
-                    paragraphs.append(paragraph)
-            if paragraphs:
-                name = f"{library}/{place.as_posix()}"
-                extracted.append(Document(name, library, tuple(paragraphs)))
-        progress.update(len(sources))
     return extracted
+
+
+def unseen(texts: Iterable[str], seen: set[str]) -> Iterator[str]:
+    """Texts that are new up to case, digits and punctuation; `seen` remembers them."""
+    for text in texts:
+        key = re.sub(r"[^a-z]+", " ", text.lower()).strip()
+        if key not in seen:
+            seen.add(key)
+            yield text
 
 
 def is_prose(text: str) -> bool:

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from predrecon.data import readers
 
@@ -14,11 +13,6 @@ class HubSplit:
 
     place: str
     dataset: object
-
-    @property
-    def files(self) -> list[Path]:
-        """Where the data set's rows are cached, as Arrow."""
-        return [Path(file["filename"]) for file in self.dataset.cache_files]
 
     def read_rows(self, texts: tuple[str, ...], others: tuple[str, ...] = ()) -> Iterator[dict]:
         """Rows as dictionaries; arguments and errors as `readers.read_rows`."""
@@ -32,14 +26,9 @@ class HubSplit:
 def load_split(
     repository: str, config: str, split: str, *, tried: list[str], fallback: str
 ) -> HubSplit:
-    """A split of a data set, downloaded if need be, in whatever format the hub has it.
+    """A split of a data set, in whatever format the hub has it, e.g. "nyu-mll/glue", "sst2".
 
-    Args:
-        repository, config, split: e.g. `"nyu-mll/glue", "sst2", "train"`.
-        tried, fallback: for the error: places already searched; what needs no download.
-
-    Raises:
-        SourceError: out of reach and not in the cache, not on the hub, or not readable there.
+    The SourceError names the places `tried` before, and the `fallback` that needs no download.
     """
     import datasets
 

@@ -15,11 +15,7 @@ VARIABLES = ("PREDRECON_DATA", "PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_F
 
 
 def data_dir(folder: str | Path | None = None) -> Path | None:
-    """The local data folder, `folder` or `PREDRECON_DATA`; None if neither is set.
-
-    Raises:
-        NotADirectoryError: it is not a folder.
-    """
+    """The local data folder, `folder` or `PREDRECON_DATA`; None if neither is set."""
     value = folder or os.environ.get("PREDRECON_DATA")
     if not value:
         return None

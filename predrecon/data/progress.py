@@ -12,20 +12,14 @@ class Progress:
     In a notebook it is a single display that is updated (so a saved notebook keeps one line, not
     hundreds); in a terminal the line is overwritten; in a log only the last state is printed. If
     `PREDRECON_PROGRESS` names a file, the line is also written there for a watching process.
-
-    Args:
-        label: the step's name.
-        total: number of units in all; 0 if unknown.
-        unit: name of the units, in the plural.
-        quiet: show nothing (in all but one of several processes).
+    `total` is 0 if unknown; all but one of several processes are `quiet`.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, quiet: bool = False):
         self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
         self.started = self.shown = time.monotonic()
         self.first: int | None = None  # a resumed step does not begin at 0
-        self.done, self.note = 0, ""
-        self.display = None
+        self.done, self.note, self.display = 0, "", None
 
     def __enter__(self) -> "Progress":
         return self
@@ -51,11 +45,11 @@ class Progress:
     def _show(self, state: str, last: bool = False):
         if self.quiet:
             return
-        share, counts = "", f"{self.done:,} {self.unit}"
+        parts = [self.label, f"{self.done:,} {self.unit}", self.note, state]
         if self.total:
             share = f"{min(1.0, self.done / self.total):.0%}"
-            counts = f"{self.done:,}/{self.total:,} {self.unit}"
-        line = " · ".join(filter(None, (self.label, share, counts, self.note, state)))
+            parts[1:2] = share, f"{self.done:,}/{self.total:,} {self.unit}"
+        line = " · ".join(filter(None, parts))
         if watched := os.environ.get("PREDRECON_PROGRESS"):
             Path(watched).write_text(line, encoding="utf-8")
         shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()

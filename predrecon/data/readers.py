@@ -4,6 +4,7 @@ By hand, not by `datasets`: its readers pass missing values and numbers on as te
 name neither file nor row.
 """
 
+import contextlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -15,13 +16,9 @@ class SourceError(ValueError):
 
 
 def read_rows(path: Path, texts: tuple[str, ...], others: tuple[str, ...] = ()) -> Iterator[dict]:
-    """Rows of one file as dictionaries of its columns `texts` and `others`.
+    """Rows of one file as dictionaries of its columns `texts` and `others`, each with a value.
 
     A txt file has the one column `text`; its documents are separated by blank lines.
-
-    Raises:
-        SourceError: an empty file, another format than its name says, a missing column or value,
-            or a value in `texts` that is not text or not UTF-8.
     """
     if path.suffix not in SUFFIXES:
         raise SourceError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}.")
@@ -75,10 +72,9 @@ def count_rows(path: Path) -> int:
     """Rows of a file where that is cheap to know (parquet), else 0."""
     import pyarrow.parquet
 
-    try:
+    with contextlib.suppress(pyarrow.ArrowInvalid, OSError):  # reading it says what is wrong
         return pyarrow.parquet.read_metadata(path).num_rows if path.suffix == ".parquet" else 0
-    except (pyarrow.ArrowInvalid, OSError):
-        return 0  # reading it says what is wrong
+    return 0
 
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:

@@ -36,25 +36,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Task:
-    """A labelled task.
-
-    Attributes:
-        name: e.g. `"sst2"`; title: as printed in tables.
-        metric: `"accuracy"`, `"f1"`, `"mcc"` or `"spearman"`.
-        classes: names of the classes; empty for graded similarity.
-        epochs: of the linear probe (paper, Table 2; CoLA is not in it and gets SST-2's).
-        train, validation: `Split`.
-        note: what a reader of its numbers must know (empty for official splits).
-    """
+    """A labelled task; `title` as printed in tables."""
 
     name: str
     title: str
-    metric: str
-    classes: tuple[str, ...]
-    epochs: int
+    metric: str  # one of `probes.METRICS`
+    classes: tuple[str, ...]  # names; empty for graded similarity
+    epochs: int  # of the linear probe (paper, Table 2; CoLA is not in it and gets SST-2's)
     train: Split
     validation: Split
-    note: str = ""
+    note: str = ""  # what a reader of its numbers must know (empty for official splits)
 
     @property
     def kind(self) -> str:
@@ -111,15 +102,12 @@ _DEFINITIONS = {
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
-    """Open a task.
+    """Open one of `GLUE` or `EMBEDDED`.
 
-    Args:
-        name: one of `GLUE` or `EMBEDDED`.
-        data_dir: a folder that holds `glue/<task>/train.parquet` and `validation.parquet` (MNLI:
-            `validation_matched.parquet`), or `<task>/...`; default `PREDRECON_DATA`, then the hub.
+    GLUE is read from `data_dir` (default `PREDRECON_DATA`), as `glue/<task>/train.parquet` and
+    `validation.parquet` (MNLI: `validation_matched.parquet`) or `<task>/...`, else from the hub.
 
     Raises:
-        ValueError: an unknown name (the valid ones are listed).
         SourceError: data that cannot be found or read; the message names file and column.
     """
     if name not in _DEFINITIONS:
@@ -154,11 +142,9 @@ def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=No
 
 def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> Split:
     folders = [root / "glue" / name, root / name] if root else []
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder:
-        files = [folder / f"{part}.parquet", folder / f"{part}.jsonl"]
-        place = next((file for file in files if file.is_file()), None)
-        if not place:
+    if folder := next(filter(Path.is_dir, folders), None):
+        files = (folder / f"{part}.parquet", folder / f"{part}.jsonl")
+        if not (place := next(filter(Path.is_file, files), None)):
             raise SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
         rows = list(read_rows(place, task.columns, ("label",)))
     else:

@@ -15,12 +15,7 @@ from predrecon.seeding import torch_generator
 
 
 def draw_batch(
-    recipe: Recipe,
-    corpus: Corpus,
-    blocks: Blocks,
-    seed: int,
-    step: int,
-    device: torch.device | str = "cpu",
+    recipe: Recipe, corpus: Corpus, blocks: Blocks, seed: int, step: int, device="cpu"
 ) -> dict:
     """Everything the model's forward takes at a step, on the device; see `mask_batch`."""
     rows = blocks.order(seed, step, recipe.batch_size)
@@ -28,12 +23,7 @@ def draw_batch(
 
 
 def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: int, step: int):
-    """Token masks and, for the hybrid arm, block masks for `input_ids [B, L]`.
-
-    Returns:
-        `input_ids`, `masked_ids`, `labels` `[B, L]`, and for the hybrid `context [B, C]`,
-        `targets [B, K, T]`.
-    """
+    """`input_ids`, `masked_ids`, `labels [B, L]`; hybrid: `context [B, C]`, `targets [B, K, T]`."""
     tokenizer, device = corpus.tokenizer, input_ids.device
     masked, labels = token_masks(
         input_ids,
@@ -61,27 +51,22 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
 
 
 def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dict:
-    """The rows of one of `world` processes.
+    """The rows of process `rank` of `world`.
 
     Adds `masked_at [M]`, the positions of the labels in the flattened rows, and `count`: the masked
     tokens of the whole batch over `world`, so that the mean of all processes' losses is the loss
-    of the whole batch.
-
-    Args:
-        batch: from `draw_batch`.
-        rank, world: which process of how many.
-        room: M, from `room_for`: positions without a label follow those with one. Default: the
-            number of labels, which waits for a GPU.
+    of the whole batch. M is `room` (from `room_for`; positions without a label follow those with
+    one), by default the number of labels, which waits for a GPU.
     """
     count = (batch["labels"] != IGNORE).sum() / world
     rows = len(batch["labels"]) // world
     part = {name: tensor[rank * rows : (rank + 1) * rows] for name, tensor in batch.items()}
-    marked = part["labels"].flatten() != IGNORE
+    masked = part["labels"].flatten() != IGNORE
     if room is None:
-        part["masked_at"] = marked.nonzero().squeeze(1)
+        places = masked.nonzero().squeeze(1)
     else:
-        part["masked_at"] = marked.int().argsort(descending=True, stable=True)[:room]
-    return part | {"count": count}
+        places = masked.int().argsort(descending=True, stable=True)[:room]
+    return part | {"masked_at": places, "count": count}
 
 
 def room_for(recipe: Recipe, world: int, device: torch.device) -> int | None:

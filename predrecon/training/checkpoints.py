@@ -40,12 +40,7 @@ def gather(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, facts: dict) -> Path:
-    """Write the checkpoint of a step, then delete all but the newest `keep_last`.
-
-    Args:
-        out_dir: the run's folder.
-        state: from `gather_state`.
-        facts: what `recipe.json` holds; saved beside the weights.
+    """Write `state`, from `gather_state`, with `facts`; then keep only the newest `keep_last`.
 
     Raises:
         OSError: no space or no permission; says what was needed. Older checkpoints are untouched.
@@ -74,8 +69,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
 def load_newest(out_dir: Path, model, optimizer) -> Path | None:
     """Restore the newest intact checkpoint into model and optimiser; returns its folder, if any.
 
-    Warns:
-        CheckpointWarning: names every newer one that is damaged. It is not deleted.
+    A `CheckpointWarning` names every newer one that is damaged. It is not deleted.
     """
     for folder in reversed(folders(out_dir)):
         if fault := damage(folder):
@@ -151,8 +145,7 @@ def _digest(facts: dict) -> str:
 
 def _what_was_needed(out_dir: Path, state: tuple[dict, dict], step: int, error: Exception) -> str:
     needed = sum(t.nbytes for tensors in state for t in tensors.values())
-    free = shutil.disk_usage(out_dir).free
-    saved = folders(out_dir)
+    free, saved = shutil.disk_usage(out_dir).free, folders(out_dir)
     last = f"The last checkpoint is {saved[-1].name}" if saved else "There is no checkpoint yet"
     rights = "" if os.access(out_dir, os.W_OK) else " The folder is not writable."
     return (

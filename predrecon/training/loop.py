@@ -55,8 +55,7 @@ def pretrain(
     loss curve is that of one process.
 
     Args:
-        recipe: what to train, and how.
-        corpus: from `load_corpus`.
+        recipe, corpus: what to train, and on what.
         out_dir: the run's folder; `run_folder` says what it holds.
         seed: fixes initial weights, batches and masks.
         resume: go on from the newest intact checkpoint in `out_dir`. With False, a folder that
@@ -88,10 +87,9 @@ def pretrain(
     out_dir = Path(out_dir)
     if tracker and tracker not in map(str, get_available_trackers()):
         raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
+    folder = out_dir if tracker else None
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        log_with=tracker,
-        project_dir=out_dir if tracker else None,
+        cpu=not torch.cuda.is_available(), log_with=tracker, project_dir=folder
     )
     if accelerator.distributed_type == DistributedType.FSDP:
         raise ValueError(
@@ -137,21 +135,16 @@ def ensure(
         )
 
 
-def ensure_arms(
-    recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0
-) -> dict[str, Run]:
+def ensure_arms(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0):
     """`{arm: run}` of one recipe and seed: each opened, resumed or trained."""
     return {arm: ensure(dataclasses.replace(recipe, arm=arm), corpus, seed=seed) for arm in arms}
 
 
-def every_seed(
-    recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0
-) -> dict[str, list[Run]]:
+def every_seed(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0):
     """`{arm: runs}`: that of `seed`, trained if need be, and all other seeds on disk."""
     ensure_arms(recipe, arms, corpus, seed=seed)
-    return {
-        arm: run_folder.finished_runs(dataclasses.replace(recipe, arm=arm), corpus) for arm in arms
-    }
+    recipes = {arm: dataclasses.replace(recipe, arm=arm) for arm in arms}
+    return {arm: run_folder.finished_runs(recipes[arm], corpus) for arm in arms}
 
 
 class Training:
@@ -209,17 +202,12 @@ class Training:
             out, schedule = self._step(step)
             step += 1
             if step % recipe.log_every == 0 or step == self.total:
-                values = self._values(out)
+                row = {"step": step, "tokens": self._tokens(step), **self._values(out), **schedule}
                 now = time.perf_counter()
                 self.seconds = now - start
-                tokens = self._tokens(step - logged_step)
-                cost = {
-                    "tokens_per_s": round(tokens / (now - logged)),
-                    "seconds": round(self.seconds, 3),
-                    "flops": float(self.flops),
-                }
-                row = {"step": step, "tokens": self._tokens(step), **values, **schedule, **cost}
-                self._log(row, bar, on_log)
+                rate = self._tokens(step - logged_step) / (now - logged)
+                row |= {"tokens_per_s": round(rate), "seconds": round(self.seconds, 3)}
+                self._log(row | {"flops": float(self.flops)}, bar, on_log)
                 logged_step, logged = step, time.perf_counter()
             if step in self.snapshots:
                 pause = self._snapshot(step)
@@ -241,7 +229,9 @@ class Training:
 
     def _step(self, step: int) -> tuple:
         """One optimiser step, without waiting for the device; returns losses and schedule."""
-        lr = self._set_learning_rate(step)
+        lr = learning_rate(self.recipe, step, self.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, step, self.total, peak=group["peak"])
         momentum = ema_momentum(self.recipe, step, self.total)
         batch = self._draw(step)  # text, token masks, block masks: this process's rows
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -252,12 +242,6 @@ class Training:
         if self.recipe.arm == "hybrid":
             self.bare.update_target(momentum)  # moving average, Eq. 8
         return out, {"lr": lr, "ema_momentum": momentum}
-
-    def _set_learning_rate(self, step: int) -> float:
-        """Each parameter group has its peak rate and the same schedule; returns the recipe's."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, step, self.total, peak=group["peak"])
-        return learning_rate(self.recipe, step, self.total)
 
     def _draw(self, step: int) -> dict:
         """This process's rows of the step's batch, whose operations are counted."""
@@ -309,7 +293,7 @@ class Training:
             if (self.out_dir / "history.csv").is_file():
                 sync(self.out_dir / "history.csv")
             spent = {"seconds": self.seconds, "flops": float(self.flops)}
-            facts = self.facts | {"spent": spent}
+            facts = {**self.facts, "spent": spent}
             checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
         self.accelerator.wait_for_everyone()
 
@@ -330,8 +314,8 @@ class Training:
         return step
 
     def _finish(self):
-        seconds = round(self.seconds, 3)
-        cost = {"steps": self.total, "tokens": self._tokens(self.total), "seconds": seconds}
+        cost = {"steps": self.total, "tokens": self._tokens(self.total)}
+        cost |= {"seconds": round(self.seconds, 3)}
         cost |= {"device_seconds": round(self.seconds * self.processes, 3)}
         cost |= {"flops": float(self.flops), "device": self.device.type}
         model, losses = self._measured()

@@ -1,5 +1,6 @@
 """What this machine is, the few choices that follow from it, and the signals it sends."""
 
+import contextlib
 import importlib.metadata
 import platform
 import signal
@@ -55,14 +56,11 @@ def _commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            [*command, "--dirty=+"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    options = {"cwd": root, "stderr": subprocess.DEVNULL, "text": True, "timeout": 10}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.check_output(command, **options).strip()
+    return None
 
 
 class Interrupted(KeyboardInterrupt):

@@ -40,10 +40,7 @@ _DEFAULTS = {field.name: field.default for field in fields(Recipe)}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished pre-training run on disk: weights, tokenizer, recipe, history and metrics.
-
-    `AutoModel.from_pretrained(run.folder)` opens its encoder.
-    """
+    """A pre-training run on disk; `AutoModel.from_pretrained(run.folder)` opens its encoder."""
 
     folder: Path
 
@@ -112,12 +109,9 @@ def finished_runs(recipe: Recipe, corpus: Corpus) -> list[Run]:
 
 
 def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] = ()):
-    """Write recipe.json, or check that the one there says the same.
+    """Write recipe.json, or check that the one there says the same; errors as `pretrain`.
 
-    Raises:
-        FileExistsError: the folder holds a run and `resume` is False.
-        ValueError: it holds a run of another recipe, seed or corpus (differences listed), or
-            `may_differ` names a field that the weights depend on.
+    `may_differ` may not name a field that the weights depend on.
     """
     if fixed := set(may_differ) - set(MAY_DIFFER):
         raise ValueError(
@@ -170,12 +164,7 @@ def flatten(facts: dict) -> dict:
 
 @contextlib.contextmanager
 def lock(out_dir: Path):
-    """Hold a run's folder for this process, and find out now that nothing can be written there.
-
-    Raises:
-        PermissionError: the folder cannot be written to.
-        RuntimeError: another process trains in it.
-    """
+    """Hold a run's folder for this process, and find out now that nothing can be written there."""
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out_dir).close()
@@ -200,16 +189,12 @@ def append_history(out_dir: Path, row: dict):
 
 
 def cut_history(out_dir: Path, step: int, log_every: int):
-    """Cut rows after a step, and a half-written last line, from history.csv.
-
-    Warns:
-        UserWarning: rows up to this step are missing.
-    """
+    """Cut rows after a step, and a half-written last line, from history.csv; warn if none stays."""
     file = out_dir / "history.csv"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
-    complete = [line for line in lines if line.count(",") == header.count(",")]
-    steps = [(line.partition(",")[0], line) for line in complete]
+    complete = (line for line in lines if line.count(",") == header.count(","))
+    steps = ((line.partition(",")[0], line) for line in complete)
     rows = [line for count, line in steps if count.isdigit() and int(count) <= step]
     if not rows and step >= log_every:
         warnings.warn(f"{file} is lost or empty: it begins again at step {step}.", stacklevel=2)
