@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from predrecon.data import embedded_text, hub, paths, readers
-from predrecon.data.files import write_text
+from predrecon.data.files import sha256, write_text
 from predrecon.data.readers import SourceError
 
 EMBEDDED_CORPUS = "docstrings"
@@ -126,8 +126,7 @@ def _file_digest(path: Path) -> str:
     with contextlib.suppress(OSError, ValueError):
         digests = json.loads(memo.read_text(encoding="utf-8"))
     if key not in digests:
-        with path.open("rb") as file:
-            digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests[key] = sha256(path)
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_text(memo, json.dumps(digests, indent=1))
     return digests[key]

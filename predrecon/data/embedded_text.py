@@ -24,14 +24,9 @@ from predrecon.data.files import build_folder
 from predrecon.data.progress import Progress
 
 LIBRARIES = {
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "pandas": "pandas",
-    "networkx": "networkx",
-    "sympy": "sympy",
-    "torch": "torch",
-}
+    "numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn", "pandas": "pandas",
+    "networkx": "networkx", "sympy": "sympy", "torch": "torch",
+}  # fmt: skip
 """Packages read (import name: distribution). The first one keeps a paragraph that two share."""
 
 FORMAT = 1
@@ -88,13 +83,14 @@ class Document:
 
 def fingerprint() -> str:
     """Digest of what the text and its tokenizer depend on: library versions and `FORMAT`."""
+    names = LIBRARIES.values()
     try:
-        versions = [f"{name}=={importlib.metadata.version(name)}" for name in LIBRARIES.values()]
+        versions = [f"{name}=={importlib.metadata.version(name)}" for name in names]
     except importlib.metadata.PackageNotFoundError as error:
         raise ModuleNotFoundError(
-            f"The embedded corpus reads the docstrings of {', '.join(LIBRARIES.values())}, and "
-            f"{error.name!r} is not installed. Install the project with its dependencies (make "
-            "demo does), or pass a corpus of your own."
+            f"The embedded corpus reads the docstrings of {', '.join(names)}, and {error.name!r} "
+            "is not installed. Install the project with its dependencies (make demo does), or pass "
+            "a corpus of your own."
         ) from None
     return hashlib.sha256("\n".join([f"format {FORMAT}", *versions]).encode()).hexdigest()[:16]
 

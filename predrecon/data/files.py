@@ -1,5 +1,6 @@
 """Atomic writes: a reader finds a whole file or folder, or none, also after a power cut."""
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -55,6 +56,11 @@ def write_text(path: Path, text: str):
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path):

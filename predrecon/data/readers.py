@@ -39,18 +39,16 @@ def check_rows(
                 value, cell = row[column], f"{place}: column {column!r}"
                 if value is None:
                     raise SourceError(f"{cell} has no value in row {number}.")
-                if column in others:
-                    continue
-                if not isinstance(value, str):
-                    raise SourceError(f"{cell} holds {value!r} in row {number}, not text.")
-                try:
+                if column in texts:
+                    if not isinstance(value, str):
+                        raise SourceError(f"{cell} holds {value!r} in row {number}, not text.")
                     value.encode()
-                except UnicodeEncodeError:  # JSON can hold half a character: "\ud800"
-                    raise SourceError(
-                        f"{cell} holds half a surrogate pair in row {number}, which is not text. "
-                        "Remove or repair that row."
-                    ) from None
             yield row
+    except UnicodeEncodeError:  # JSON can hold half a character: "\ud800"
+        raise SourceError(
+            f"{cell} holds half a surrogate pair in row {number}, which is not text. Remove or "
+            "repair that row."
+        ) from None
     except UnicodeDecodeError as error:
         raise SourceError(
             f"{place}: column {', '.join(map(repr, (*texts, *others)))} is not valid UTF-8 after "

@@ -164,9 +164,9 @@ def _labels(values: list, classes: tuple[str, ...], place: str | Path) -> np.nda
     except (TypeError, ValueError) as error:
         raise SourceError(f"{place}: column 'label' is not numeric ({error}).") from None
     highest = len(classes) - 1 if classes else 5
-    valid = np.isfinite(labels) & (labels >= 0) & (labels <= highest)
-    if classes:
-        valid &= labels == labels.round()
+    valid = (
+        (labels >= 0) & (labels <= highest) & (labels == (labels.round() if classes else labels))
+    )
     if not valid.all():
         row = int(np.argmin(valid))
         raise SourceError(

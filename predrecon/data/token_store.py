@@ -42,19 +42,19 @@ def build(
         remove_unfinished(folder.parent, folder.name)
         shards.mkdir(exist_ok=True)
         facts = {"name": name, "vocabulary": len(tokenizer)}
-        with Progress(f"tokenising {name}", documents, "documents") as progress:
-            try:
+        try:
+            with Progress(f"tokenising {name}", documents, "documents") as bar:
                 for split in SPLITS:
-                    facts[split] = _write_shards(shards, split, read(split), tokenizer, progress)
+                    facts[split] = _write_shards(shards, split, read(split), tokenizer, bar)
                     if not facts[split]["documents"]:
                         raise SourceError(
                             f"{name}: no document for the {split} split. Give at least two "
-                            "documents (in a txt file blank lines divide them), or a folder with "
-                            "a validation file."
+                            "documents (in a txt file blank lines divide them), or a folder with a "
+                            "validation file."
                         )
-            except SourceError:  # the text is at fault: another start would fail too
-                shutil.rmtree(shards)
-                raise
+        except SourceError:  # the text is at fault: another start would fail too
+            shutil.rmtree(shards)
+            raise
         build_folder(folder, lambda part: _join(part, shards, facts))
         shutil.rmtree(shards)
 

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from predrecon.data.files import build_folder, remove_folder
+from predrecon.data.files import build_folder, remove_folder, sha256
 
 WEIGHTS, MOMENTS, FACTS = "model.safetensors", "optimizer.safetensors", "checkpoint.json"
 
@@ -50,7 +50,7 @@ def save(out_dir: Path, state: tuple[dict, dict], step: int, keep_last: int, fac
     def write(part: Path):
         for name, tensors in zip((WEIGHTS, MOMENTS), state, strict=True):
             save_file(tensors, part / name)
-        digests = {name: _file_digest(part / name) for name in (WEIGHTS, MOMENTS)}
+        digests = {name: sha256(part / name) for name in (WEIGHTS, MOMENTS)}
         content = {"step": step, **facts, "sha256": digests}
         text = json.dumps(content | {"sha256_of_this": _digest(content)}, indent=1)
         (part / FACTS).write_text(text, encoding="utf-8")
@@ -95,7 +95,7 @@ def damage(folder: Path) -> str:
     for name in (WEIGHTS, MOMENTS):
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _file_digest(folder / name) != digests.get(name):
+        if sha256(folder / name) != digests.get(name):
             return f"{name} is not what was written (SHA-256 differs)"
     return ""
 
@@ -132,11 +132,6 @@ def _shard_like(pattern: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(pattern, DTensor) or tensor.shape != pattern.shape:
         return tensor
     return distribute_tensor(tensor.to(pattern.device), pattern.device_mesh, pattern.placements)
-
-
-def _file_digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _digest(facts: dict) -> str:

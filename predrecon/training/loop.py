@@ -60,10 +60,8 @@ def pretrain(
         seed: fixes initial weights, batches and masks.
         resume: go on from the newest intact checkpoint in `out_dir`. With False, a folder that
             already holds a run is refused, never overwritten.
-        may_differ: fields of the recipe that may differ from the run's in `out_dir`, out of
-            `run_folder.MAY_DIFFER`.
-        stop_after: leave after this many steps with a checkpoint written, as an interrupted run
-            would (the schedule still spans the full run).
+        may_differ: fields of `run_folder.MAY_DIFFER` that need not be those of the run there.
+        stop_after: leave with a checkpoint after this step, as an interrupted run would.
         on_log: called with each history row as it is written.
         tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
         shard: spread weights and optimiser state over the processes (FSDP), for models that do not
@@ -179,13 +177,10 @@ class Training:
             environment |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
             write_text(self.out_dir / "environment.json", json.dumps(environment, indent=1))
         if tracker:
-            config = run_folder.flatten(self.facts)
-            self.accelerator.init_trackers("predrecon", config=config)
+            self.accelerator.init_trackers("predrecon", config=run_folder.flatten(self.facts))
         label, end = f"{self.recipe.arm} pre-training", min(self.total, stop_after or self.total)
-        with (
-            StopRequest(patient=self.processes > 1) as stop,
-            Progress(label, self.total, "steps", quiet=not self.main) as bar,
-        ):
+        bar = Progress(label, self.total, "steps", quiet=not self.main)
+        with StopRequest(patient=self.processes > 1) as stop, bar:
             bar.update(step)
             step = self._loop(step, end, stop, bar, on_log)
         if tracker:
@@ -259,10 +254,7 @@ class Training:
         return dict(zip(("loss", "jepa_loss", "mlm_loss", "lam"), values.tolist(), strict=True))
 
     def _requests(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
-        """Whether a signal asks to stop, and whether the clock asks for a checkpoint.
-
-        Several processes agree on both every tenth step.
-        """
+        """Whether to stop (a signal) and to save (the clock); processes agree every tenth step."""
         minutes = self.recipe.checkpoint_minutes
         late = bool(minutes) and time.perf_counter() - saved >= 60 * minutes
         if self.processes == 1:
