@@ -68,8 +68,9 @@ def block_masks(
             message says which number to change.
     """
     real, shortest = _check_lengths(batch_size, length, lengths, device)
-    _check_scale("context_scale", context_scale)
-    _check_scale("target_scale", target_scale)
+    for name, scale in (("context_scale", context_scale), ("target_scale", target_scale)):
+        if len(scale) != 2 or not 0.0 < scale[0] <= scale[1] <= 1.0:
+            raise ValueError(f"{name}={tuple(scale)}: expected (low, high), 0 < low <= high <= 1.")
     if num_targets < 1:
         raise ValueError(f"num_targets={num_targets}: at least one target block is needed.")
     _check_room(shortest, context_scale, target_scale, min_context)
@@ -208,11 +209,6 @@ def _uniform_int(high: torch.Tensor, shape, generator) -> torch.Tensor:
 def _draw_size(scale, length: int, generator) -> int:
     share = scale[0] + (scale[1] - scale[0]) * torch.rand(1, generator=generator).tolist()[0]
     return max(1, int(share * length))
-
-
-def _check_scale(name: str, scale: tuple[float, float]) -> None:
-    if len(scale) != 2 or not 0.0 < scale[0] <= scale[1] <= 1.0:
-        raise ValueError(f"{name}={tuple(scale)}: expected (low, high), 0 < low <= high <= 1.")
 
 
 def _check_lengths(batch_size: int, length: int, lengths, device) -> tuple[torch.Tensor, int]:

@@ -259,9 +259,9 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Predictions and how sure the head is of each."""
     out = head(x)
-    confidence, label = (
-        out.softmax(dim=1).max(dim=1) if num_classes else (torch.ones_like(out), out)
-    )
+    if num_classes == 0:
+        return out.numpy(), np.ones(len(out), dtype=np.float32)
+    confidence, label = out.softmax(dim=1).max(dim=1)
     return label.numpy(), confidence.numpy()
 
 

@@ -136,7 +136,7 @@ class Recipe:
         return self.max_steps or max(1, int(self.epochs * blocks / self.batch_size))
 
 
-_SMALL = dict(hidden_size=128, num_layers=4, num_heads=4, mlp_ratio=4)
+_SMALL = dict(hidden_size=128, num_layers=4, num_heads=4)
 _PRESETS = {
     # seconds: for tests
     "smoke": Recipe(

@@ -132,10 +132,9 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
     """Several tasks: `"glue"`, `"embedded"`, names, or `"auto"`: what belongs to the corpus."""
-    if names == "auto":
-        names = "embedded" if corpus == "docstrings" else "glue"
     if isinstance(names, str):
         families = {"glue": GLUE, "embedded": EMBEDDED}
+        families["auto"] = EMBEDDED if corpus == "docstrings" else GLUE
         names = families.get(names) or [name.strip() for name in names.split(",")]
     return [load_task(name, data_dir) for name in names]
 
