@@ -178,7 +178,7 @@ def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | 
     """E ||u - v||^power over true positive pairs (Wang & Isola 2020), `first, second [P, D]`.
 
     What alignment means where pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4
-    on). The paper's pairs are any two samples of one class instead.
+    on). The paper's pairs are any two samples of one class instead. Refuses different shapes.
     """
     u, v = _unit(first), _unit(second)
     if u.shape != v.shape:

@@ -21,6 +21,8 @@ def pool(
 ) -> torch.Tensor:
     """One vector a text from its token vectors, over real positions (Eq. 10 is `"mean"`).
 
+    Refuses (ValueError) an unknown pooling and shapes that do not fit.
+
     Args:
         hidden: `[B, L, D]`.
         attention_mask: `[B, L]`, 1 on real tokens; a row without any is refused (ValueError).
@@ -80,9 +82,9 @@ def embed(
     """Sentence vectors of N texts under all `poolings` from one pass of the encoder.
 
     Args:
-        encoder: what `AutoModel.from_pretrained(run_dir)` returns.
-        tokenizer: the run's tokenizer.
-        first, second: N texts; with `second`, "s1 [SEP] s2" is encoded as one sequence.
+        encoder, tokenizer: what `AutoModel` and `AutoTokenizer.from_pretrained(run_dir)` return.
+        first, second: N texts, at least one, as many in both (ValueError); with `second`,
+            "s1 [SEP] s2" is encoded as one sequence.
         directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
         batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
@@ -107,9 +109,8 @@ def token_vectors(
     encoder, tokenizer, first, second=None, *, max_length=MAX_LENGTH, batch_tokens=8192
 ):
     """Batches `(rows, hidden [B, L, D], attention_mask [B, L])` of texts `rows`: see `embed`."""
-    longest = min(max_length, encoder.config.max_position_embeddings)
-    ids = token_ids(tokenizer, first, second, longest)
-    device = next(encoder.parameters()).device
+    length = min(max_length, encoder.config.max_position_embeddings)
+    ids, device = token_ids(tokenizer, first, second, length), next(encoder.parameters()).device
     for rows in _batches([len(i) for i in ids], batch_tokens):
         batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
         batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
