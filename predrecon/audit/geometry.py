@@ -40,11 +40,10 @@ class Measured:
     """One encoder on one task.
 
     Attributes:
-        rows: one a pooling and metric: `pooling, metric, value, n, dim`; n is the samples that the
-            metric was taken on.
+        rows: one a pooling and metric: `pooling, metric, value, n, dim`; n is the metric's samples.
         embeddings: `{pooling: [N, D]}`.
-        replicates: `{(pooling, metric): [draws]}`, the metric on bootstrap samples of the same
-            draws for every encoder, so that differences of two encoders can be taken draw by draw.
+        replicates: `{(pooling, metric): [draws]}`: bootstrap samples are the same for every
+            encoder, so that differences of two can be taken draw by draw.
     """
 
     rows: list[dict]

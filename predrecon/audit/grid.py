@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def labels(self) -> dict:
-        """The columns that name a cell in tables: `condition, title, seed`."""
+        """The columns that name a cell in tables."""
         return {"condition": self.condition, "title": self.title, "seed": self.seed}
 
 
@@ -123,8 +123,7 @@ def train(
 ):
     """Train the runs that are not on disk yet, `workers` at a time, each on one thread.
 
-    Small matrices gain little from a second thread: two runs side by side finish sooner than one
-    after the other. On a GPU use one worker.
+    Small matrices gain little from a second thread. On a GPU use one worker.
 
     Raises:
         Interrupted: SIGTERM or SIGINT; runs in training have written a checkpoint.

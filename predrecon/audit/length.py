@@ -39,8 +39,7 @@ def length_control(
         Columns `task, title, pooling, model, seed, n, metric, value, low, high`. Metrics:
         `uniformity` (all pairs) and `equal_length`, with 95 % intervals over samples; `explained`,
         the share of the variance of directions that length explains, and `by_chance`, what as
-        many random groups would: of one encoder, without an interval. `seeds.over_seeds` makes
-        one row of several seeds.
+        many random groups would, without an interval.
     """
     rows = []
     for task, model in each_pair("length control", tasks, models):

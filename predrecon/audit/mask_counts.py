@@ -33,11 +33,10 @@ def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
 
 @dataclass(frozen=True)
 class MaskedText:
-    """One text masked in two ways, and where blocks of its length fall.
+    """One text of L tokens masked in two ways, and where blocks of its length fall.
 
     Attributes:
-        tokens, masked_tokens: L tokens, clean and corrupted, [CLS] and [SEP] included.
-        jepa_roles, mlm_roles: L roles, see `roles`.
+        tokens, masked_tokens: clean and corrupted, [CLS] and [SEP] included.
         context: `[B, C]`; targets: `[B, K, T]`; the first row is the text's.
         shares: coverage by position, columns `position, branch, share`.
         cut: tokens left out because the text is too long.
@@ -108,9 +107,8 @@ def coverage_shares(
     """Coverage by position, and block sizes by batch, over real batches of a recipe.
 
     Returns:
-        shares: columns `position, branch, share`.
-        sizes: one row a batch: `context` and `target` positions, and `leaked`, the number of
-            target positions that are in the context too.
+        `position, branch, share`; and a row a batch with the number of `context` and `target`
+        positions, and of `leaked` ones, which are both.
     """
     drawn = _draw(recipe, corpus, seed, batches)
     sizes = []

@@ -96,7 +96,7 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Int
 def last_coefficient(x: np.ndarray, y: np.ndarray) -> Interval:
     """Of the last column of `x [n, k]` in a least-squares fit of `y [n]`, with Student's interval.
 
-    Without an answer (two runs or fewer more than columns, or collinear ones) all of it is NaN.
+    All NaN for two runs or fewer more than columns, and for collinear ones.
     """
     n, k = x.shape
     if n < k + 2 or np.linalg.matrix_rank(x) < k:

@@ -71,12 +71,10 @@ def differences(measured: Geometry, one: str = "hybrid", other: str = "mlm") -> 
     rows = []
     for cell, part, sides, gaps in _paired(measured.table, one, other):
         titles = dict(zip(part["task"], part["title"], strict=True))
-        rows += [
-            {"task": task, "title": titles[task]}
-            | cell
-            | _facts(_interval(measured, part, *sides, gaps[[task]].dropna()), gaps[task].count())
-            for task in gaps
-        ]
+        for task in gaps:
+            interval = _interval(measured, part, *sides, gaps[[task]].dropna())
+            facts = _facts(interval, gaps[task].count())
+            rows.append({"task": task, "title": titles[task]} | cell | facts)
     return pd.DataFrame(rows)
 
 
@@ -93,9 +91,8 @@ def headline(
         metrics: those to compare, and to correct for; default all that were measured.
 
     Returns:
-        `pooling, metric, value, low, high, seeds, basis, same_sign, p, p_corrected`; `same_sign`
-        is the share of tasks x seeds with the commoner sign. A seed that lacks a task of the others
-        is left out.
+        `pooling, metric, value, low, high, seeds, basis, same_sign, p, p_corrected`; `same_sign` is
+        the share of tasks x seeds with the commoner sign. Seeds that lack a task are left out.
 
     Raises:
         ValueError: none of `metrics` was measured; no seed has both models on all tasks that any

@@ -60,11 +60,7 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
 
 
 def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
-    """lambda(t) of every hybrid run beside sigma(sum of its learning rates), by logged step.
-
-    Returns:
-        Columns `condition, title, seed, step, lam, predicted`.
-    """
+    """lambda(t) of every hybrid run, and `predicted` sigma(sum of learning rates), by step."""
     parts = []
     for cell, run in runs.items():
         if cell.recipe.arm == "hybrid":
@@ -78,10 +74,8 @@ def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
 def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.DataFrame, str]:
     """The history of a run, which may still be in training, for pictures.
 
-    Args:
-        folder: of the run.
-        task, tokenizer: measure the run's snapshots on the task's validation split (first 500
-            texts, mean pooling); each is measured once.
+    With a `task`, snapshots are measured, each once, on the first 500 texts of its validation split
+    under mean pooling.
 
     Returns:
         `history.csv` with `predicted`, lambda from the learning rates alone, and, measured at
@@ -98,9 +92,8 @@ def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.Da
     snapshots = [Run(place) for place in run.snapshots if task is not None]
     measured = pd.DataFrame([_shape(s, history, task, tokenizer) for s in snapshots if s.finished])
     if recipe.arm == "hybrid":
-        last, total = history.iloc[-1], recipe.max_steps
-        if run.finished:
-            total = run.metrics["steps"]
+        last = history.iloc[-1]
+        total = run.metrics["steps"] if run.finished else recipe.max_steps
         total = total or total_steps(recipe, int(last["step"]), float(last["lr"]))
         unknown = total is None  # the warm-up is the same for every length
         history["predicted"] = np.nan if unknown else lambda_before(recipe, total, history["step"])

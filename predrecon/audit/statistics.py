@@ -64,11 +64,11 @@ def bootstrap_interval(
     The bounds can pass what the metric can be (a rank below 1): they tell the spread, no more.
 
     Args:
-        value: on all samples. replicates: `[draws]`. n: samples.
+        value: on all `n` samples. replicates: `[draws]`.
 
     Returns:
-        The interval; its bounds are infinite where a replicate is NaN or infinite, that is, where
-        some bootstrap sample leaves the metric without a value, as with a handful of samples.
+        The interval; its bounds are infinite where some bootstrap sample leaves the metric without
+        a finite value, as with a handful of samples.
 
     Raises:
         ValueError: fewer than two replicates.
@@ -176,9 +176,7 @@ def holm(p_values) -> np.ndarray:
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1)
-    return adjusted
+    return np.minimum(stepped, 1)[np.argsort(order)]
 
 
 def _finite(values) -> np.ndarray:

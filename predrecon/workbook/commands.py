@@ -117,10 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     demo, pair = command(_demo, "demo"), command(_pair)
     demo.add_argument("--corpus", help="name or path; default: the preset's")
     demo.add_argument("--max-steps", type=int, help="optimiser steps; default: the preset's")
+    folder = {"type": Path, "default": Path("outputs"), "help": "folder; default: %(default)s"}
     for added in (demo, pair):
-        added.add_argument(
-            "--out", type=Path, default=Path("outputs"), help="folder; default: %(default)s"
-        )
+        added.add_argument("--out", **folder)
 
     pretrain = command(_pretrain, "auto")
     pretrain.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -134,12 +133,12 @@ def _parser() -> argparse.ArgumentParser:
         "--may-differ", default="", metavar="FIELD,FIELD",
         help="fields that may differ from those of the run in the folder; default: none",
     )  # fmt: skip
-    pretrain.add_argument(
-        "--shard", action="store_true",
-        help="spread weights and optimiser over the processes (FSDP): for models too large for DDP",
-    )  # fmt: skip
-    pretrain.add_argument("--tracker", choices=("tensorboard", "wandb", "trackio"),
-                          help="log there too; default: nowhere")  # fmt: skip
+    sharding = (
+        "spread weights and optimiser over the processes (FSDP): for models too large for DDP"
+    )
+    pretrain.add_argument("--shard", action="store_true", help=sharding)
+    trackers = ("tensorboard", "wandb", "trackio")
+    pretrain.add_argument("--tracker", choices=trackers, help="log there too; default: nowhere")
 
     grid = command(_grid, "demo")
     grid.add_argument("--seeds", type=int, default=3, help="how many; default: %(default)s")
@@ -147,10 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=2, help="runs at a time, a thread each; default: %(default)s"
     )
     grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
+    copies = "local copies of the real data; default: PREDRECON_DATA"
     for added in (pretrain, grid):
-        added.add_argument(
-            "--data-dir", help="local copies of the real data; default: PREDRECON_DATA"
-        )
+        added.add_argument("--data-dir", help=copies)
         _add_recipe_fields(added)
     return parser
 

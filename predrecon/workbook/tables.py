@@ -373,10 +373,9 @@ def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
 def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.DataFrame:
     """`Geometry.table`, a line a task and pooling: metric x model, value ± half the interval."""
     means = over_seeds(table[table["metric"].isin(metrics)])
-    margins = ((means["high"] - means["low"]) / 2).map(
-        lambda margin: f" ± {margin:.3f}" if np.isfinite(margin) else ", no interval"
-    )
-    cells = means["value"].map("{:.3f}".format) + margins
+    margins = (means["high"] - means["low"]) / 2
+    texts = margins.map(" ± {:.3f}".format).where(np.isfinite(margins), ", no interval")
+    cells = means["value"].map("{:.3f}".format) + texts
     wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
     return wide.reindex(columns=list(metrics), level=0)
 

@@ -34,11 +34,10 @@ def claims() -> pd.DataFrame:
     """One line a claim; most are about a difference in one metric, hybrid minus MLM-only.
 
     Returns:
-        Columns, "" where there is nothing to say but in the last: `claim`; `where`, the paper's
-        table, figure or section; `cell`, the notebook and section that shows it; `metric`,
-        `pooling`; `task`, one of GLUE's, or "" for the mean of all; `against`, another pooling of
-        the hybrid instead of MLM-only; `scale`, "log" for a ratio's natural logarithm; `similar`,
-        where the claim is that both sides are alike: to within so much, else NaN.
+        Columns: `claim`; `where`, the paper's table, figure or section; `cell`, the notebook and
+        section that shows it; `metric`, `pooling`; `task`, or "" for the mean of all; `against`,
+        another pooling of the hybrid instead of MLM-only, or ""; `scale`, "log" for a ratio's
+        logarithm; `similar`, how far sides that are claimed to be alike may be apart, else NaN.
     """
     table = _read("claims.csv")
     words = table.columns.drop("similar")
