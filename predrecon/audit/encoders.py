@@ -56,9 +56,7 @@ def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tu
 
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:
-    """The runs' encoders, of one or several seeds an arm.
-
-    With `untrained`, also the encoder of every seed before its first step, which the arms share.
+    """The runs' encoders; `untrained`: also every seed's before its first step, which arms share.
 
     Raises:
         ValueError: runs of different recipes or corpora (but for the arm). Conditions of the grid

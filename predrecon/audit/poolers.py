@@ -164,8 +164,8 @@ def summary(ratios: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns `title, seed, mean, weighted fitted, attention fitted, pairs, lowest, median,
-        highest, large`. The last five are of random attention with own draws; `large` is the share
-        of its pairs whose ratio is `LARGE` or more.
+        highest, large`; the last five of random attention with own draws, `large` the share of
+        pairs whose ratio is `LARGE` or more.
     """
     keys = ["title", "seed"]
     pairs = ratios[ratios["basis"] == "own draw"].assign(large=lambda t: t["ratio"] >= LARGE)

@@ -66,8 +66,7 @@ def run(out_dir: Path, parameters: dict):
 def adopt(out_dir: Path):
     """Put the outputs of executed notebooks into the paired ones in notebooks/.
 
-    Inputs come from notebooks/*.py, so that source and notebook stay paired; cell by cell they
-    must be what was executed. Figures get a PNG beside them, for hosts that run no scripts.
+    Inputs come from notebooks/*.py: cell by cell they must be what was executed.
 
     Raises:
         RuntimeError: a source has changed since its notebook was executed.

@@ -33,10 +33,7 @@ _RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")  # at most min(N
 
 
 def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
-    """A cell of a table: as `Interval.text`; a dash without a value; `without` after NaN bounds.
-
-    Bare by default, for what has no interval by its kind: a count, a share of one encoder.
-    """
+    """As `Interval.text`; a dash without a value; `without` after one that has no interval."""
     if np.isnan(value):
         return "–"
     if np.isnan(low):
@@ -68,10 +65,7 @@ def interval_cells(table: pd.DataFrame, *, digits: int = 3, seeds: bool = False)
 def pivot_cells(
     table: pd.DataFrame, index: list[str], columns: list[str], cells, *, first: tuple = ()
 ) -> pd.DataFrame:
-    """One line an `index`, one column a value of `columns`, both in order of appearance.
-
-    `first` names columns whose first value in each line stands before the cells.
-    """
+    """One line an `index`, one column a value of `columns`; first values of `first` before them."""
     wide = table.assign(cell=cells).set_index([*index, *columns])["cell"]
     wide = wide.unstack(columns, sort=False, fill_value="–")
     if len(columns) == 1:
@@ -300,10 +294,7 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
-    """`paper_table` with N, D and one cell an arm: value, interval, seeds; and the published one.
-
-    A published rank says its D where ours is another: ranks go up to min(N, D).
-    """
+    """`paper_table` with N, D and a cell an arm; a published rank says its D if ours is another."""
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
     is_rank = wide.index.isin(_RANKS, level="metric")
     for arm in ARMS:
@@ -425,10 +416,7 @@ def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
 
 
 def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05.
-
-    Sign flips of three seeds are at 0.25 or above: no star without more seeds.
-    """
+    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05."""
     if gaps.empty:
         return gaps
     notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
