@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from predrecon.audit.geometry import SIX
 from predrecon.workbook.figures.panels import CUT, add_bars, grid, metric_panels, titled, view
 from predrecon.workbook.figures.style import error, finish, name, point, stroke, wrapped
 
-SIX = (
-    "spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap"
-)  # fmt: skip
 _SPOKES = {  # name, and whether higher or lower is better
     "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", 1),
     "effective_rank": ("effective rank", 1),
