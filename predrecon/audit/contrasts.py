@@ -125,13 +125,13 @@ def over_tasks(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def with_references(
     runs: dict[Cell, Run], tasks: list[Task], tokenizer, *, max_samples: int = 2000
 ) -> pd.DataFrame:
-    """Both arms, the untrained encoder, and MiniLM if it is installed: the paper's six metrics.
+    """`SIX` and both probes of both arms, the untrained encoder, and MiniLM if it is installed.
 
     Arms with scaled tokens have an untrained encoder of their own: the scale alone changes it.
 
     Returns:
         Columns `model, metric, value, low, high, seeds, dim`, mean of tasks (`mean_of_tasks`);
-        `dim` is D, since ranks grow with it. Metrics: `SIX` and both probes.
+        `dim` is D, since ranks grow with it.
     """
     compared = []
     for suffix, untrained in _SCALES.items():

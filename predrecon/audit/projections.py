@@ -16,8 +16,8 @@ METHODS = ("PCA", "UMAP")
 def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     """Two coordinates `[N, 2]` of `z [N, D]`: principal components, or UMAP by cosine distance.
 
-    UMAP takes seconds and is cached. It is seeded and on one thread, hence repeatable on one
-    machine; distances between its clusters mean little, which is why PCA stands beside it.
+    UMAP takes seconds and is cached; seeded and on one thread, it is repeatable on one machine.
+    Distances between its clusters mean little, which is why PCA stands beside it.
     """
     if method == "PCA":
         from sklearn.decomposition import PCA

@@ -25,11 +25,7 @@ CELL = ["task", "title", "pooling", "metric"]
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Each model's mean over its seeds: `CELL, model, value, low, high, seeds, basis, n`.
-
-    Raises:
-        ValueError: a table without rows.
-    """
+    """Each model's mean over its seeds: `CELL, model, value, low, high, seeds, basis, n`."""
     if table.empty:
         raise ValueError("The table has no rows: there is nothing to average over seeds.")
     keys, rows = [*CELL, "model"], []
@@ -46,9 +42,6 @@ def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
 
     With several seeds Student's interval over the seeds' means; with one the interval over samples,
     whose errors are independent between tasks (NaN where a task has none).
-
-    Raises:
-        ValueError: a table without rows.
     """
     if part.empty:
         raise ValueError("The table has no rows: there is no mean over tasks.")
@@ -133,8 +126,8 @@ def contrast(
         log: compare ln |value|, so that the difference is the logarithm of a ratio.
 
     Returns:
-        The interval and the number of seeds. With several seeds it is Student's over seeds; with
-        one it comes from bootstrap samples that both sides share.
+        The interval, Student's over seeds or of one seed's shared bootstrap samples, and the number
+        of seeds.
 
     Raises:
         ValueError: no seed has both sides for all tasks.

@@ -37,11 +37,7 @@ class Interval:
 
 
 def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
-    """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared.
-
-    Raises:
-        ValueError: fewer than two samples.
-    """
+    """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared."""
     if n < 2:
         raise ValueError(f"Bootstrap of {n} samples: two at least are needed.")
     return numpy_generator(seed, "bootstrap").multinomial(n, np.full(n, 1 / n), size=draws)
