@@ -50,12 +50,14 @@ def pool(
         raise ValueError("attention_mask has a row without a real token: nothing to pool.")
     if how == "max":
         return hidden.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
-    if how == "attention" and direction is None:
-        direction = attention_direction(hidden.shape[-1], seed)
-    if how == "mean" or direction is None:
+    if how == "mean" or (how == "weighted" and direction is None):
         scores = hidden.new_zeros(real.shape)
-    else:
+    elif how in ("weighted", "attention"):
+        if direction is None:
+            direction = attention_direction(hidden.shape[-1], seed)
         scores = hidden @ direction.to(hidden)
+    else:
+        raise NotImplementedError(f"pooling {how!r} is listed in POOLINGS and not computed here.")
     shares = scores.masked_fill(~real, -torch.inf).softmax(dim=1)  # (B, L), 0 on padding
     return torch.einsum("bl,bld->bd", shares, hidden.masked_fill(~real[..., None], 0.0))
 

@@ -57,7 +57,7 @@ class Recipe:
         compile: whether to torch.compile the blocks; None (auto): on a GPU only.
         log_every: steps between rows of history.csv.
         checkpoint_every: steps between checkpoints.
-        checkpoint_minutes: minutes between checkpoints, besides (one process only).
+        checkpoint_minutes: minutes between checkpoints, in addition to checkpoint_every.
         keep_last: checkpoints kept.
         snapshots: encoders kept, evenly spaced over training, with their held-out losses.
         validation_blocks: blocks of held-out text for the losses at the end.

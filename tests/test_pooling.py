@@ -22,9 +22,8 @@ def by_loop(hidden, mask, how, weight=None):
         if how == "max":
             rows.append(torch.stack([max(v[d] for v in kept) for d in range(len(kept[0]))]))
             continue
-        direction = {"mean": torch.zeros(6), "weighted": weight}.get(how)
-        if direction is None:
-            direction = attention_direction(6, 0)
+        directions = {"mean": torch.zeros(6), "weighted": weight}
+        direction = (directions | {"attention": attention_direction(6, 0)})[how]
         scores = [torch.exp(v @ direction.double()) for v in kept]
         rows.append(sum(s * v for s, v in zip(scores, kept, strict=True)) / sum(scores))
     return torch.stack(rows)

@@ -8,7 +8,7 @@ from predrecon.audit import published
 from predrecon.audit.geometry import Geometry, published_geometry
 from predrecon.audit.seeds import Side, contrast, differences
 from predrecon.audit.statistics import Interval, student_interval
-from predrecon.data.tasks import EMBEDDED, GLUE
+from predrecon.data.tasks import GLUE_TWIN
 from predrecon.objectives import lambda_before
 from predrecon.training.heldout import below_unigram
 from predrecon.training.run_folder import Run
@@ -97,7 +97,7 @@ def _sides(claim) -> tuple[Side, Side]:
 def _difference(claim, published: float, measured: Geometry, stuck: list[str]) -> dict:
     sides, tasks = _sides(claim), None
     if claim.task:
-        twins = (claim.task, dict(zip(GLUE, EMBEDDED, strict=True))[claim.task])
+        twins = (claim.task, *(task for task, twin in GLUE_TWIN.items() if twin == claim.task))
         tasks = [task for task in twins if task in set(measured.table["task"])]
     log = claim.scale == "log"
     interval, seeds = contrast(measured, claim.metric, *sides, tasks=tasks, log=log)

@@ -16,7 +16,7 @@ from predrecon.audit.grid import Cell
 from predrecon.audit.seeds import over_seeds
 from predrecon.audit.statistics import Interval
 from predrecon.data.corpus import Corpus
-from predrecon.data.tasks import EMBEDDED, GLUE, Task
+from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
 from predrecon.pooling import MAX_LENGTH, POOLINGS, token_ids
@@ -25,7 +25,6 @@ from predrecon.training.batches import mask_batch
 from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 
-GLUE_TWIN = dict(zip(EMBEDDED, GLUE, strict=True))
 """`{embedded task: the GLUE task of the same shape}`."""
 
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
