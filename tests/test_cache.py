@@ -79,7 +79,7 @@ def test_code_that_changes_a_number_changes_the_key(edit, start, module, old, ne
     [
         ("metrics", "# faster than its", "# quicker than its"),
         ("metrics", "All N (N - 1) / 2 pairs of two different rows", "All pairs of different rows"),
-        ("probes", '"""What a probe scored.', '"""What a probe scored, and how.'),
+        ("probes", '"""The score on `n` samples:', '"""What was scored on `n` samples:'),
         ("audit.geometry", "def published_spectra() ->", "def published_curves() ->"),
         ("metrics", "def probe_gap(z, labels", "def probe_difference(z, labels"),
     ],
