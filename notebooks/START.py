@@ -21,10 +21,10 @@
 # | notebook | answers | min, CPU | min, GPU (a guess) |
 # |---|---|---|---|
 # | [01 Masking](01_masking.ipynb) | What does each branch see; does a target leak? | 1 | < 1 |
-# | [02 Training](02_pretrain.ipynb) | How do both arms train; what do they predict? | 5 | 15–70 |
+# | [02 Training](02_pretrain.ipynb) | How do both arms train; what do they predict? | 4 | 15–70 |
 # | [03 λ](03_lambda_dynamics.ipynb) | Is λ learned, or the sum of the learning rates? | < 1 | < 1 |
 # | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 4 | 5 |
-# | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 4 | 5 |
+# | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 3 | 5 |
 # | [06 Why](06_why.ipynb) | Is it the objective, λ, the token scale or the compute? | 2 | 5 |
 # | [00 Map](00_paper_map.ipynb) | Which claims of the paper hold for these runs? | < 1 | < 1 |
 #
@@ -34,7 +34,7 @@
 # cores); without it, 06 shows the runs on disk.
 #
 # **Times.** *CPU*: approximate, measured on two cores of one machine with preset `demo` and the
-# embedded text (D = 128, 500 steps an arm). `make demo` runs all seven in about 17 minutes. *GPU*:
+# embedded text (D = 128, 500 steps an arm). `make demo` runs all seven in about 13 minutes. *GPU*:
 # estimates; nothing has been measured on one yet. On a CUDA machine the preset is `paper`, a far
 # larger model and text. The minutes of 02 there are its operations, 2·10¹⁷ for both arms on
 # WikiText-103, at 300 to 50 Tflop/s (what an H100 might do), without download and compilation; the
