@@ -101,7 +101,7 @@ class TextbookStep:
         )
         device = next(model.parameters()).device
         ids, masked, labels = (torch.tensor(x, device=device) for x in (rows, masked, labels))
-        logits = model.regressor(encode(model.encoder, masked))  # (B, L, V)
+        logits = model.logits(encode(model.encoder, masked))  # (B, L, V)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
         if model.config.arm == "hybrid":
             loss = model.balance(self._jepa(ids, masked, length), loss)

@@ -2,9 +2,14 @@
 
 One file to read in a sitting; `PredictReconstruct.forward` near its end is Eq. 1 to 7. Shapes:
 B samples, L tokens, C context tokens, K target blocks of T tokens, M masked tokens, D encoder
-width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9; what the text leaves open (pre-
-norm, sine-cosine positions, initialisation) follows the author's public configuration: 34.8 M
-encoder values at D = 512, positions included.
+width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9.
+
+Two architectures with the same objectives and the same names. `published`: what the paper's text
+leaves open (pre-norm, sine-cosine positions, initialisation) follows the author's public
+configuration; 34.8 M encoder values at D = 512, positions included. `modern`: the computation of
+transformers' ModernBertModel with global attention in all layers (Warner et al. 2024): rotary
+positions, a norm on the embedding and none before the first attention, GeGLU, no biases; the token
+regressor is its prediction head with a decoder tied to the token embeddings.
 """
 
 import copy
@@ -22,7 +27,7 @@ from transformers.utils import ModelOutput
 
 from predrecon.masking import IGNORE
 from predrecon.objectives import Balance, jepa_loss, mlm_loss
-from predrecon.recipes import ARMS, TOKEN_SCALES
+from predrecon.recipes import ARCHITECTURES, ARMS, TOKEN_SCALES
 
 
 class PredictReconstructConfig(PretrainedConfig):
@@ -30,14 +35,17 @@ class PredictReconstructConfig(PretrainedConfig):
 
     Args:
         vocab_size: V.
+        architecture: `"published"` or `"modern"`.
         hidden_size: D.
-        num_hidden_layers, num_attention_heads, mlp_ratio: the encoder's.
+        num_hidden_layers, num_attention_heads, mlp_ratio: the encoder's; the MLPs are `mlp_ratio` D
+            wide (modern: in the gate and in the value).
         max_position_embeddings: longest input, in tokens.
         predictor_size, predictor_layers, predictor_heads: the predictor's.
         arm: `"hybrid"` (both losses) or `"mlm"` (no predictor, no target encoder).
         token_scale: what token embeddings are multiplied by before positions are added: `"none"`
             (1, the paper: positions of amplitude 1 drown tokens of std 0.02) or `"sqrt_dim"`
-            (the square root of D, Vaswani et al. 2017).
+            (the square root of D, Vaswani et al. 2017). Published architecture only.
+        rope_theta: base of the rotary frequencies. Modern architecture only.
         lam: lambda, fixed; None: learned, from 0.5 on.
         initializer_range: std of the truncated normal initialisation.
 
@@ -60,6 +68,8 @@ class PredictReconstructConfig(PretrainedConfig):
         predictor_heads: int = 8,
         arm: str = "hybrid",
         token_scale: str = "none",
+        architecture: str = "published",
+        rope_theta: float = 10_000.0,
         lam: float | None = None,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-6,
@@ -70,10 +80,19 @@ class PredictReconstructConfig(PretrainedConfig):
             raise ValueError(f"arm={arm!r}: expected one of {', '.join(ARMS)}.")
         if token_scale not in TOKEN_SCALES:
             raise ValueError(f"token_scale={token_scale!r}: expected one of {TOKEN_SCALES}.")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture={architecture!r}: expected one of {ARCHITECTURES}.")
+        if architecture == "modern" and token_scale != "none":
+            raise ValueError(
+                f"token_scale={token_scale!r} with the modern architecture: its embeddings are "
+                "normalised, no scale would be seen. Use 'none', or architecture='published'."
+            )
         widths = (hidden_size, num_attention_heads), (predictor_size, predictor_heads)
         for width, heads in widths:
             if width % heads or width % 2:
                 raise ValueError(f"width {width} must be even and divide by its {heads} heads.")
+            if architecture == "modern" and width // heads % 2:
+                raise ValueError(f"width {width} over {heads} heads: rotation needs an even width.")
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -85,6 +104,8 @@ class PredictReconstructConfig(PretrainedConfig):
         self.predictor_heads = predictor_heads
         self.arm = arm
         self.token_scale = token_scale
+        self.architecture = architecture
+        self.rope_theta = rope_theta
         self.lam = lam
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
@@ -107,6 +128,34 @@ class SineCosinePositions(nn.Module):
         init.copy_(self.table, torch.cat([angle.sin(), angle.cos()], dim=1).float())
 
 
+class RotaryPositions(nn.Module):
+    """Cosines and sines `[2, L_max, d/2]` of rotary positions (Su et al. 2021), as ModernBERT's."""
+
+    def __init__(self, length: int, head_dim: int, theta: float):
+        super().__init__()
+        self.theta = theta
+        self.register_buffer("table", torch.empty(2, length, head_dim // 2))
+        self.fill()
+
+    @torch.no_grad()
+    def fill(self):
+        _, length, half = self.table.shape
+        frequency = 1.0 / self.theta ** (torch.arange(half, dtype=torch.float) / half)
+        angle = torch.arange(length, dtype=torch.float)[:, None] * frequency  # (L, d/2)
+        init.copy_(self.table, torch.stack([angle.cos(), angle.sin()]))
+
+    def at(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines `[B, 1, n, d/2]` at `positions [B, n]`; one row serves all samples."""
+        cos, sin = self.table[:, positions].unsqueeze(2)
+        return cos, sin
+
+
+def rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """`x [B, heads, n, d]` with its pairs (i, i + d/2) turned by each position's angles."""
+    (a, b), (cos, sin) = x.float().chunk(2, dim=-1), rotation
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
+
+
 def attend(q, k, v, key_mask: torch.Tensor | None = None) -> torch.Tensor:
     """softmax(q k' / sqrt(d)) v for `[B, heads, n, d]`; `key_mask` is False on padding.
 
@@ -119,29 +168,61 @@ def attend(q, k, v, key_mask: torch.Tensor | None = None) -> torch.Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; `layer` (from 1) scales its residual projections at the start."""
+    """Pre-norm transformer block.
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: int, eps: float, layer: int):
+    Args:
+        dim, heads, mlp_ratio, eps: its sizes.
+        residual_scale: of the residual projections' standard deviation at the start.
+        modern: GeGLU instead of GELU, no biases.
+        normed: False where the input is normalised already (the modern encoder's first block).
+    """
+
+    def __init__(
+        self, dim, heads, mlp_ratio, eps, *, residual_scale: float, modern=False, normed=True
+    ):
         super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.up = nn.Linear(dim, mlp_ratio * dim)
-        self.down = nn.Linear(mlp_ratio * dim, dim)
-        self.proj.residual_scale = self.down.residual_scale = 1 / math.sqrt(2 * layer)
+        self.heads, self.modern, bias, width = heads, modern, not modern, int(mlp_ratio * dim)
+        self.norm1 = nn.LayerNorm(dim, eps=eps, bias=bias) if normed else nn.Identity()
+        self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
+        self.proj = nn.Linear(dim, dim, bias=bias)
+        self.norm2 = nn.LayerNorm(dim, eps=eps, bias=bias)
+        self.up = nn.Linear(dim, 2 * width if modern else width, bias=bias)
+        self.down = nn.Linear(width, dim, bias=bias)
+        self.proj.residual_scale = self.down.residual_scale = residual_scale
 
-    def forward(self, x: torch.Tensor, key_mask=None, at: torch.Tensor | None = None):
+    def forward(
+        self, x: torch.Tensor, key_mask=None, at: torch.Tensor | None = None, rotation=None
+    ):
         """`x [B, n, D]` to the same shape, or to `[P, D]`: the rows `at [P]` of `[B * n, D]`."""
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         attended = attend(q, k, v, key_mask)  # (B, heads, n, d_h)
         attended = attended.transpose(1, 2).reshape(b, n, d)
         if at is not None:
             x, attended = (t.flatten(0, 1).index_select(0, at) for t in (x, attended))
         x = x + self.proj(attended)
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(self._activation(self.up(self.norm2(x))))
+
+    def _activation(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.modern:
+            return F.gelu(x)
+        value, gate = x.chunk(2, dim=-1)
+        return F.gelu(value) * gate
+
+
+def _blocks(config: PredictReconstructConfig, dim: int, heads: int, layers: int, *, first_normed):
+    """The blocks of an encoder or a predictor."""
+    modern = config.architecture == "modern"
+    return nn.ModuleList(
+        Block(
+            dim, heads, config.mlp_ratio, config.layer_norm_eps, modern=modern,
+            residual_scale=1 / math.sqrt(2 * (layers if modern else layer)),
+            normed=first_normed or layer > 1,
+        )
+        for layer in range(1, layers + 1)
+    )  # fmt: skip
 
 
 def take(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -174,11 +255,14 @@ class _Initialised(PreTrainedModel):
             init.trunc_normal_(module.weight, std=std)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
-            init.zeros_(module.bias)
-        elif isinstance(module, SineCosinePositions):
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, SineCosinePositions | RotaryPositions):
             module.fill()
         elif isinstance(module, Predictor):
             init.trunc_normal_(module.mask_token, std=std)
+        elif isinstance(module, TokenRegressor) and module.bias is not None:
+            init.zeros_(module.bias)
         elif isinstance(module, Balance):
             init.constant_(module.w, module.initial)
 
@@ -191,20 +275,19 @@ class Encoder(_Initialised):
 
     def __init__(self, config: PredictReconstructConfig):
         super().__init__(config)
-        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = SineCosinePositions(config.max_position_embeddings, config.hidden_size)
-        self.blocks = nn.ModuleList(
-            Block(
-                config.hidden_size,
-                config.num_attention_heads,
-                config.mlp_ratio,
-                config.layer_norm_eps,
-                layer,
-            )
-            for layer in range(1, config.num_hidden_layers + 1)
-        )
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.scale = math.sqrt(config.hidden_size) if config.token_scale == "sqrt_dim" else 1.0
+        dim, heads, length = (
+            config.hidden_size, config.num_attention_heads, config.max_position_embeddings
+        )  # fmt: skip
+        modern, eps = config.architecture == "modern", config.layer_norm_eps
+        self.tokens = nn.Embedding(config.vocab_size, dim)
+        if modern:
+            self.positions = RotaryPositions(length, dim // heads, config.rope_theta)
+            self.embedding_norm = nn.LayerNorm(dim, eps=eps, bias=False)
+        else:
+            self.positions = SineCosinePositions(length, dim)
+        self.blocks = _blocks(config, dim, heads, config.num_hidden_layers, first_normed=not modern)
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=not modern)
+        self.scale = math.sqrt(dim) if config.token_scale == "sqrt_dim" else 1.0
         self.post_init()
 
     def get_input_embeddings(self):
@@ -222,29 +305,39 @@ class Encoder(_Initialised):
                 not see the others. Default: all.
             key_mask: broadcasts to `[B, heads, n, n]`; False on keys that no token attends to.
         """
-        x = self.embed(input_ids)
-        return self.transform(x if keep is None else take(x, keep), key_mask)
+        return self.transform(self.embed(input_ids), key_mask, keep=keep)
 
     def embed(self, input_ids) -> torch.Tensor:
-        """Token and position embeddings `[B, L, D]` of `[B, L]` ids."""
+        """Embeddings `[B, L, D]` of `[B, L]` ids, ready for the first block.
+
+        Published: tokens plus positions. Modern: normalised tokens; `transform` adds the rotation.
+        """
         length = input_ids.shape[1]
         if length > self.config.max_position_embeddings:
             raise ValueError(
                 f"{length} tokens, but this encoder was built for at most "
                 f"{self.config.max_position_embeddings}: truncate the input."
             )
-        return self.tokens(input_ids) * self.scale + self.positions.table[:length]
+        x = self.tokens(input_ids) * self.scale
+        if self.config.architecture == "modern":
+            return self.embedding_norm(x)
+        return x + self.positions.table[:length]
 
-    def transform(self, x: torch.Tensor, key_mask=None, at=None) -> torch.Tensor:
-        """`encode` from embeddings `[B, n, D]` on: the blocks and the final norm.
+    def transform(self, x: torch.Tensor, key_mask=None, at=None, *, keep=None) -> torch.Tensor:
+        """`encode` from embeddings `[B, L, D]` on: the blocks and the final norm.
 
-        With `at [P]`, positions in the flattened `[B * n]`, the result is `[P, D]`: the last block
+        With `at [P]`, positions in the flattened `[B * L]`, the result is `[P, D]`: the last block
         computes only these.
         """
+        rotation = None
+        if self.config.architecture == "modern":
+            everywhere = torch.arange(x.shape[1], device=x.device)[None]
+            rotation = self.positions.at(everywhere if keep is None else keep)
+        x = x if keep is None else take(x, keep)
         *most, last = self.blocks
         for block in most:
-            x = block(x, key_mask)
-        return self.norm(last(x, key_mask, at))
+            x = block(x, key_mask, rotation=rotation)
+        return self.norm(last(x, key_mask, at, rotation))
 
     def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
         """Encode a padded batch, as transformers' models do (`encode` is for unpadded ones).
@@ -272,15 +365,18 @@ class Predictor(nn.Module):
 
     def __init__(self, config: PredictReconstructConfig):
         super().__init__()
-        dim = config.predictor_size
+        dim, heads, length = (
+            config.predictor_size, config.predictor_heads, config.max_position_embeddings
+        )  # fmt: skip
+        self.modern = config.architecture == "modern"
         self.enter = nn.Linear(config.hidden_size, dim)
         self.mask_token = nn.Parameter(torch.zeros(dim))
-        self.positions = SineCosinePositions(config.max_position_embeddings, dim)
-        self.blocks = nn.ModuleList(
-            Block(dim, config.predictor_heads, config.mlp_ratio, config.layer_norm_eps, layer)
-            for layer in range(1, config.predictor_layers + 1)
-        )
-        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_eps)
+        if self.modern:
+            self.positions = RotaryPositions(length, dim // heads, config.rope_theta)
+        else:
+            self.positions = SineCosinePositions(length, dim)
+        self.blocks = _blocks(config, dim, heads, config.predictor_layers, first_normed=True)
+        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_eps, bias=not self.modern)
         self.leave = nn.Linear(dim, config.hidden_size)
 
     def forward(self, z, context, targets) -> torch.Tensor:
@@ -290,28 +386,41 @@ class Predictor(nn.Module):
         each other.
         """
         b, k, t = targets.shape
-        visible = self.enter(z) + self.positions.table[context]  # (B, C, d)
-        queries = self.mask_token + self.positions.table[targets.reshape(b * k, t)]  # (B*K, T, d)
+        visible, queries = self.enter(z), self.mask_token.expand(b * k, t, -1)
+        rotation, targets = None, targets.reshape(b * k, t)
+        if self.modern:
+            positions = torch.cat([context.repeat_interleave(k, dim=0), targets], dim=1)
+            rotation = self.positions.at(positions)
+        else:
+            visible = visible + self.positions.table[context]  # (B, C, d)
+            queries = queries + self.positions.table[targets]  # (B*K, T, d)
         x = torch.cat([visible.repeat_interleave(k, dim=0), queries], dim=1)  # (B*K, C+T, d)
         *most, last = self.blocks
         for block in most:
-            x = block(x)
+            x = block(x, rotation=rotation)
         rows = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(x.shape[:2])
-        x = last(x, at=rows[:, -t:].flatten())  # (B*K*T, d)
+        x = last(x, at=rows[:, -t:].flatten(), rotation=rotation)  # (B*K*T, d)
         return self.leave(self.norm(x)).view(b, k, t, -1)
 
 
 class TokenRegressor(nn.Module):
-    """h_psi(z) = W2 LN(GELU(W1 z)): vectors `[..., D]` to vocabulary logits `[..., V]` (Eq. 9)."""
+    """h_psi(z) = W2 LN(GELU(W1 z)): vectors `[..., D]` to vocabulary logits `[..., V]` (Eq. 9).
+
+    Modern: W1 and the norm have no bias, and W2 is the encoder's token embedding, with a bias.
+    """
 
     def __init__(self, config: PredictReconstructConfig):
         super().__init__()
-        self.w1 = nn.Linear(config.hidden_size, config.hidden_size)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.w2 = nn.Linear(config.hidden_size, config.vocab_size)
+        dim, modern = config.hidden_size, config.architecture == "modern"
+        self.w1 = nn.Linear(dim, dim, bias=not modern)
+        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_eps, bias=not modern)
+        self.w2 = None if modern else nn.Linear(dim, config.vocab_size)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if modern else None
 
-    def forward(self, z: torch.Tensor) -> torch.Tensor:
-        return self.w2(self.norm(F.gelu(self.w1(z))))
+    def forward(self, z: torch.Tensor, tokens: nn.Embedding) -> torch.Tensor:
+        """Logits of `z`; `tokens` is the encoder's embedding, which the modern one decodes with."""
+        z = self.norm(F.gelu(self.w1(z)))
+        return F.linear(z, tokens.weight, self.bias) if self.w2 is None else self.w2(z)
 
 
 class PredictReconstruct(_Initialised):
@@ -377,15 +486,19 @@ class PredictReconstruct(_Initialised):
             masked_at = (labels.flatten() != IGNORE).nonzero().squeeze(1)
         x = self.encoder.embed(masked_ids)  # (B, L, D), looked up once for both passes
         z_full = self.encoder.transform(x, at=masked_at)  # (M, D), Eq. 4
-        mlm = mlm_loss(self.regressor(z_full), labels.flatten()[masked_at], count=count)  # Eq. 6, 9
+        mlm = mlm_loss(self.logits(z_full), labels.flatten()[masked_at], count=count)  # Eq. 6, 9
         if self.config.arm == "mlm":
             return PretrainingOutput(loss=mlm, mlm_loss=mlm, lam=torch.zeros_like(mlm))
         h = self.target_vectors(input_ids, targets)  # (B, K, T, D), Eq. 3
-        z = self.encoder.transform(take(x, context))  # (B, C, D), Eq. 1
+        z = self.encoder.transform(x, keep=context)  # (B, C, D), Eq. 1
         predicted = self.predictor(z, context, targets)  # (B, K, T, D), Eq. 2
         jepa = jepa_loss(predicted, h)  # Eq. 5
         loss = self.balance(jepa, mlm)  # Eq. 7
         return PretrainingOutput(loss=loss, jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam)
+
+    def logits(self, z: torch.Tensor) -> torch.Tensor:
+        """Vocabulary logits `[..., V]` of the encoder's vectors `[..., D]` (Eq. 9)."""
+        return self.regressor(z, self.encoder.tokens)
 
     @torch.no_grad()
     def target_vectors(self, input_ids, targets) -> torch.Tensor:

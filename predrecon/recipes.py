@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 
 ARMS = ("hybrid", "mlm")
+ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
 PRESETS = ("smoke", "demo", "paper")
 
