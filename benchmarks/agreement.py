@@ -9,7 +9,7 @@ import torch
 from predrecon import recipes
 from predrecon.training.batches import mask_batch, room_for, share_of
 from predrecon.training.loop import pretrain
-from predrecon.training.model_and_optimizer import build_model
+from predrecon.training.optimizer import build_model
 
 LIMITS = {"fp32": 1e-4, "bf16": 2e-2}  # relative, ||a - b|| / ||b||
 

@@ -27,7 +27,7 @@ from predrecon.training import machine
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import pretrain
-from predrecon.training.model_and_optimizer import build_model, build_optimizer
+from predrecon.training.optimizer import build_model, build_optimizer
 
 HERE = Path(__file__).parent
 SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry")

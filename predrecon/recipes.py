@@ -10,7 +10,8 @@ from dataclasses import dataclass
 ARMS = ("hybrid", "mlm")
 ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
-PRESETS = ("smoke", "demo", "paper")
+OPTIMIZERS = ("adamw", "muon")
+PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
 
 
 def _expect(what: str, value: str, valid: tuple[str, ...]):
@@ -30,6 +31,7 @@ class Recipe:
         arm: objective: hybrid (JEPA and MLM) or mlm.
         corpus: docstrings (the embedded text), wikitext-103, wikipedia, or a path.
         tokenizer: a hub name or a folder; auto: the corpus's own.
+        architecture: published (the paper's) or modern (ModernBERT's).
         hidden_size: encoder width D.
         num_layers: encoder layers.
         num_heads: encoder heads.
@@ -47,7 +49,9 @@ class Recipe:
         batch_size: blocks in a step, over all processes.
         epochs: passes over the corpus, where max_steps is not set.
         max_steps: optimiser steps; the schedules span exactly these.
-        lr: peak learning rate; linear warm-up, then cosine to 0.
+        optimizer: adamw, or muon (Muon for the blocks' matrices, AdamW for the rest).
+        lr: peak learning rate; linear warm-up, then cosine to 0. With muon: that of AdamW.
+        muon_lr: peak learning rate of the blocks' matrices, with muon.
         lam: lambda, fixed between 0 and 1; None (auto): learned. Hybrid arm only.
         lam_lr: peak learning rate of lambda's w; None (auto): lr. Hybrid arm only.
         warmup_steps: steps of linear warm-up.
@@ -69,6 +73,7 @@ class Recipe:
     corpus: str = "docstrings"
     tokenizer: str = "auto"
     # model
+    architecture: str = "published"
     hidden_size: int = 512
     num_layers: int = 6
     num_heads: int = 8
@@ -88,7 +93,9 @@ class Recipe:
     batch_size: int = 64
     epochs: float = 3
     max_steps: int | None = None
+    optimizer: str = "adamw"
     lr: float = 5e-5
+    muon_lr: float = 0.02
     lam: float | None = None
     lam_lr: float | None = None
     warmup_steps: int = 10
@@ -107,7 +114,9 @@ class Recipe:
 
     def __post_init__(self):
         _expect("arm", self.arm, ARMS)
+        _expect("architecture", self.architecture, ARCHITECTURES)
         _expect("token_scale", self.token_scale, TOKEN_SCALES)
+        _expect("optimizer", self.optimizer, OPTIMIZERS)
         _expect("precision", self.precision, ("fp32", "bf16", "auto"))
         for names, valid, expected in (
             (

@@ -14,7 +14,7 @@ import torch
 from predrecon import recipes
 from predrecon.audit import geometry
 from predrecon.training.batches import draw_batch
-from predrecon.training.model_and_optimizer import build_model
+from predrecon.training.optimizer import build_model
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -21,7 +21,7 @@ from predrecon.objectives import mlm_loss
 from predrecon.training.batches import draw_batch, share_of
 from predrecon.training.checkpoints import CheckpointWarning, damage, folders
 from predrecon.training.loop import pretrain
-from predrecon.training.model_and_optimizer import build_model
+from predrecon.training.optimizer import build_model
 
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
            "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip

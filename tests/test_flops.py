@@ -8,11 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from predrecon import recipes
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops, step_flops
-from predrecon.training.model_and_optimizer import build_model
+from predrecon.training.optimizer import build_model
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
-@pytest.mark.parametrize("change", [{}, {"predictor_size": 48, "predictor_heads": 4, "length": 64}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"predictor_size": 48, "predictor_heads": 4, "length": 64}, {"architecture": "modern"}],
+)
 def test_a_step_costs_what_torch_counts(corpus, arm, change):
     recipe = recipes.get("smoke", arm=arm, **change)
     model = build_model(recipe, corpus, 0)

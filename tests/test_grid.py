@@ -19,7 +19,7 @@ from predrecon.model import Encoder
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import every_seed
-from predrecon.training.model_and_optimizer import model_config
+from predrecon.training.optimizer import model_config
 from predrecon.training.run_folder import folder_of
 from predrecon.workbook.commands import main
 

@@ -15,7 +15,7 @@ from predrecon.training import machine
 from predrecon.training.batches import draw_batch
 from predrecon.training.heldout import evaluate
 from predrecon.training.loop import ensure, every_seed, pretrain
-from predrecon.training.model_and_optimizer import build_model, model_config, parameter_groups
+from predrecon.training.optimizer import build_model, model_config, parameter_groups
 from predrecon.training.run_folder import Run, folder_of
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)

@@ -11,7 +11,7 @@ from predrecon.masking import IGNORE, block_masks
 from predrecon.training import batches
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
-from predrecon.training.model_and_optimizer import build_model, build_optimizer
+from predrecon.training.optimizer import build_model, build_optimizer
 
 ATEN = torch.ops.aten
 READS = {  # operations whose result, or its shape, the host has to ask a GPU for

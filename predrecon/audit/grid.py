@@ -19,7 +19,7 @@ from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import ensure
 from predrecon.training.machine import Interrupted, StopRequest
-from predrecon.training.model_and_optimizer import model_config
+from predrecon.training.optimizer import model_config
 from predrecon.training.run_folder import Run, folder_of
 
 EQUAL_FLOPS = "mlm-flops"

@@ -36,7 +36,8 @@ def step_flops(
         Forward and backward of everything that is trained, plus the target encoder's forward.
     """
     dim, narrow = config.hidden_size, config.predictor_size
-    encoder = functools.partial(_blocks, config.num_hidden_layers, dim, config.mlp_ratio, batch)
+    mlp = config.mlp_ratio * (3 if config.architecture == "modern" else 2)  # GeGLU has a gate
+    encoder = functools.partial(_blocks, config.num_hidden_layers, dim, mlp, batch)
     trained = encoder(length, masked) + masked * 2 * dim * (dim + config.vocab_size)
     if config.arm == "mlm":
         return 3 * trained
@@ -44,7 +45,7 @@ def step_flops(
     predicted = batch * blocks * tokens
     trained += encoder(context, batch * context)
     trained += 2 * dim * narrow * (batch * context + predicted)  # into the predictor and out of it
-    shape = config.predictor_layers, narrow, config.mlp_ratio
+    shape = config.predictor_layers, narrow, mlp
     trained += _blocks(*shape, batch * blocks, context + tokens, predicted)
     return 3 * trained + encoder(length, predicted)
 
@@ -58,8 +59,11 @@ def batch_flops(config: PredictReconstructConfig, batch: dict) -> torch.Tensor:
     return step_flops(config, **sizes)
 
 
-def _blocks(layers: int, dim: int, mlp_ratio: int, rows: float, tokens: float, wanted: float):
-    """Forward of transformer blocks; the last one computes only the `wanted` vectors to its end."""
+def _blocks(layers: int, dim: int, mlp: float, rows: float, tokens: float, wanted: float):
+    """Forward of transformer blocks; the last one computes only the `wanted` vectors to its end.
+
+    `mlp`: an MLP's matrices, over D x D.
+    """
     mixing = rows * (2 * tokens * 3 * dim**2 + 4 * tokens**2 * dim)  # q, k, v; attention
-    per_token = 2 * (1 + 2 * mlp_ratio) * dim**2  # output, up, down
+    per_token = 2 * (1 + mlp) * dim**2  # attention's output, MLP
     return layers * mixing + ((layers - 1) * rows * tokens + wanted) * per_token

@@ -32,7 +32,7 @@ from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.heldout import evaluate
 from predrecon.training.machine import Interrupted, StopRequest
-from predrecon.training.model_and_optimizer import build_model, build_optimizer
+from predrecon.training.optimizer import build_model, build_optimizer
 from predrecon.training.run_folder import Run
 
 
@@ -74,8 +74,8 @@ def pretrain(
     Raises:
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
-            the batch cannot be divided among the processes, `shard` with one process, or a tracker
-            that is not installed.
+            the batch cannot be divided among the processes, `shard` with one process or with Muon,
+            or a tracker that is not installed.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
@@ -97,6 +97,11 @@ def pretrain(
     world = accelerator.num_processes
     if shard and world == 1:
         raise ValueError("shard=True with one process: start several with `accelerate launch`.")
+    if shard and recipe.optimizer == "muon":
+        raise ValueError(
+            "shard=True with optimizer='muon': Muon needs whole matrices, FSDP spreads them. Use "
+            "optimizer='adamw', or several processes without sharding."
+        )
     if recipe.batch_size % world:
         raise ValueError(
             f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "

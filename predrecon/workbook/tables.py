@@ -113,7 +113,7 @@ def fill_masks(
         if not masked.any():
             continue
         place = int(masked.argmax())
-        likely = model.regressor(vectors[place]).softmax(-1).topk(top)
+        likely = model.logits(vectors[place]).softmax(-1).topk(top)
         words = tokenizer.convert_ids_to_tokens(likely.indices.tolist())
         guesses = ", ".join(f"{w} {p:.0%}" for w, p in zip(words, likely.values, strict=True))
         text = tokenizer.decode(ids[max(0, place - 5) : place + 6].tolist())
