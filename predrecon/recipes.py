@@ -11,7 +11,7 @@ ARMS = ("hybrid", "mlm")
 ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
 OPTIMIZERS = ("adamw", "muon")
-PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
+PRESETS = ("smoke", "demo", "paper")
 
 
 def _expect(what: str, value: str, valid: tuple[str, ...]):

@@ -15,10 +15,17 @@ from predrecon.training import machine
 from predrecon.training.batches import draw_batch
 from predrecon.training.heldout import evaluate
 from predrecon.training.loop import ensure, every_seed, pretrain
-from predrecon.training.optimizer import build_model, model_config, parameter_groups
+from predrecon.training.optimizer import (
+    MuonAndAdamW,
+    build_model,
+    build_optimizer,
+    model_config,
+    parameter_groups,
+)
 from predrecon.training.run_folder import Run, folder_of
 
 SMOKE = recipes.get("smoke", max_steps=14, checkpoint_every=5)
+RECIPES = [("published", "adamw"), ("modern", "muon")]
 
 
 def weights(folder):
@@ -30,8 +37,9 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
-def test_resume_is_bit_exact(corpus, tmp_path, arm):
-    recipe = dataclasses.replace(SMOKE, arm=arm)
+@pytest.mark.parametrize(("architecture", "optimizer"), RECIPES)
+def test_resume_is_bit_exact(corpus, tmp_path, arm, architecture, optimizer):
+    recipe = dataclasses.replace(SMOKE, arm=arm, architecture=architecture, optimizer=optimizer)
     uninterrupted = pretrain(recipe, corpus, tmp_path / "uninterrupted", seed=3)
     pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=4)
     pretrain(recipe, corpus, tmp_path / "parts", seed=3, stop_after=11)
@@ -142,6 +150,50 @@ def test_weight_decay_spares_vectors_and_the_balance(corpus):
     assert any(p is model.balance.w for p in spared["params"])
     trained = sum(p.requires_grad for p in model.parameters())
     assert len(decayed["params"]) + len(spared["params"]) == trained
+
+
+def test_muon_has_the_matrices_of_the_blocks_and_a_rate_of_its_own(corpus):
+    recipe = recipes.get("smoke", optimizer="muon", architecture="modern", muon_lr=0.3, lam_lr=0.1)
+    model = build_model(recipe, corpus, 0)
+    groups = build_optimizer(model, recipe).param_groups
+    names = {id(p): name for name, p in model.named_parameters()}
+    of_muon = [names[id(p)] for group in groups if group.get("muon") for p in group["params"]]
+    parts = ("qkv", "proj", "up", "down")
+    assert len(of_muon) == 4 * (recipe.num_layers + recipe.predictor_layers)
+    assert all(".blocks." in name and name.split(".")[-2] in parts for name in of_muon)
+    assert {group["peak"] for group in groups} == {recipe.lr, 0.1, 0.3}
+    every = [id(p) for group in groups for p in group["params"]]
+    assert sorted(every) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+
+
+def test_muon_needs_matrices():
+    vectors = {"params": [torch.nn.Parameter(torch.zeros(3))], "peak": 0.1}
+    with pytest.raises(ValueError, match="optimizer='adamw'"):
+        MuonAndAdamW([vectors], betas=(0.9, 0.999))
+
+
+def test_muon_turns_matrices_and_adamw_the_rest(corpus):
+    """One step of rate r: a matrix moves by an orthogonal one of that size, a vector by r."""
+    recipe = recipes.get("smoke", optimizer="muon", architecture="modern", weight_decay=0.0)
+    model = build_model(recipe, corpus, 0)
+    optimizer = build_optimizer(model, recipe)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    batch = draw_batch(recipe, corpus, corpus.blocks("train", recipe.length), 0, 0)
+    model(**batch).loss.backward()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    optimizer.step()
+    moved = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    sigma = torch.linalg.svdvals(moved["encoder.blocks.0.qkv.weight"]) / (0.01 * math.sqrt(3))
+    assert 0.6 < sigma.median() and sigma.max() < 1.3, "five Newton-Schulz iterations: near 1"
+    assert moved["regressor.bias"].abs().max().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_run_of_another_architecture_is_refused(corpus, tmp_path):
+    pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=1)
+    modern = dataclasses.replace(SMOKE, architecture="modern", optimizer="muon")
+    with pytest.raises(ValueError, match=r"architecture: 'published'.*'modern'"):
+        pretrain(modern, corpus, tmp_path, seed=0)
 
 
 def test_a_folder_with_another_run_is_refused(corpus, tmp_path):
