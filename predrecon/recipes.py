@@ -124,7 +124,7 @@ class Recipe:
                 lambda v: v >= 1,
                 "at least 1",
             ),
-            ("snapshots lr warmup_steps", lambda v: v >= 0, "0 or more"),
+            ("snapshots lr muon_lr warmup_steps", lambda v: v >= 0, "0 or more"),
             ("epochs", lambda v: v > 0, "more than 0"),
             ("lam", lambda v: v is None or 0 < v < 1, "between 0 and 1, or None to learn it"),
             ("max_steps", lambda v: v is None or v >= 1, "at least 1, or None for epochs"),
