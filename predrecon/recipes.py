@@ -49,8 +49,8 @@ class Recipe:
         batch_size: blocks in a step, over all processes.
         epochs: passes over the corpus, where max_steps is not set.
         max_steps: optimiser steps; the schedules span exactly these.
-        optimizer: adamw, or muon (Muon for the blocks' matrices, AdamW for the rest).
-        lr: peak learning rate; linear warm-up, then cosine to 0. With muon: that of AdamW.
+        optimizer: adamw, or muon (Muon for the blocks' matrices, AdamW with lr for the rest).
+        lr: peak learning rate; linear warm-up, then cosine to 0.
         muon_lr: peak learning rate of the blocks' matrices, with muon.
         lam: lambda, fixed between 0 and 1; None (auto): learned. Hybrid arm only.
         lam_lr: peak learning rate of lambda's w; None (auto): lr. Hybrid arm only.

@@ -16,6 +16,8 @@ from predrecon.audit import geometry
 from predrecon.training.batches import draw_batch
 from predrecon.training.optimizer import build_model
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 

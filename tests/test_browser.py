@@ -194,7 +194,7 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
         )
 
     seen = [shown()]
-    for choice in (1, 2):
+    for choice in (1, 3):  # max and attention; the third, weighted, is drawn as the mean
         plot.locator(".updatemenu-header").first.click()
         plot.locator(".updatemenu-dropdown-button").nth(choice).click()
         page.wait_for_timeout(500)

@@ -20,6 +20,8 @@ from predrecon.training.checkpoints import CheckpointWarning
 from predrecon.training.loop import pretrain
 from predrecon.training.machine import Interrupted
 
+pytestmark = pytest.mark.slow
+
 SMOKE = recipes.get("smoke", max_steps=40, checkpoint_every=3, validation_blocks=4)
 COMMAND = [
     sys.executable, "-m", "predrecon", "pretrain", "--preset", "smoke", "--max-steps", "40",

@@ -59,6 +59,7 @@ def test_without_runs_every_claim_is_open():
     assert table["published"].notna().sum() == len(CLAIMS) - 1, "of lambda no number is published"
 
 
+@pytest.mark.slow
 def test_what_is_read_has_every_claim_and_no_half_interval():
     assert (tables.map_table(paper_map(None, {}))["ours"] == "–").all()
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}

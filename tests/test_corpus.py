@@ -333,6 +333,7 @@ def test_nothing_half_built_is_left(tmp_path):
     assert not list((tmp_path / "a").iterdir())
 
 
+@pytest.mark.slow
 def test_importing_is_light(tmp_path):
     """No umap, plotly or datasets, no network, and nothing written."""
     import os

@@ -23,6 +23,8 @@ from predrecon.training.checkpoints import CheckpointWarning, damage, folders
 from predrecon.training.loop import pretrain
 from predrecon.training.optimizer import build_model
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ["pretrain", "--preset", "smoke", "--max-steps", "20", "--validation-blocks", "4",
            "--precision", "fp32", "--checkpoint-every", "10"]  # fmt: skip
 
@@ -61,7 +63,7 @@ def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, options):
     facts = json.loads((tmp_path / "two" / "environment.json").read_text())
     assert facts["processes"] == 2 and facts["sharded"] == ("--shard" in options)
     weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
-    atol = 2e-4 if options == MODERN else 1e-5  # Muon's Newton-Schulz iterations are in bf16
+    atol = 1e-3 if options == MODERN else 1e-5  # Muon's Newton-Schulz iterations are in bf16
     torch.testing.assert_close(*weights, rtol=0, atol=atol)
     if "--shard" in options:
         go_on_alone(recipe, corpus, tmp_path / "two", weights[0])

@@ -23,6 +23,8 @@ from predrecon.training.optimizer import model_config
 from predrecon.training.run_folder import folder_of
 from predrecon.workbook.commands import main
 
+pytestmark = pytest.mark.slow
+
 BASE = recipes.get("smoke", max_steps=12, validation_blocks=8, snapshots=3)
 
 

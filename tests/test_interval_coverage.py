@@ -7,6 +7,8 @@ from predrecon import metrics, probes
 from predrecon.audit.geometry import shape_metrics
 from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(120) % 3
 USUAL = (0.88, 0.99)
 

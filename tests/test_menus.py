@@ -89,6 +89,7 @@ def seen(page):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [bars, spectrum])
 def test_any_order_of_presses_shows_what_was_chosen(tables, draw):
     page = json.loads(figures.switchable(every(draw, tables), "Task, Pooling").to_json())

@@ -135,6 +135,7 @@ def test_outputs_that_cannot_differ_are_compared():
     assert len(compared) >= 4
 
 
+@pytest.mark.slow
 def test_papermill_overrides(tmp_path):
     """The GPU line with its options, at the size of a test."""
     out = tmp_path / "out.ipynb"
@@ -168,6 +169,7 @@ def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     assert all("image/png" in data for data in figures), "run: make notebooks (wants a Chromium)"
 
 
+@pytest.mark.slow
 def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
     figure = {"data": [{"y": [1, 3, 2]}], "layout": {"height": 300}}
     output = nbformat.v4.new_output("display_data", {gallery.PLOTLY: figure})

@@ -125,6 +125,7 @@ def noise(n=160, dim=12, classes=2, seed=0):
     return (x[: n // 2], y[: n // 2]), (x[n // 2 :], y[n // 2 :])
 
 
+@pytest.mark.slow
 def test_picking_the_epoch_on_the_reported_split_flatters():
     """On random labels: the best epoch is above the last one, an inner split's is not."""
     found = {select: [] for select in probes.SELECT}

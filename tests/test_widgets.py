@@ -424,6 +424,7 @@ def test_masked_text_draws_what_training_draws(corpus):
 # probing
 
 
+@pytest.mark.slow
 def test_probing_follows_and_lists_disagreements(compared, labelled):
     explorer = widgets.probing_explorer(compared, labelled, max_train=80)
     (menu,) = explorer.still.layout.updatemenus

@@ -112,6 +112,7 @@ def all_figures(corpus, smoke_runs, geometry, probed):
     }
 
 
+@pytest.mark.slow
 def test_every_figure_draws_its_data_and_exports(
     corpus, smoke_runs, geometry, probed, tmp_path, monkeypatch
 ):
