@@ -63,8 +63,11 @@ def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, options):
     facts = json.loads((tmp_path / "two" / "environment.json").read_text())
     assert facts["processes"] == 2 and facts["sharded"] == ("--shard" in options)
     weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
-    atol = 1e-3 if options == MODERN else 1e-5  # Muon's Newton-Schulz iterations are in bf16
-    torch.testing.assert_close(*weights, rtol=0, atol=atol)
+    if options == MODERN:  # Newton-Schulz in bf16 enlarges what a sum in another order changes
+        for name, tensor in weights[0].items():
+            assert (tensor - weights[1][name]).norm() < 5e-3 * tensor.norm(), name
+    else:
+        torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
     if "--shard" in options:
         go_on_alone(recipe, corpus, tmp_path / "two", weights[0])
 
