@@ -79,8 +79,9 @@ def frames(old: pd.DataFrame, new: pd.DataFrame) -> tuple[float, str]:
     notes = [f"lost column {c}" for c in old if c not in new]
     notes += [f"new column {c}" for c in new if c not in old]
     columns = [c for c in old if c in new]
-    keys = [c for c in columns if old[c].dtype == object or c in ("seed", "step", "rank", "draw")]
-    values = [c for c in columns if c not in keys and pd.api.types.is_numeric_dtype(old[c])]
+    numeric = pd.api.types.is_numeric_dtype
+    keys = [c for c in columns if not numeric(old[c]) or c in ("seed", "step", "rank", "draw")]
+    values = [c for c in columns if c not in keys]
     old, new = (numbered(f[columns], keys) for f in (old, new))
     both = old.index.intersection(new.index)
     notes += [f"{len(old) - len(both)} rows lost"] * (len(both) < len(old))
