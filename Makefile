@@ -31,10 +31,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## run all notebooks on the embedded data; about 13 minutes on two cores
 	@$(BIN)/python -m predrecon demo --preset demo --out $(OUT)
 
-test: $(READY) ## all tests, notebooks included
+test: $(READY) ## all tests, notebooks included; about 8 minutes on two cores
 	@$(BIN)/python -m pytest --nbval $(PARALLEL)
 
-check: $(READY) ## the quick tests, for while you edit
+check: $(READY) ## the quick tests, for while you edit; about a minute
 	@$(BIN)/python -m pytest -p no:nbval -o addopts="-q -rs" -m "not slow and not browser" $(PARALLEL) tests
 
 browser: $(READY) ## the tests that drive JupyterLab; wants a Chromium (Debian: apt install chromium)

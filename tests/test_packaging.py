@@ -108,3 +108,17 @@ def test_what_is_imported_is_declared():
         if module not in known and not {name(d) for d in owners.get(module, [])} & declared
     }
     assert not missing, f"imported and not declared: {missing}"
+
+
+def test_files_beside_the_code_are_packaged():
+    """Templates, scripts, styles, tables, launch files: each matches a pattern of package-data."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = config["tool"]["setuptools"]["package-data"]["predrecon"]
+    folder = ROOT / "predrecon"
+    beside = {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    left_out = [str(path) for path in beside if not any(path.match(p) for p in patterns)]
+    assert beside and not left_out

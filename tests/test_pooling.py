@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
-from predrecon.pooling import POOLINGS, _batches, attention_direction, embed, pool, token_ids
+from predrecon.pooling import POOLINGS, attention_direction, embed, pool, token_ids
 
 
 @pytest.fixture
@@ -84,18 +85,44 @@ def test_pairs_are_one_sequence(corpus):
         token_ids(tokenizer, ["a"], ["b", "c"], 48)
 
 
-def test_a_batch_is_no_larger_than_promised_wherever_long_texts_begin():
+class Words:
+    """A tokenizer of one id a word, and an encoder of one dimension that notes its batches."""
+
+    cls_token_id, sep_token_id = 1, 2
+    config = type("Config", (), {"max_position_embeddings": 128})
+
+    def __init__(self):
+        self.shapes = []
+
+    def __call__(self, texts=None, input_ids=None, attention_mask=None, **_):
+        if texts is not None:
+            return {"input_ids": [[5] * len(text.split()) for text in texts]}
+        self.shapes.append(tuple(input_ids.shape))
+        return BaseModelOutput(last_hidden_state=input_ids[..., None].float())
+
+    def pad(self, batch, **_):
+        longest = max(map(len, batch["input_ids"]))
+        rows = [row + [0] * (longest - len(row)) for row in batch["input_ids"]]
+        ids = torch.tensor(rows)
+        return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+    def parameters(self):
+        yield torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[3] * 2000 + [126] * 50, [126] * 50 + [3] * 2000, [1], list(range(1, 126))],
+    ids=["long texts last", "long texts first", "one text", "every length"],
+)
+def test_a_batch_is_no_larger_than_promised_wherever_long_texts_begin(words):
     """Many short texts, then long ones: the batch that reaches the long ones is as wide as they."""
-    for lengths in (
-        [5] * 2000 + [128] * 50,
-        [128] * 50 + [5] * 2000,
-        [3, 9000],
-        list(range(2, 900)),
-    ):
-        batches = list(_batches(lengths, 8192))
-        assert sorted(i for rows in batches for i in rows) == list(range(len(lengths)))
-        for rows in batches:
-            assert len(rows) == 1 or len(rows) * max(lengths[i] for i in rows) <= 8192
-    # and none is needlessly small: the next text would not have fitted
-    batches = list(_batches([5] * 2000 + [128] * 50, 8192))
-    assert len(batches) <= 2000 * 5 // 8192 + 50 * 128 // 8192 + 3
+    model = Words()
+    texts = ["word " * count for count in words]
+    vectors = embed(model, model, texts, poolings=("mean",), batch_tokens=8192)["mean"]
+    assert sum(rows for rows, _ in model.shapes) == len(words)
+    assert all(rows == 1 or rows * width <= 8192 for rows, width in model.shapes)
+    tokens = sum(words) + 2 * len(words)
+    assert len(model.shapes) <= 2 * tokens / 8192 + 2, "and none is needlessly small"
+    expected = [(1 + 5 * count + 2) / (count + 2) for count in words]
+    assert vectors[:, 0] == pytest.approx(expected, rel=1e-5), "in the order given"

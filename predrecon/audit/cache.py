@@ -30,7 +30,7 @@ from predrecon.data.documents import digest
 from predrecon.data.files import build_folder
 
 _PACKAGE = "predrecon."
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "transformers", "umap-learn")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "tokenizers", "torch", "transformers", "umap-learn")
 
 Rows = list[dict]
 Arrays = dict[str, np.ndarray]

@@ -19,7 +19,7 @@ from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
-from predrecon.pooling import MAX_LENGTH, POOLINGS, token_ids
+from predrecon.pooling import POOLINGS, token_ids
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
 from predrecon.training.run_folder import Run
@@ -124,7 +124,7 @@ def fill_masks(
 
 def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     """One line a task; `cut` is the share of validation texts longer than the model reads."""
-    longest, rows = min(MAX_LENGTH, model.encoder.config.max_position_embeddings), {}
+    longest, rows = model.max_length, {}
     for task in tasks:
         split = task.validation
         ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
