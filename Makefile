@@ -37,7 +37,7 @@ test: $(READY) ## all tests, notebooks included; about 8 minutes on two cores
 check: $(READY) ## the quick tests, for while you edit; about a minute
 	@$(BIN)/python -m pytest -p no:nbval -o addopts="-q -rs" -m "not slow and not browser" $(PARALLEL) tests
 
-browser: $(READY) ## the tests that drive JupyterLab; wants a Chromium (Debian: apt install chromium)
+browser: $(READY) ## the tests that drive JupyterLab; needs a Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt playwright
 	@$(BIN)/python -m pytest -p no:nbval -o addopts=-q -rs -s tests/test_browser.py

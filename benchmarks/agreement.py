@@ -36,8 +36,8 @@ def agreement(arm: str, corpus, device: torch.device, *, tiny: bool) -> dict:
         model = copy.deepcopy(reference).float().to(device)
         if device.type == "cuda":
             model.compile_blocks()
-        found = _pass(model, batch, device, bf16=precision == "bf16")
-        for name, value in found.items():
+        result = _pass(model, batch, device, bf16=precision == "bf16")
+        for name, value in result.items():
             error = float((value - wanted[name]).norm() / wanted[name].norm())
             line[f"{precision} {name}"] = float(f"{error:.1e}")
             within &= error < limit

@@ -47,44 +47,44 @@ def main():
     parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.section:
-        print("\n".join(json.dumps(line) for line in _SECTION[given.section](given)))
+    args = parser.parse_args()
+    if args.section:
+        print("\n".join(json.dumps(line) for line in _SECTION[args.section](args)))
         return
     lines = []
-    for section in given.sections.split(","):  # a process each, so that peaks of memory are its own
-        command = [sys.executable, __file__, "--section", section, "--corpus", given.corpus,
-                   "--rounds", str(given.rounds), *["--tiny"] * given.tiny]  # fmt: skip
+    for section in args.sections.split(","):  # a process each, so that peaks of memory are its own
+        command = [sys.executable, __file__, "--section", section, "--corpus", args.corpus,
+                   "--rounds", str(args.rounds), *["--tiny"] * args.tiny]  # fmt: skip
         for name in ("length", "batch"):
-            if getattr(given, name):
-                command += [f"--{name}", str(getattr(given, name))]
+            if getattr(args, name):
+                command += [f"--{name}", str(getattr(args, name))]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        for line in found:
+        rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        for line in rows:
             print(json.dumps(line), flush=True)
-        lines += found
+        lines += rows
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     about = machine.environment(device) | {
         "date": time.strftime("%Y-%m-%d"),
-        "rounds": given.rounds,
+        "rounds": args.rounds,
     }
-    given.out.mkdir(parents=True, exist_ok=True)
-    name = "tiny" if given.tiny else "gpu" if device.type == "cuda" else "cpu"
+    args.out.mkdir(parents=True, exist_ok=True)
+    name = "tiny" if args.tiny else "gpu" if device.type == "cuda" else "cpu"
     text = "\n".join(json.dumps(line) for line in [about, *lines])
-    (given.out / f"{name}.jsonl").write_text(text + "\n", encoding="utf-8")
+    (args.out / f"{name}.jsonl").write_text(text + "\n", encoding="utf-8")
     print(f"\n{platform.machine()}, torch {torch.__version__}")
     for line in lines:
         table = pd.Series({k: v for k, v in line.items() if k != "measure"}, dtype=object)
         print(f"\n{line['measure']}\n{table.to_string()}")
 
 
-def training(given, arm: str) -> list[dict]:
+def training(args, arm: str) -> list[dict]:
     """Loop, bare step and textbook step in turns, and the roofline."""
     from textbook import TextbookStep
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    corpus = load_corpus(_corpus(given))
-    recipe = _recipe(given, arm, device)
+    corpus = load_corpus(_corpus(args))
+    recipe = _recipe(args, arm, device)
     model = build_model(recipe, corpus, 0).to(device)
     optimizer = build_optimizer(model, recipe)
     blocks = corpus.blocks("train", recipe.length)
@@ -92,11 +92,11 @@ def training(given, arm: str) -> list[dict]:
     if machine.compiles(recipe.compile, device):
         model.compile_blocks()
     plain = TextbookStep(build_model(recipe, corpus, 0).to(device), corpus.tokenizer, recipe.lr)
-    rows, room = _rows(given, corpus, recipe), room_for(recipe, 1, device)
+    rows, room = _rows(args, corpus, recipe), room_for(recipe, 1, device)
     size = recipe.batch_size * recipe.length
-    found: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
+    timed: dict[str, list[float]] = {name: [] for name in ("loop", "bare", "textbook", "matrix")}
     real, flops, drawing = [], [], []
-    chunk, chunks = recipe.log_every, 8 if device.type == "cpu" and not given.tiny else 2
+    chunk, chunks = recipe.log_every, 8 if device.type == "cpu" and not args.tiny else 2
     times: dict[str, list[float]] = {"loop": [], "bare": []}  # of the chunks of this round
 
     def bare(batch: dict):
@@ -120,7 +120,7 @@ def training(given, arm: str) -> list[dict]:
                 end_round()
             for kind in times.values():
                 kind.clear()
-            if len(found["loop"]) == given.rounds:
+            if len(timed["loop"]) == args.rounds:
                 raise _EnoughError
         started = time.perf_counter()
 
@@ -128,22 +128,22 @@ def training(given, arm: str) -> list[dict]:
         begun = time.perf_counter()
         steps = range(first, first + chunk)
         whole = [draw_batch(recipe, corpus, blocks, 0, step, device) for step in steps]
-        drawn = [share_of(batch, 0, 1, room) for batch in whole]
+        batches = [share_of(batch, 0, 1, room) for batch in whole]
         _sync(device)
         drawing.append((time.perf_counter() - begun) / chunk)
         flops.append(statistics.mean(float(batch_flops(model.config, b)) for b in whole))
-        return seconds(lambda: [bare(batch) for batch in drawn], device)
+        return seconds(lambda: [bare(batch) for batch in batches], device)
 
     def end_round():
-        """The round's speeds; its first chunk found caches as the textbook left them: left out."""
+        """The round's speeds; its first chunk timed caches as the textbook left them: left out."""
         for kind, took in times.items():
-            found[kind].append((chunks - 1) * chunk * size / sum(took[1:]))
+            timed[kind].append((chunks - 1) * chunk * size / sum(took[1:]))
         batch = [next(rows) for _ in range(recipe.batch_size)]
         real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
         plain.step(batch)
-        found["textbook"].append(size / seconds(lambda: plain.step(batch), device))
+        timed["textbook"].append(size / seconds(lambda: plain.step(batch), device))
         dtype = torch.bfloat16 if bf16 else torch.float32
-        found["matrix"].append(matrix_rate(dtype, device, 256 if given.tiny else None))
+        timed["matrix"].append(matrix_rate(dtype, device, 256 if args.tiny else None))
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,25 +151,25 @@ def training(given, arm: str) -> list[dict]:
             pretrain(recipe, corpus, Path(folder) / "run", seed=0, on_log=on_log)
         except _EnoughError:
             pass
-    middle = {name: statistics.median(values) for name, values in found.items()}
+    middle = {name: statistics.median(values) for name, values in timed.items()}
     per_token = statistics.median(flops) / size
     share = statistics.mean(real) / size
-    ratio = _middle_ratio(found["loop"], found["textbook"])
+    ratio = _middle_ratio(timed["loop"], timed["textbook"])
     line = {
         "measure": f"{arm} training",
         "length": recipe.length,
         "batch": recipe.batch_size,
         "loop tokens/s": round(middle["loop"]),
         "bare tokens/s": round(middle["bare"]),
-        "overhead %": round(100 * _middle_ratio(found["bare"], found["loop"]) - 100, 1),
+        "overhead %": round(100 * _middle_ratio(timed["bare"], timed["loop"]) - 100, 1),
         "precision": "bf16" if bf16 else "fp32",
         "MFLOP/token": round(per_token / 1e6, 1),
         "matrix GFLOP/s": round(middle["matrix"] / 1e9),
-        "roofline %": round(100 * per_token * _middle_ratio(found["loop"], found["matrix"]), 1),
+        "roofline %": round(100 * per_token * _middle_ratio(timed["loop"], timed["matrix"]), 1),
         "drawing ms/step": round(1e3 * statistics.median(drawing), 2),
         "peak GB": round(peak_memory(device), 2),
         "vocabulary": len(corpus.tokenizer),
-        "rounds": given.rounds,
+        "rounds": args.rounds,
         "textbook positions/s": round(middle["textbook"]),
         "textbook tokens/s": round(middle["textbook"] * share),
         "times textbook": round(ratio / share, 2),
@@ -178,15 +178,15 @@ def training(given, arm: str) -> list[dict]:
     return [line]
 
 
-def data(given) -> list[dict]:
+def data(args) -> list[dict]:
     """MB of text tokenised and written a second, into a store of its own."""
     from predrecon.data import documents, paths, token_store
     from predrecon.data.corpus import load_tokenizer
 
-    name = _corpus(given)
+    name = _corpus(args)
     source = documents.open_source(name, paths.data_dir())
     tokenizer = load_tokenizer("docstrings" if name == "docstrings" else "bert-base-uncased")
-    limit, read = (1e6 if given.tiny else 64e6), {"characters": 0, "bytes": 0}
+    limit, read = (1e6 if args.tiny else 64e6), {"characters": 0, "bytes": 0}
 
     def some(split: str):
         for text in source.read(split):
@@ -212,7 +212,7 @@ def data(given) -> list[dict]:
     ]
 
 
-def geometry(given) -> list[dict]:
+def geometry(args) -> list[dict]:
     """Six metrics, four poolings and the probes of one task, beside the textbook's."""
     import textbook_geometry as textbook
 
@@ -222,9 +222,9 @@ def geometry(given) -> list[dict]:
     from predrecon.data.tasks import load_task
     from predrecon.pooling import POOLINGS, embed, token_ids
 
-    n = 200 if given.tiny else 2000
+    n = 200 if args.tiny else 2000
     corpus = load_corpus()
-    recipe = recipes.get("smoke" if given.tiny else "paper", length=128, arm="mlm")
+    recipe = recipes.get("smoke" if args.tiny else "paper", length=128, arm="mlm")
     encoder = build_model(recipe, corpus, 0).encoder.eval()
     task = load_task("docs-library")
     texts = (task.train.first + task.validation.first)[:n]
@@ -281,28 +281,28 @@ def geometry(given) -> list[dict]:
     return [line]
 
 
-def _recipe(given, arm: str, device: torch.device):
+def _recipe(args, arm: str, device: torch.device):
     """The paper's model: L = 128 and batch 8 on a CPU, the paper's recipe on a GPU."""
-    preset, gpu = "smoke" if given.tiny else "paper", device.type == "cuda"
-    shape = {} if gpu or given.tiny else {"length": 128, "batch_size": 8}
-    asked = {"length": given.length, "batch_size": given.batch}
-    shape |= {name: value for name, value in asked.items() if value}
+    preset, gpu = "smoke" if args.tiny else "paper", device.type == "cuda"
+    shape = {} if gpu or args.tiny else {"length": 128, "batch_size": 8}
+    chosen = {"length": args.length, "batch_size": args.batch}
+    shape |= {name: value for name, value in chosen.items() if value}
     recipe = recipes.get(preset, arm=arm, precision="auto", **shape)
-    every = (3 if given.tiny else 20) if gpu else 1  # a log line waits for the GPU
+    every = (3 if args.tiny else 20) if gpu else 1  # a log line waits for the GPU
     more = {"max_steps": 10**6, "log_every": every, "checkpoint_every": 10**9}
     return dataclasses.replace(recipe, **more)
 
 
-def _corpus(given) -> str:
+def _corpus(args) -> str:
     from predrecon.data import paths
 
     root = paths.data_dir()
     there = root is not None and (root / "wikipedia").is_dir()
-    chosen = "wikipedia" if there and not given.tiny else "docstrings"
-    return chosen if given.corpus == "auto" else given.corpus
+    chosen = "wikipedia" if there and not args.tiny else "docstrings"
+    return chosen if args.corpus == "auto" else args.corpus
 
 
-def _rows(given, corpus, recipe):
+def _rows(args, corpus, recipe):
     """Paragraphs of the held-out text, each cut or padded to the length, round and round."""
     import itertools
 
@@ -326,19 +326,19 @@ def _sync(device: torch.device):
         torch.cuda.synchronize(device)
 
 
-def agree(given) -> list[dict]:
+def agree(args) -> list[dict]:
     """Both arms on this device against float64 on the CPU."""
     from agreement import agreement
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     corpus = load_corpus("docstrings")
-    return [agreement(arm, corpus, device, tiny=given.tiny) for arm in ("hybrid", "mlm")]
+    return [agreement(arm, corpus, device, tiny=args.tiny) for arm in ("hybrid", "mlm")]
 
 
 _SECTION = {
     "agreement": agree,
-    "hybrid": lambda given: training(given, "hybrid"),
-    "mlm": lambda given: training(given, "mlm"),
+    "hybrid": lambda args: training(args, "hybrid"),
+    "mlm": lambda args: training(args, "mlm"),
     "data": data,
     "geometry": geometry,
 }

@@ -22,7 +22,7 @@ def launched(playwright, executable: str | None):
     return playwright.chromium.launch(executable_path=executable, args=arguments)
 
 
-def open_notebook(page, address: str):
+def open_in_lab(page, address: str):
     """Go there and wait until its kernel waits."""
     page.goto(address, wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)

@@ -13,7 +13,7 @@ import argparse
 import io
 from pathlib import Path
 
-from lab_page import chromium, execute, launched, open_notebook
+from lab_page import chromium, execute, launched, open_in_lab
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -43,7 +43,7 @@ def of_pages(page: Page, folder: Path, out: Path):
 def of_explorers(page: Page, address: str, out: Path):
     """Every explorer of a notebook with its controls."""
     page.set_viewport_size({"width": 1600, "height": 1500})
-    open_notebook(page, address)
+    open_in_lab(page, address)
     execute(page, "application:toggle-left-area")
     execute(page, "notebook:run-all-cells")
     page.wait_for_timeout(10_000)

@@ -36,14 +36,14 @@ def encode(encoder, ids: torch.Tensor, keep: list[list[int]] | None = None) -> t
 def predict(predictor, z, context: list[list[int]], targets: list[list[list[int]]]):
     """One target block after the other: a list of `[B, T, D]`."""
     places = predictor.positions.table
-    seen = predictor.enter(z) + torch.stack([places[c] for c in context])
+    visible = predictor.enter(z) + torch.stack([places[c] for c in context])
     out = []
     for k in range(len(targets[0])):
-        asked = torch.stack([predictor.mask_token + places[sample[k]] for sample in targets])
-        x = torch.cat([seen, asked], dim=1)
+        queries = torch.stack([predictor.mask_token + places[sample[k]] for sample in targets])
+        x = torch.cat([visible, queries], dim=1)
         for block in predictor.blocks:
             x = attention(block, x)
-        out.append(predictor.leave(predictor.norm(x[:, -asked.shape[1] :])))
+        out.append(predictor.leave(predictor.norm(x[:, -queries.shape[1] :])))
     return out
 
 
@@ -59,9 +59,9 @@ def draw_masks(draw: random.Random, batch: int, length: int):
         for _ in range(2):
             first = draw.randint(0, length - size_t)
             blocks.append(list(range(first, first + size_t)))
-        left = [p for p in context if all(p not in block for block in blocks)]
-        if len(left) >= length // 4:
-            contexts.append(left)
+        visible = [p for p in context if all(p not in block for block in blocks)]
+        if len(visible) >= length // 4:
+            contexts.append(visible)
             targets.append(blocks)
     shortest = min(map(len, contexts))
     return [c[:shortest] for c in contexts], targets

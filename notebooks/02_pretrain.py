@@ -68,9 +68,9 @@ book.train("mlm")
 # little about its objective.
 
 # %% tags=["nbval-ignore-output"]
-metrics = pd.DataFrame({arm: run.metrics for arm, run in book.runs.items()})
+run_metrics = pd.DataFrame({arm: run.metrics for arm, run in book.runs.items()})
 histories = {arm: run.history for arm, run in book.runs.items()}
-figure = figures.training_curves(histories, unigram=metrics.loc["validation_unigram"].iloc[0])
+figure = figures.training_curves(histories, unigram=run_metrics.loc["validation_unigram"].iloc[0])
 table = pd.concat([history.assign(arm=arm) for arm, history in histories.items()])
 book.gallery.show("02_training", figure, table)
 
@@ -78,7 +78,7 @@ book.gallery.show("02_training", figure, table)
 # Held-out losses in nats, on the same masks for both arms (one seed):
 
 # %% tags=["nbval-ignore-output"]
-metrics
+run_metrics
 
 # %% [markdown]
 # ## Explore

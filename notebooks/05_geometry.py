@@ -123,10 +123,10 @@ book.gallery.show("05_pooling_ablation", figure, means[means["task"] == first_ta
 # not due to the pooler. Lines are the published ratios of that task.
 
 # %% tags=["nbval-ignore-output"]
-spread = poolers.spread(book.encoders, book.tasks, max_samples=max_samples)
-ratios = poolers.ratios(spread)
-figure = figures.pooler_spread(spread, ratios, poolers.published_ratios())
-book.gallery.show("05_poolers", figure, spread)
+by_pooler = poolers.spread(book.encoders, book.tasks, max_samples=max_samples)
+ratios = poolers.ratios(by_pooler)
+figure = figures.pooler_spread(by_pooler, ratios, poolers.published_ratios())
+book.gallery.show("05_poolers", figure, by_pooler)
 
 # %% [markdown]
 # One line a training seed. The last five columns are of all pairs of random poolers; `large` is the
@@ -191,10 +191,10 @@ for task in book.tasks:
 # whether classes are separated at all.
 
 # %% tags=["nbval-ignore-output"]
-points = means[means["metric"].isin(["alignment", "uniformity", "intra_inter_ratio"])]
+class_means = means[means["metric"].isin(["alignment", "uniformity", "intra_inter_ratio"])]
 for pooling in POOLINGS:
-    figure = figures.alignment_uniformity(points, pooling)
-    book.gallery.show(f"05_alignment_uniformity_{pooling}", figure, points)
+    figure = figures.alignment_uniformity(class_means, pooling)
+    book.gallery.show(f"05_alignment_uniformity_{pooling}", figure, class_means)
 
 # %% [markdown]
 # ## Maps
@@ -204,11 +204,11 @@ for pooling in POOLINGS:
 # 500 texts of the first task; the explorer below has all texts.
 
 # %% tags=["nbval-ignore-output"]
-split = first_task.validation.head(min(500, max_samples))
-groups = first_task.groups(split.labels)
+texts = first_task.validation.head(min(500, max_samples))
+groups = first_task.groups(texts.labels)
 label_names = [first_task.classes[g] if first_task.classes else str(g) for g in groups]
 embeddings = {arm: measured.embeddings[first_task.name, "mean", arm][:500] for arm in book.arms}
-places = projections.points(embeddings, label_names, split.first, seed=seed)
+places = projections.points(embeddings, label_names, texts.first, seed=seed)
 figure = figures.embedding_map(places, f"{first_task.title}, mean pooling")
 book.gallery.show("05_map", figure, places, caption=book.caption(seed))
 

@@ -35,7 +35,7 @@ preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo els
 corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
 tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
 max_steps = None  # optimiser steps; None: the preset's
-seeds = 3
+num_seeds = 3  # of each condition
 conditions = ""  # names, separated by commas; "": all
 train_missing = False  # train here what is not on disk yet (hours, without a GPU)
 tasks = "auto"  # glue, embedded, or names; auto: embedded for the embedded corpus, else glue
@@ -54,7 +54,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # ## The runs on this disk
 
 # %% tags=["nbval-ignore-output"]
-cells = grid.cells(book.recipe, book.corpus, range(seeds), conditions)
+cells = grid.cells(book.recipe, book.corpus, range(num_seeds), conditions)
 if train_missing:
     grid.train(cells, book.corpus)
 cell_runs = grid.finished(cells, book.corpus)
@@ -107,12 +107,12 @@ book.gallery.keep("06_ends", endpoints)
 typeset.show(tables.endpoint_table(endpoints))
 
 # %% tags=["nbval-ignore-output"]
-gaps = contrasts.paired_contrasts(endpoints)
-if len(gaps):
-    book.gallery.show("06_contrasts", figures.contrasts(gaps), gaps)
+effects = contrasts.paired_contrasts(endpoints)
+if len(effects):
+    book.gallery.show("06_contrasts", figures.contrasts(effects), effects)
 
 # %% tags=["nbval-ignore-output"]
-typeset.show(tables.contrast_table(gaps))
+typeset.show(tables.contrast_table(effects))
 
 # %% [markdown]
 # ## Objective, or plateau?
@@ -122,9 +122,9 @@ typeset.show(tables.contrast_table(gaps))
 # learned, blue and orange would lie on two curves.
 
 # %% tags=["nbval-ignore-output"]
-points = plateau.per_run(endpoints)
-if len(points):
-    book.gallery.show("06_plateau", figures.plateau(points), points)
+run_points = plateau.per_run(endpoints)
+if len(run_points):
+    book.gallery.show("06_plateau", figures.plateau(run_points), run_points)
 
 # %% [markdown]
 # The rank correlation is over runs, its interval from runs drawn with replacement. *The objective

@@ -131,9 +131,9 @@ def token_masks(
     options = {"generator": _on(device, generator), "device": device}
     chosen = (torch.rand(ids.shape, **options) < probability) & ~special[ids]
     fate = torch.rand(ids.shape, **options)
-    drawn = ordinary[torch.randint(len(ordinary), ids.shape, **options)]
+    random_ids = ordinary[torch.randint(len(ordinary), ids.shape, **options)]
     masked = torch.where(chosen & (fate < 0.8), mask_token_id, ids)
-    masked = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), drawn, masked)
+    masked = torch.where(chosen & (fate >= 0.8) & (fate < 0.9), random_ids, masked)
     return masked, torch.where(chosen, ids, IGNORE)
 
 
@@ -184,11 +184,11 @@ def _inside(offset: torch.Tensor, size: int) -> torch.Tensor:
 
 def _opposite_ends(real, size_c, size_t, num_targets, min_context, generator):
     """A placement that always leaves `min_context`: context flush at one end, targets beyond it."""
-    left = torch.rand(real.shape, generator=generator, device=real.device) < 0.5
+    context_first = torch.rand(real.shape, generator=generator, device=real.device) < 0.5
     room = (real - size_t - min_context + 1)[:, None]
     distance = _uniform_int(room, (len(real), num_targets), generator)  # from the free end
-    start_t = torch.where(left[:, None], real[:, None] - size_t - distance, distance)
-    return torch.where(left, 0, real - size_c), start_t
+    start_t = torch.where(context_first[:, None], real[:, None] - size_t - distance, distance)
+    return torch.where(context_first, 0, real - size_c), start_t
 
 
 def _rectangular(visible: torch.Tensor, size: int | None, generator) -> torch.Tensor:

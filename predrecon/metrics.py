@@ -78,8 +78,8 @@ def stable_rank(z, *, center: bool = True, weights=None) -> float | np.ndarray:
 def rank_90(z, *, weights=None) -> int | np.ndarray:
     """Components that together hold 90 % of the variance (paper's code), 1 to min(N - 1, D)."""
     variance = _spectra(z, True, weights) ** 2
-    held = variance.cumsum(axis=1) / variance.sum(axis=1, keepdims=True)
-    components = np.where(np.isnan(held[:, 0]), np.nan, (held < 0.9).sum(axis=1) + 1)
+    cumulative = variance.cumsum(axis=1) / variance.sum(axis=1, keepdims=True)
+    components = np.where(np.isnan(cumulative[:, 0]), np.nan, (cumulative < 0.9).sum(axis=1) + 1)
     return int(components[0]) if weights is None else components
 
 

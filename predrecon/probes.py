@@ -83,11 +83,13 @@ def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
     """Refuses labels outside 0 .. num_classes-1, and training labels of one class."""
     if num_classes == 0:
         return
-    seen = sorted(set(y.tolist()) | set(y_val.tolist()))
-    if seen[0] < 0 or seen[-1] >= num_classes:
-        raise ValueError(f"Labels {seen[:8]}: expected integers from 0 to {num_classes - 1}.")
+    classes = sorted(set(y.tolist()) | set(y_val.tolist()))
+    if classes[0] < 0 or classes[-1] >= num_classes:
+        raise ValueError(f"Labels {classes[:8]}: expected integers from 0 to {num_classes - 1}.")
     if len(y.unique()) < 2:
-        raise ValueError(f"The training labels hold one class only ({seen[0]}): nothing to learn.")
+        raise ValueError(
+            f"The training labels hold one class only ({classes[0]}): nothing to learn."
+        )
 
 
 def linear_probe(
@@ -140,8 +142,8 @@ def linear_probe(
     optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
     if select == "inner":
         shuffled = torch.randperm(len(x), generator=generator)
-        held, rest = shuffled.tensor_split([max(2, len(x) // 10)])
-        (x_inner, y_inner), (x, y) = (x[held], y[held].numpy()), (x[rest], y[rest])
+        inner_rows, rest = shuffled.tensor_split([max(2, len(x) // 10)])
+        (x_inner, y_inner), (x, y) = (x[inner_rows], y[inner_rows].numpy()), (x[rest], y[rest])
     scores, inner, answers = [], [], []
     with _SEEDING, torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(seed)  # dropout has no generator argument

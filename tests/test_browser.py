@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lab_page import chromium as find_chromium
-from lab_page import execute, launched, open_notebook
+from lab_page import execute, launched, open_in_lab
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "only-for-this-test"
@@ -93,7 +93,7 @@ def opened(browser, lab, notebook, *, explorers, minutes=8):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     own = f"workspaces/{Path(notebook).stem}"  # a shared one opens the last page's notebook too
-    open_notebook(page, f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}")
+    open_in_lab(page, f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}")
     execute(page, "notebook:run-all-cells")
     page.wait_for_function(
         f"document.querySelectorAll('.predrecon-plot [data-drawn]').length >= {explorers}",
@@ -106,8 +106,8 @@ def problems(errors):
     """Errors of the console, but for two that are nobody's fault: Lab looks for settings that were
     never saved (404), and anywidget's two seconds ran out on a busy page, which explorers mend.
     """
-    known = ("404 (Not Found)", "Failed to initialize model")
-    return [e for e in errors if not any(k in e for k in known)]
+    expected_errors = ("404 (Not Found)", "Failed to initialize model")
+    return [e for e in errors if not any(k in e for k in expected_errors)]
 
 
 def latencies(page, names):
@@ -121,20 +121,20 @@ def latencies(page, names):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_geometry_and_maps_in_jupyterlab(chromium, lab, record_property):
     page, errors = opened(chromium, lab, "05_geometry.ipynb", explorers=2)
-    seen = {page.evaluate(DRAWN)}
+    states = {page.evaluate(DRAWN)}
     poolings = ["max", "weighted", "attention", "mean"]
     times = latencies(page, poolings)  # the first round draws, the others are remembered
-    seen.add(page.evaluate(DRAWN))
+    states.add(page.evaluate(DRAWN))
     assert page.evaluate(CLICK, "max") is not None
-    seen.add(page.evaluate(DRAWN))
+    states.add(page.evaluate(DRAWN))
     before = page.locator(".predrecon-plot [data-drawn]").first.get_attribute("data-drawn")
     page.locator(".widget-dropdown select").first.select_option(index=2)
     page.wait_for_function(
         "before => document.querySelector('.predrecon-plot [data-drawn]').dataset.drawn != before",
         arg=before,
     )
-    seen.add(page.evaluate(DRAWN))
-    assert len(seen) >= 3, "another pooling and another task are other numbers"
+    states.add(page.evaluate(DRAWN))
+    assert len(states) >= 3, "another pooling and another task are other numbers"
     chosen = page.locator(".predrecon-plot").nth(1)
     chosen.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
@@ -193,20 +193,20 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
             ".map(t => Array.from(t.y?._inputArray ?? t.y ?? [])))"
         )
 
-    seen = [shown()]
+    views = [shown()]
     for choice in (1, 3):  # max and attention; the third, weighted, is drawn as the mean
         plot.locator(".updatemenu-header").first.click()
         plot.locator(".updatemenu-dropdown-button").nth(choice).click()
         page.wait_for_timeout(500)
-        seen.append(shown())
-    assert len(set(seen)) == 3, "each choice changes what is drawn"
+        views.append(shown())
+    assert len(set(views)) == 3, "each choice changes what is drawn"
     choices = page.locator(".menus").first.locator("select").first
     assert choices.evaluate("list => list.selectedIndex") == 3, "the list follows the menu"
     choices.focus()
     for before in (0, 1, 0):  # weighted, max, mean
         page.keyboard.press("ArrowUp")
         page.wait_for_timeout(500)
-        assert shown() == seen[before], "keys go back to the first choice"
+        assert shown() == views[before], "keys go back to the first choice"
     assert not errors
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     context.close()

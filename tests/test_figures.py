@@ -130,10 +130,10 @@ def test_every_seed_has_its_spectrum_and_every_model_one_entry():
 
 def test_a_figure_of_fewer_seeds_says_so(monkeypatch):
     monkeypatch.setattr(gallery, "show", lambda fig: None)
-    shown = figures.Gallery("tag", "seeds 0, 1")
+    both = figures.Gallery("tag", "seeds 0, 1")
     for stem, caption in (("all", None), ("one", "seed 0")):
-        shown.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
-    captions = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in shown.entries.items()}
+        both.show(stem, figures.metric_bars(table(), "mean"), table(), caption=caption)
+    captions = {stem: fig.layout.title.subtitle.text for stem, (fig, _) in both.entries.items()}
     assert captions == {"all": "seeds 0, 1", "one": "seed 0"}
 
 

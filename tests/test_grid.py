@@ -199,8 +199,8 @@ def test_trajectories_hold_every_snapshot(trained, corpus):
     assert len(watched) == 2 * 4 * len(METRICS)
     start = table.query("step == 0 and metric == 'uniformity'")["value"]
     assert start.nunique() == 1, "both arms start from the same encoder"
-    left = table.query("metric == 'below_unigram'")
-    assert len(left) == 2 * 3 and set(left["step"]) == {4, 8, 12}
+    nats = table.query("metric == 'below_unigram'")
+    assert len(nats) == 2 * 3 and set(nats["step"]) == {4, 8, 12}
 
 
 def test_every_measurement_moves_its_encoders_to_the_gpu(trained, corpus, monkeypatch):

@@ -152,8 +152,8 @@ def test_specials_are_never_chosen_nor_drawn(seed, probability):
     special = torch.isin(ids, torch.tensor(SPECIAL))
     assert (labels[special] == IGNORE).all()
     assert torch.equal(masked[special], ids[special])
-    drawn = masked[(masked != ids) & (masked != 4)]
-    assert not torch.isin(drawn, torch.tensor(SPECIAL)).any()
+    replacements = masked[(masked != ids) & (masked != 4)]
+    assert not torch.isin(replacements, torch.tensor(SPECIAL)).any()
 
 
 def test_random_replacements_reach_the_whole_ordinary_vocabulary():

@@ -146,8 +146,8 @@ def test_axes_follow_from_classes_to_numbers_and_back():
 
 
 def test_a_menu_names_its_choices(tables):
-    drawn = {title: bars(tables, task, "max") for title, task in TASKS.items()}
-    (menu,) = figures.switchable(drawn, "Task").layout.updatemenus
+    heights = {title: bars(tables, task, "max") for title, task in TASKS.items()}
+    (menu,) = figures.switchable(heights, "Task").layout.updatemenus
     assert menu.name == "Task" and [b.label for b in menu.buttons] == list(TASKS)
 
 

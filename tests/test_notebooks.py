@@ -166,7 +166,7 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
 def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
     figures = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
-    assert all("image/png" in data for data in figures), "run: make notebooks (wants a Chromium)"
+    assert all("image/png" in data for data in figures), "run: make notebooks (needs a Chromium)"
 
 
 @pytest.mark.slow

@@ -43,12 +43,12 @@ def test_every_dependency_is_pinned_with_its_closure(python, platform, system):
     pins = constraints()
     missing = [n for n in direct() if n not in pins]
     pending = list(direct())
-    seen = set()
+    names = set()
     while pending:
         current = pending.pop()
-        if current in seen:
+        if current in names:
             continue
-        seen.add(current)
+        names.add(current)
         try:
             needed = map(Requirement, importlib.metadata.requires(current) or [])
         except importlib.metadata.PackageNotFoundError:
@@ -101,11 +101,11 @@ def test_what_is_imported_is_declared():
             for module in names:
                 modules.setdefault(module.split(".")[0], path.name)
     owners = importlib.metadata.packages_distributions()
-    known = set(sys.stdlib_module_names) | {"predrecon"}
+    importable = set(sys.stdlib_module_names) | {"predrecon"}
     missing = {
         module: file
         for module, file in modules.items()
-        if module not in known and not {name(d) for d in owners.get(module, [])} & declared
+        if module not in importable and not {name(d) for d in owners.get(module, [])} & declared
     }
     assert not missing, f"imported and not declared: {missing}"
 

@@ -103,10 +103,10 @@ def root(tmp_path, monkeypatch):
 
 
 def put(tag, **figs):
-    shown = figures.Gallery(tag)
+    gallery = figures.Gallery(tag)
     for stem, fig in figs.items():
-        shown.entries[stem] = (fig, pd.DataFrame({"value": [1.0]}))
-    return shown.export()
+        gallery.entries[stem] = (fig, pd.DataFrame({"value": [1.0]}))
+    return gallery.export()
 
 
 def test_the_gallery_lists_every_figure_of_every_tag(root):

@@ -76,8 +76,8 @@ def test_probes_are_repeatable_and_leave_global_randomness_alone():
 def test_token_probe_drops_rare_tokens_and_frequent_tokens_counts(corpus):
     tokenizer = corpus.tokenizer
     ids = token_ids(tokenizer, ["the graph the node", "a b", ""], ["the set", "b c", ""], 48)
-    found = probes.frequent_tokens(ids).tolist()
-    assert tokenizer.convert_ids_to_tokens(found[:2]) == ["the", "b"] and found[2] == -1
+    tokens = probes.frequent_tokens(ids).tolist()
+    assert tokenizer.convert_ids_to_tokens(tokens[:2]) == ["the", "b"] and tokens[2] == -1
     (cut,) = probes.frequent_tokens(token_ids(tokenizer, ["a b the the the"], None, 4))
     assert tokenizer.convert_ids_to_tokens(int(cut)) == "a", "only what the encoder sees counts"
     z, tokens = blobs(90)
@@ -128,7 +128,7 @@ def noise(n=160, dim=12, classes=2, seed=0):
 @pytest.mark.slow
 def test_picking_the_epoch_on_the_reported_split_flatters():
     """On random labels: the best epoch is above the last one, an inner split's is not."""
-    found = {select: [] for select in probes.SELECT}
+    scores = {select: [] for select in probes.SELECT}
     for seed in range(12):
         train, validation = noise(seed=seed)
         for select in probes.SELECT:
@@ -136,9 +136,9 @@ def test_picking_the_epoch_on_the_reported_split_flatters():
                 train, validation, metric="accuracy", num_classes=2, epochs=25, lr=1e-2,
                 select=select, seed=seed,
             )  # fmt: skip
-            found[select].append(result.score)
+            scores[select].append(result.score)
             assert (result.predictions == validation[1]).mean() == pytest.approx(result.score)
-    mean = {select: np.mean(scores) for select, scores in found.items()}
+    mean = {select: np.mean(values) for select, values in scores.items()}
     assert mean["reported"] > mean["last"] + 0.02
     chance = 0.5 + np.array([-1, 1]) * 3 * 0.5 / np.sqrt(12 * 80)
     for select in ("last", "inner"):

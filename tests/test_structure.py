@@ -27,12 +27,12 @@ def modules() -> dict[str, Path]:
     return names
 
 
-def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+def imports_of(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     """Modules of the package that a file imports, at its top or inside of a function."""
-    found = set()
+    imports = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             package = name if path.name == "__init__.py" else name.rpartition(".")[0]
             for _ in range(node.level - 1):
@@ -42,8 +42,8 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
                 base = f"{package}.{base}".rstrip(".")
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                found.add(inner if inner in known else base)
-    return {module for module in found if module.split(".")[0] == "predrecon"}
+                imports.add(inner if inner in known else base)
+    return {module for module in imports if module.split(".")[0] == "predrecon"}
 
 
 def floor(module: str) -> int:
@@ -53,8 +53,8 @@ def floor(module: str) -> int:
 
 @functools.cache
 def graph() -> dict[str, set[str]]:
-    known = modules()
-    return {name: imports(name, path, known) for name, path in known.items()}
+    names = modules()
+    return {name: imports_of(name, path, names) for name, path in names.items()}
 
 
 def test_imports_are_read_wherever_they_stand(tmp_path):
@@ -65,8 +65,8 @@ def test_imports_are_read_wherever_they_stand(tmp_path):
         "def f():\n    import predrecon.audit.grid\n    from ..data import corpus\n"
         "    from . import near\n"
     )
-    known = dict.fromkeys(["predrecon.metrics", "predrecon.data.corpus", "predrecon.room.near"])
-    assert imports("predrecon.room.module", file, known) == {
+    names = dict.fromkeys(["predrecon.metrics", "predrecon.data.corpus", "predrecon.room.near"])
+    assert imports_of("predrecon.room.module", file, names) == {
         "predrecon", "predrecon.metrics", "predrecon.audit.grid", "predrecon.data.corpus",
         "predrecon.room.near",
     }  # fmt: skip
@@ -87,12 +87,12 @@ def test_imports_go_one_way():
     assert not wrong, wrong
 
 
-def test_no_module_imports_itself_around_a_corner():
-    left = {name: set(others) - {name} for name, others in graph().items()}
-    while free := [name for name, others in left.items() if not others & set(left)]:
+def test_no_cycle_of_imports():
+    remaining = {name: set(others) - {name} for name, others in graph().items()}
+    while free := [name for name, others in remaining.items() if not others & set(remaining)]:
         for name in free:
-            del left[name]
-    assert not left, f"a cycle among {sorted(left)}"
+            del remaining[name]
+    assert not remaining, f"a cycle among {sorted(remaining)}"
 
 
 def test_notebooks_are_the_roof():

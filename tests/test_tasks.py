@@ -44,8 +44,8 @@ def test_embedded_splits_do_not_leak(task):
     train, validation = ({key(t) for t in s.first} for s in (task.train, task.validation))
     assert not train & validation
     assert len(validation) >= 0.99 * len(task.validation.first)
-    seen = {s.document for s in embedded_tasks.sentences("train")}
-    assert not seen & {s.document for s in embedded_tasks.sentences("validation")}
+    training_documents = {s.document for s in embedded_tasks.sentences("train")}
+    assert not training_documents & {s.document for s in embedded_tasks.sentences("validation")}
 
 
 def test_embedded_tasks_are_not_solvable_by_length_alone(task):

@@ -115,9 +115,9 @@ def test_arms_see_the_same_batches_and_token_masks(corpus):
 def test_every_block_is_seen_once_an_epoch(corpus):
     blocks = corpus.blocks("validation", 512)
     n = len(blocks)
-    seen = np.concatenate([blocks.order(0, step, 7) for step in range(2 * n // 7 + 1)])[: 2 * n]
-    assert sorted(seen[:n]) == sorted(seen[n:]) == list(range(n))
-    assert not np.array_equal(seen[:n], seen[n:])
+    order = np.concatenate([blocks.order(0, step, 7) for step in range(2 * n // 7 + 1)])[: 2 * n]
+    assert sorted(order[:n]) == sorted(order[n:]) == list(range(n))
+    assert not np.array_equal(order[:n], order[n:])
 
 
 def test_schedules():

@@ -117,23 +117,23 @@ def test_what_cannot_be_drawn_at_first_says_so():
 
 def test_old_pictures_make_room(monkeypatch):
     monkeypatch.setattr(explorers, "MEMORY", 3000)
-    drawn = []
+    order = []
 
     def draw(n) -> Picture:
-        drawn.append(n)
+        order.append(n)
         return Picture(go.Figure(go.Scatter(y=list(range(400)), name=f"{n}")))
 
     made = Explorer(draw, {"n": ipywidgets.IntSlider(0, 0, 9)})
     for n in (1, 2, 1, 1):
         settled(made, n=n)
-    assert drawn == [0, 1, 2, 1], "two do not fit, the newest stays"
+    assert order == [0, 1, 2, 1], "two do not fit, the newest stays"
 
 
 def test_a_picture_is_drawn_once_and_kept():
-    drawn = []
+    order = []
 
     def draw(number) -> Picture:
-        drawn.append(number)
+        order.append(number)
         if number == 3:
             raise ValueError("number=3: expected another <number>.")
         if number == 4:
@@ -144,7 +144,7 @@ def test_a_picture_is_drawn_once_and_kept():
     assert explorer.still.layout.title.text == "n1", "the first picture, drawn before any front end"
     for number in (1, 2, 1):
         assert settled(explorer, number=number)["layout"]["title"]["text"] == f"n{number}"
-    assert drawn.count(1) == 2 and drawn.count(2) == 1, "the still, and once each"
+    assert order.count(1) == 2 and order.count(2) == 1, "the still, and once each"
     assert explorer.above.value == "<i>up</i>" and explorer.message.value == ""
     assert settled(explorer, number=3)["layout"]["title"]["text"] == "n1", "the last good picture"
     assert "number=3: expected another &lt;number&gt;." in explorer.message.value
@@ -157,14 +157,14 @@ def test_a_picture_is_drawn_once_and_kept():
 
 def test_a_static_figure_until_a_front_end_answers(monkeypatch):
     """Headless runs keep the figure; a front end's hello swaps the widget in."""
-    shown = []
+    options = []
 
     class Handle:
         def update(self, data, raw):
-            shown.append(data)
+            options.append(data)
 
     def display(data, raw, display_id):
-        shown.append(data)
+        options.append(data)
         return Handle()
 
     monkeypatch.setattr("IPython.display.display", display)
@@ -172,11 +172,11 @@ def test_a_static_figure_until_a_front_end_answers(monkeypatch):
     explorer = Explorer(lambda n: Picture(figure), {"n": ipywidgets.IntSlider()})
     explorer._ipython_display_()
     plotly, widget = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
-    assert len(shown) == 1 and plotly in shown[0] and widget not in shown[0]
+    assert len(options) == 1 and plotly in options[0] and widget not in options[0]
     say(explorer.view, "hello")
-    assert len(shown) == 2 and widget in shown[1] and plotly in shown[1]
+    assert len(options) == 2 and widget in options[1] and plotly in options[1]
     say(explorer.view, "hello")
-    assert len(shown) == 2
+    assert len(options) == 2
     say(explorer.view, "view")
     explorer.settle()
     assert explorer.view.number == 1
@@ -491,8 +491,8 @@ def test_training_follows_runs_on_disk(smoke_runs, labelled, corpus, tmp_path, m
     steps = settled(explorer, axis="steps")
     assert max(explorer.draw(**explorer.values).figure.data[0].x) == 30
     assert arrays(settled(explorer, axis="seconds")) != arrays(steps)
-    drawn = explorer.draw(**explorer.values).figure
-    lam, guess = (t for t in drawn.data if t.xaxis == "x3")
+    figure = explorer.draw(**explorer.values).figure
+    lam, guess = (t for t in figure.data if t.xaxis == "x3")
     assert guess.name.startswith("σ(Σ lr)") and np.ptp(lam.y) > 3e-3
     assert np.allclose(lam.y, guess.y, atol=3e-4), "a constant 0.5 would be 4e-3 off"
     settled(explorer, chosen=())
@@ -557,8 +557,8 @@ def test_snapshots_stand_at_their_own_tokens(tmp_path, corpus, labelled, monkeyp
     logged = history[history["lam"].notna()]
     assert logged["step"].tolist() == run.history["step"].tolist()
     explorer = widgets.training_explorer([run.folder], task=labelled[0], tokenizer=corpus.tokenizer)
-    drawn = explorer.draw(**explorer.values).figure
-    assert all(np.isfinite(np.asarray(t.y, dtype=float)).all() for t in drawn.data)
+    figure = explorer.draw(**explorer.values).figure
+    assert all(np.isfinite(np.asarray(t.y, dtype=float)).all() for t in figure.data)
 
 
 def test_the_same_run_twice_is_one_run(smoke_runs, tmp_path, monkeypatch):

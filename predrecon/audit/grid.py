@@ -108,7 +108,7 @@ def _steps_of_equal_flops(base: Recipe, corpus: Corpus) -> int:
     equal = round(steps * totals[0] / totals[1])
     if equal == steps:
         raise ValueError(
-            f"max_steps={steps}: so few that {EQUAL_FLOPS!r} would be 'mlm' once more. "
+            f"max_steps={steps}: so few that {EQUAL_FLOPS!r} would equal 'mlm'. "
             "Use more steps, or leave this condition out."
         )
     return equal

@@ -76,7 +76,7 @@ def epoch_selection_gain(
     """What the best epoch on the reported split scores above the last one, with its interval.
 
     Over seeds; with one seed, or where all agree, over validation samples: a bootstrap of both
-    epochs' answers to the same samples, for which the first seed's head is fitted once more.
+    epochs' answers to the same samples, for which the first seed's head is fitted again.
     Arguments and errors as in `linear_probing`.
 
     Returns:

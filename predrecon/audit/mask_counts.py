@@ -79,7 +79,7 @@ def masked_text(
         raise ValueError("The text is empty: type a few words, or pick a sentence.")
     ids, cut = ids[: longest - 2], max(0, len(ids) - (longest - 2))
     sequence = [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]
-    drawn = []
+    masks = []
     for number in range(batches):
         stream = "" if number == 0 else f"coverage {number} "
         generator = torch_generator(seed, f"{stream}block masks", step)
@@ -93,12 +93,12 @@ def masked_text(
             generator=torch_generator(seed, f"{stream}token masks", step),
         )
         batch = {"context": masks.context, "targets": masks.targets}
-        drawn.append(batch | {"masked_ids": masked_ids, "labels": labels})
-    first = drawn[0]
+        masks.append(batch | {"masked_ids": masked_ids, "labels": labels})
+    first = masks[0]
     both = (sequence, first["masked_ids"][0].tolist())
     tokens = map(tokenizer.convert_ids_to_tokens, both)
     blocks = first["context"].numpy(), first["targets"].numpy()
-    return MaskedText(*tokens, *roles(first, sample=0), *blocks, _shares_by_position(drawn), cut)
+    return MaskedText(*tokens, *roles(first, sample=0), *blocks, _shares_by_position(masks), cut)
 
 
 def coverage_shares(
@@ -110,13 +110,13 @@ def coverage_shares(
         `position, branch, share`; and a row a batch with the number of `context` and `target`
         positions, and of `leaked` ones, which are both.
     """
-    drawn = _draw(recipe, corpus, seed, batches)
+    masks = _draw(recipe, corpus, seed, batches)
     sizes = []
-    for batch in drawn:
+    for batch in masks:
         context, target, _ = _positions(batch).values()
         size = {"context": batch["context"].shape[-1], "target": batch["targets"].shape[-1]}
         sizes.append(size | {"leaked": int((context & target).sum())})
-    return _shares_by_position(drawn), pd.DataFrame(sizes)
+    return _shares_by_position(masks), pd.DataFrame(sizes)
 
 
 def token_fates(recipe: Recipe, corpus: Corpus, seed: int, *, batches: int) -> pd.DataFrame:

@@ -82,9 +82,9 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Int
     n = len(a)
     if n < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return _none(n)
-    drawn = numpy_generator(0, "rank correlation").integers(n, size=(draws, n))
-    drawn = drawn[[len(np.unique(rows)) > 2 for rows in drawn]]
-    ranks = [rankdata(values[drawn], axis=1) for values in (a, b)]
+    resampled = numpy_generator(0, "rank correlation").integers(n, size=(draws, n))
+    resampled = resampled[[len(np.unique(rows)) > 2 for rows in resampled]]
+    ranks = [rankdata(values[resampled], axis=1) for values in (a, b)]
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     spread = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     low, high = np.quantile(spread, [0.025, 0.975])

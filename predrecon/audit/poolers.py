@@ -169,13 +169,13 @@ def summary(ratios: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["title", "seed"]
     pairs = ratios[ratios["basis"] == "own draw"].assign(large=lambda t: t["ratio"] >= LARGE)
-    drawn = pairs.groupby(keys, sort=False).agg(
+    per_seed = pairs.groupby(keys, sort=False).agg(
         pairs=("ratio", "count"), lowest=("ratio", "min"), median=("ratio", "median"),
         highest=("ratio", "max"), large=("large", "mean"),
     )  # fmt: skip
     fixed = ratios[ratios["pooler"] != "random attention"]
     wide = fixed.pivot_table(index=keys, columns="pooler", values="ratio", sort=False)
-    return wide.rename_axis(columns=None).join(drawn).reset_index()
+    return wide.rename_axis(columns=None).join(per_seed).reset_index()
 
 
 def published_ratios() -> pd.DataFrame:

@@ -58,12 +58,12 @@ def build_split(name: str, split: str, make: Callable) -> tuple[list, list | Non
 @functools.cache
 def sentences(split: str) -> list[Sentence]:
     """Sentences of 7 to 30 words in document order, each once in the whole corpus."""
-    seen, chosen = set(), []
+    used, chosen = set(), []
     for document in embedded_text.documents():
         for number, paragraph in enumerate(document.paragraphs):
             parts = _SENTENCE_END.split(paragraph)
             texts = (t for t in parts if 7 <= len(t.split()) <= 30 and t.endswith("."))
-            for text in embedded_text.unseen(texts, seen):
+            for text in embedded_text.unseen(texts, used):
                 if document.split == split:
                     chosen.append(Sentence(text, document.library, document.name, number))
     return chosen
@@ -144,8 +144,8 @@ def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> Itera
             same_file = by_document[sentence.document]
             others = [s for s in same_file if s.paragraph != sentence.paragraph]
         elif label == 2:
-            drawn = [later[i] for i in rng.integers(len(later), size=20)]
-            others = [s for s in drawn if s.library != sentence.library]
+            picks = [later[i] for i in rng.integers(len(later), size=20)]
+            others = [s for s in picks if s.library != sentence.library]
         if others:
             yield sentence.text, others[int(rng.integers(len(others)))].text, label
             label = (label + 1) % 3

@@ -1,5 +1,7 @@
 """Losses on held-out text."""
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -10,13 +12,16 @@ from predrecon.recipes import Recipe
 from predrecon.training.batches import mask_batch
 
 GROUP = 32  # blocks that are masked together, whatever the recipe's batch size
+MASKED = 0.15  # share of held-out tokens that is masked, whatever the recipe trains with
 
 
 @torch.no_grad()
 def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     """Held-out losses in nats on blocks spread over the validation text.
 
-    Blocks and masks are the same for all recipes of one length, `validation_blocks` and masking.
+    Blocks and masks are the same for all recipes of one length, `validation_blocks` and block
+    masks, and the share of masked tokens is the paper's whatever the recipe trains with, so nats
+    can be compared.
     `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
     that MLM training has to leave.
     """
@@ -24,11 +29,12 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     rows = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
     device = next(model.parameters()).device
     unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
+    masks = dataclasses.replace(recipe, mlm_probability=MASKED)
     sums, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0
     model.eval()
     for start in range(0, len(rows), GROUP):
         group = rows[start : start + GROUP]
-        batch = mask_batch(recipe, corpus, blocks.batch(group), seed=0, step=start)  # on the CPU
+        batch = mask_batch(masks, corpus, blocks.batch(group), seed=0, step=start)  # on the CPU
         out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         labels = batch["labels"][batch["labels"] != IGNORE]
         masked += len(labels)

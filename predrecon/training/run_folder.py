@@ -168,7 +168,7 @@ def lock(out_dir: Path):
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out_dir).close()
-        held = FileLock(out_dir / ".lock", timeout=0).acquire()
+        acquired = FileLock(out_dir / ".lock", timeout=0).acquire()
     except Timeout:
         raise RuntimeError(
             f"Another process trains in {out_dir}. Wait for it, stop it, or use another folder."
@@ -177,7 +177,7 @@ def lock(out_dir: Path):
         raise PermissionError(
             f"{out_dir}: cannot be written to ({error.strerror}). Use another folder."
         ) from None
-    with held:
+    with acquired:
         yield
 
 

@@ -20,6 +20,9 @@ from predrecon.workbook.widgets import LiveCurves
 class Notebook:
     """What the cells of a notebook work with: loaded or trained when first used.
 
+    The parameters of a notebook are names and numbers, so that papermill can set them; what they
+    name is an attribute: `corpus` is "wikipedia", `book.corpus` its text.
+
     Args:
         preset, corpus, tokenizer, max_steps: of `recipe`, as in `recipes.get`.
         arms: objectives to compare.

@@ -104,10 +104,10 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
             fig.add_scatter(**points, marker=dict(size=11, symbol=symbol, color=color), **place)
     fig.update_yaxes(exponentformat="none")
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
-    drawn = runs[["below_unigram", metrics[0]]].dropna()
-    facts = f"mean of tasks, {len(drawn)} {'run' if len(drawn) == 1 else 'runs'}"
-    if len(drawn) > 2 and (drawn.nunique() > 1).all():
-        facts += f", rank correlation {drawn.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
+    located = runs[["below_unigram", metrics[0]]].dropna()
+    facts = f"mean of tasks, {len(located)} {'run' if len(located) == 1 else 'runs'}"
+    if len(located) > 2 and (located.nunique() > 1).all():
+        facts += f", rank correlation {located.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
     heading = f"Mean-pooled uniformity and nats below word frequencies ({facts})"
     return finish(fig, heading, height=430)
 

@@ -75,8 +75,8 @@ class Gallery:
         for stem, (fig, data) in self.entries.items():
             self.keep(stem, data)
             write_page(root, self.tag, stem, fig)
-        drawn = {folder / f"{stem}.png": fig for stem, (fig, _) in self.entries.items()}
-        reason = write_images(drawn.values(), drawn, width=1000, scale=1.5)
+        images = {folder / f"{stem}.png": fig for stem, (fig, _) in self.entries.items()}
+        reason = write_images(images.values(), images, width=1000, scale=1.5)
         write_gallery(root)
         place = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root.name
         kinds = "HTML and CSV" if reason else "HTML, PNG and CSV"

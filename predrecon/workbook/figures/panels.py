@@ -56,7 +56,7 @@ def grid(
 
 
 def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
-    """An axis' range that holds all values, and intervals up to once more what the values span.
+    """An axis' range that holds all values, and intervals up to the values' span beyond them.
 
     The interval of two seeds is thirteen standard errors to either side: drawn whole, it would
     press all values into a line. With `zero`, 0 is on the axis.
