@@ -33,6 +33,7 @@ def block_masks(
     target_scale: tuple[float, float] = (0.10, 0.25),
     num_targets: int = 2,
     min_context: int = 32,
+    leak: bool = False,
     lengths: torch.Tensor | None = None,
     generator: torch.Generator | None = None,
     device: torch.device | str = "cpu",
@@ -52,6 +53,8 @@ def block_masks(
         context_scale, target_scale: smallest and largest block, as a share of the shortest sample.
         num_targets: K, target blocks of a sample.
         min_context: context positions that must remain after the targets are removed.
+        leak: leave the targets in the context, a fault to study: the public code's masks show 79 %
+            of the target tokens.
         lengths: `[B]` real tokens in each sample, for padded batches: masks fall on the first
             `lengths[i]` positions only. Default: all `length` positions are real.
         generator: source of randomness (CPU). On another device one of its own starts from it.
@@ -93,7 +96,7 @@ def block_masks(
 
     rows = torch.arange(batch_size, device=device)
     start_c, start_t = start_c[rows, chosen], start_t[rows, chosen]  # (B,), (B, K)
-    visible = _visible(start_c, start_t, size_c, size_t, length)  # (B, L)
+    visible = _visible(start_c, start_t, size_c, size_t, length, leak)  # (B, L)
     sure = max(min_context, size_c - num_targets * size_t)
     context = _rectangular(visible, None if wait else sure, generator)
     return BlockMasks(context, start_t[..., None] + torch.arange(size_t, device=device))
@@ -171,10 +174,12 @@ def _visible_count(start_c, start_t, size_c: int, size_t: int) -> torch.Tensor:
     return size_c - (end.minimum(high) - first.maximum(low)).clamp(min=0).sum(-1)
 
 
-def _visible(start_c, start_t, size_c: int, size_t: int, length: int) -> torch.Tensor:
-    """`[..., L]` True where a position lies in the context block and in no target block."""
+def _visible(start_c, start_t, size_c: int, size_t: int, length: int, leak: bool) -> torch.Tensor:
+    """`[..., L]` True where a position lies in the context block and, without a leak, in no target."""
     position = torch.arange(length, device=start_c.device)
     in_context = _inside(position - start_c[..., None], size_c)
+    if leak:
+        return in_context
     return in_context & ~_inside(position - start_t[..., None], size_t).any(dim=-2)
 
 

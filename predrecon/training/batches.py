@@ -42,6 +42,7 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
             target_scale=recipe.target_scale,
             num_targets=recipe.num_targets,
             min_context=recipe.min_context,
+            leak=recipe.leak,
             generator=torch_generator(seed, "block masks", step),
             device=device,
             wait=device.type == "cpu",
