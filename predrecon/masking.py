@@ -175,7 +175,7 @@ def _visible_count(start_c, start_t, size_c: int, size_t: int) -> torch.Tensor:
 
 
 def _visible(start_c, start_t, size_c: int, size_t: int, length: int, leak: bool) -> torch.Tensor:
-    """`[..., L]` True where a position lies in the context block and, without a leak, in no target."""
+    """`[..., L]` True in the context block and, unless targets leak, in no target block."""
     position = torch.arange(length, device=start_c.device)
     in_context = _inside(position - start_c[..., None], size_c)
     if leak:

@@ -1,7 +1,7 @@
 """What a run is made of: one frozen dataclass and the presets.
 
 `paper` holds every hyper-parameter of the paper's Table 1; what the table leaves open says so.
-`modern` has its size, text and number of tokens with an architecture and an optimiser that leave the
+`modern` has its size, text and number of tokens with an architecture and optimiser that leave the
 plateau of word frequencies early. `demo` and `demo-published` are the same pair for two CPU cores.
 """
 
@@ -232,6 +232,8 @@ def get(preset: str = "auto", **overrides) -> Recipe:
             f"Fields: {', '.join(sorted(fields))}."
         )
     chosen = {k: v for k, v in overrides.items() if v is not None and (k, v) != ("corpus", "auto")}
+    if "lam" in chosen:  # a fixed lambda has no rate
+        chosen = {"lam_lr": None} | chosen
     return dataclasses.replace(_PRESETS[name], **chosen)
 
 

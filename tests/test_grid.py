@@ -1,5 +1,6 @@
 """The grid: recipes of its conditions, equal operations, and what its runs did on the way."""
 
+import collections
 import dataclasses
 import os
 import subprocess
@@ -45,14 +46,29 @@ def trained(cells, corpus, tmp_path_factory):
 
 
 def test_conditions_change_what_they_name(corpus):
-    made = {cell.condition: cell.recipe for cell in grid.cells(BASE, corpus, [0])}
+    base = recipes.get("demo", max_steps=12)
+    made = {cell.condition: cell.recipe for cell in grid.cells(base, corpus, [0])}
     assert list(made) == list(grid.CONDITIONS)
-    assert made["hybrid"] == BASE
-    assert made["mlm-sqrt"] == dataclasses.replace(BASE, arm="mlm", token_scale="sqrt_dim")
+    assert made["hybrid"] == base and made["mlm"] == dataclasses.replace(base, arm="mlm")
     assert made["hybrid-lam75"].lam == 0.75 and made["hybrid"].lam is None
-    assert made["hybrid-slow"].lam_lr == pytest.approx(BASE.lr / 10)
+    assert made["hybrid-slow"].lam_lr == pytest.approx(base.lam_lr / 10)
+    assert made["leak"] == dataclasses.replace(base, leak=True)
+    assert made["published"] == recipes.get("demo-published", max_steps=12)
+    assert made["published-mlm"] == recipes.get("demo-published", max_steps=12, arm="mlm")
     folders = {folder_of(recipe, corpus, 0).name for recipe in made.values()}
     assert len(folders) == len(made)
+
+
+def test_a_published_base_has_no_published_twin(corpus):
+    names = {cell.condition for cell in grid.cells(BASE, corpus, [0])}
+    assert names == set(grid.CONDITIONS) - {"published", "published-mlm"}
+    with pytest.raises(ValueError, match="preset='smoke' is as published already"):
+        grid.cells(BASE, corpus, [0], "published")
+
+
+def test_seeds_by_default(corpus):
+    counts = collections.Counter(c.condition for c in grid.cells(recipes.get("demo"), corpus))
+    assert counts == grid.SEEDS
 
 
 def test_equal_flops_are_equal(corpus):
@@ -100,12 +116,12 @@ def test_an_unknown_condition_is_named(corpus):
 
 
 def test_conditions_are_a_list_or_words_with_commas(corpus):
-    named = [cell.condition for cell in grid.cells(BASE, corpus, [0], "mlm-sqrt, hybrid,")]
-    assert named == ["mlm-sqrt", "hybrid"]
-    assert grid.cells(BASE, corpus, [0], "") == grid.cells(BASE, corpus, [0], list(grid.CONDITIONS))
+    named = [cell.condition for cell in grid.cells(BASE, corpus, [0], "mlm, hybrid,")]
+    assert named == ["mlm", "hybrid"]
 
 
-VARIED = [("arm", "mlm"), ("lam", 0.5), ("lam_lr", 1e-4), ("token_scale", "sqrt_dim")]
+VARIED = [("arm", "mlm"), ("lam", 0.5), ("lam_lr", 1e-4), ("leak", True)]
+VARIED += [("architecture", "modern")]
 
 
 @pytest.mark.parametrize(("field", "value"), VARIED)
@@ -128,14 +144,15 @@ def test_every_field_that_conditions_vary_is_refused():
 def test_the_command_line_refuses_it_too(field, value, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path))
     option = f"--{field.replace('_', '-')}"
-    assert main(["grid", "--preset", "smoke", option, str(value), "--conditions", "hybrid"]) == 1
+    word = "yes" if value is True else str(value)
+    assert main(["grid", "--preset", "smoke", option, word, "--conditions", "hybrid"]) == 1
     assert f"{field}={value!r}: a grid's base" in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "nothing was trained"
 
 
 def test_steps_too_few_to_make_a_condition_its_own_are_refused(corpus):
     base = dataclasses.replace(BASE, max_steps=1)
-    with pytest.raises(ValueError, match="max_steps=1: so few that 'mlm-flops' would be 'mlm'"):
+    with pytest.raises(ValueError, match="max_steps=1: so few that 'mlm-flops' would equal 'mlm'"):
         grid.cells(base, corpus, [0])
     assert len(grid.cells(base, corpus, [0], "hybrid,mlm")) == 2
 

@@ -23,7 +23,7 @@ def test_recipes():
 @pytest.mark.parametrize(
     ("preset", "change", "named"),
     [
-        ("huge", {}, "smoke, demo, paper"),
+        ("huge", {}, "smoke, demo, demo-published, paper, modern"),
         ("demo", {"learning_rate": 1}, "No such field of a recipe: learning_rate"),
         ("demo", {"arm": "jepa"}, "hybrid, mlm"),
         ("demo", {"max_steps": -1}, "max_steps=-1"),
@@ -44,3 +44,17 @@ def test_auto_preset(monkeypatch):
     assert recipes.get("auto").preset == "demo"
     monkeypatch.setenv("PREDRECON_PRESET", "smoke")
     assert recipes.get("auto").preset == "smoke"
+
+
+def test_a_fixed_lambda_drops_the_rate_of_its_preset():
+    assert recipes.get("demo").lam_lr == 1e-3 and recipes.get("demo", lam=0.5).lam_lr is None
+    with pytest.raises(ValueError, match="lam_lr=0.01, lam=0.5"):
+        recipes.get("demo", lam=0.5, lam_lr=0.01)
+
+
+def test_the_published_twin_keeps_what_was_chosen():
+    chosen = {"max_steps": 7, "length": 32, "corpus": "some/text"}
+    for preset, published in (("demo", "demo-published"), ("modern", "paper")):
+        twin = recipes.published_twin(recipes.get(preset, **chosen, arm="mlm"))
+        assert twin == recipes.get(published, **chosen, arm="mlm")
+        assert twin.architecture == "published" and recipes.published_twin(twin) is None

@@ -10,13 +10,12 @@ from predrecon.audit.seeds import Side, contrast, differences
 from predrecon.audit.statistics import Interval, student_interval
 from predrecon.data.tasks import GLUE_TWIN
 from predrecon.objectives import lambda_before
-from predrecon.training.heldout import below_unigram
+from predrecon.training.heldout import PLATEAU, below_unigram
 from predrecon.training.run_folder import Run
 
 STATUSES = ("reproduced", "direction only", "not reproduced", "cannot tell at this budget")
 REPRODUCED, DIRECTION, REFUTED, UNKNOWN = STATUSES
 _ON_PLATEAU = "on the plateau of word frequencies: "
-LEFT_PLATEAU = 0.05  # nats below word frequencies from which a run has learnt more than them
 DRIVEN = 0.25  # share of w by which the schedule may miss it and still be what drives it
 
 
@@ -34,7 +33,7 @@ def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataF
     stuck = [
         arm
         for arm, runs in arms.items()
-        if any(below_unigram(run.metrics) < LEFT_PLATEAU for run in runs)
+        if any(below_unigram(run.metrics) < PLATEAU for run in runs)
     ]
     for claim in published.claims().itertuples():
         row = {"claim": claim.claim, "where": claim.where, "cell": claim.cell}

@@ -1,7 +1,8 @@
 """The experiment that the paper lacks: a grid of runs that tells causes apart.
 
-Objective x token scale; lambda fixed, or with its own learning rate; MLM-only at the hybrid's
-operations instead of its steps; several seeds of each.
+Both objectives; MLM-only at the hybrid's operations instead of its steps; lambda fixed, or slower;
+targets that leak into the context; the architecture and optimiser as published; several seeds of
+each.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from predrecon.data.corpus import Corpus
-from predrecon.recipes import Recipe
+from predrecon.recipes import Recipe, get, published_twin
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import ensure
@@ -26,15 +27,19 @@ EQUAL_FLOPS = "mlm-flops"
 CONDITIONS: dict[str, tuple[str, dict]] = {
     "hybrid": ("hybrid", {}),
     "mlm": ("MLM-only", {"arm": "mlm"}),
-    "hybrid-sqrt": ("hybrid, tokens × √D", {"token_scale": "sqrt_dim"}),
-    "mlm-sqrt": ("MLM-only, tokens × √D", {"arm": "mlm", "token_scale": "sqrt_dim"}),
     EQUAL_FLOPS: ("MLM-only, hybrid's FLOPs", {"arm": "mlm"}),
     "hybrid-lam25": ("hybrid, λ = 0.25", {"lam": 0.25}),
     "hybrid-lam50": ("hybrid, λ = 0.5", {"lam": 0.5}),
     "hybrid-lam75": ("hybrid, λ = 0.75", {"lam": 0.75}),
-    "hybrid-slow": ("hybrid, λ's rate / 10", {"lam_lr": 0.1}),  # a share of the recipe's lr
+    "hybrid-slow": ("hybrid, λ's rate / 10", {"lam_lr": 0.1}),  # a share of the base's
+    "leak": ("hybrid, targets leak", {"leak": True}),
+    "published": ("hybrid as published", {"architecture": "published"}),  # `published_twin`
+    "published-mlm": ("MLM-only as published", {"architecture": "published", "arm": "mlm"}),
 }
 """`{name: (title, fields that differ from the base)}`."""
+
+SEEDS = dict.fromkeys(CONDITIONS, 3) | dict.fromkeys(("hybrid", "mlm", EQUAL_FLOPS), 8)
+"""Seeds of a condition: eight where the question is how large the objective's effect is."""
 
 _stop = None  # in a worker: set when no other run may begin
 
@@ -58,12 +63,18 @@ class Cell:
 
 
 def cells(
-    base: Recipe, corpus: Corpus, seeds: Iterable[int], conditions: str | Iterable[str] = ""
+    base: Recipe,
+    corpus: Corpus,
+    seeds: Iterable[int] | None = None,
+    conditions: str | Iterable[str] = "",
 ) -> list[Cell]:
     """All runs, seed by seed, so that an unfinished grid holds whole comparisons.
 
     Args:
-        base: what all `conditions` share (names, as a list or separated by commas; empty: all).
+        base: what all conditions share.
+        seeds: of every condition; None: as many as `SEEDS` says, from 0 on.
+        conditions: names, as a list or separated by commas; empty: all that `base` allows (one that
+            is as published already has no published twin).
 
     Raises:
         ValueError: an unknown condition (the valid ones are listed); a base that sets a field
@@ -71,26 +82,44 @@ def cells(
     """
     if isinstance(conditions, str):
         conditions = [name.strip() for name in conditions.split(",") if name.strip()]
-    names = list(conditions) or list(CONDITIONS)
+    twin = published_twin(base) is not None
+    every = [
+        name for name, (_, changes) in CONDITIONS.items() if twin or "architecture" not in changes
+    ]
+    names = list(conditions) or every
     recipes = {name: recipe_of(name, base, corpus) for name in names}
-    return [Cell(name, seed, recipe) for seed in seeds for name, recipe in recipes.items()]
+    return [
+        Cell(name, seed, recipe)
+        for seed in (range(max(SEEDS.values())) if seeds is None else seeds)
+        for name, recipe in recipes.items()
+        if seeds is not None or seed < SEEDS[name]
+    ]
 
 
 def recipe_of(condition: str, base: Recipe, corpus: Corpus) -> Recipe:
     """The recipe of a condition. Errors as in `cells`."""
     if condition not in CONDITIONS:
         raise ValueError(f"condition {condition!r}: expected some of {', '.join(CONDITIONS)}.")
+    preset = get(base.preset)
     for field in dataclasses.fields(Recipe):
         varied = [name for name, (_, changes) in CONDITIONS.items() if field.name in changes]
-        if varied and getattr(base, field.name) != field.default:
+        value, expected = getattr(base, field.name), getattr(preset, field.name)
+        if varied and value != expected:
             raise ValueError(
-                f"{field.name}={getattr(base, field.name)!r}: a grid's base must leave it at "
-                f"{field.default!r}, since its conditions vary it ({', '.join(varied)}). "
-                "Choose among the conditions instead."
+                f"{field.name}={value!r}: a grid's base must leave it at {expected!r}, since its "
+                f"conditions vary it ({', '.join(varied)}). Choose among the conditions instead."
             )
     changes = dict(CONDITIONS[condition][1])
+    if "architecture" in changes:
+        base = published_twin(base)
+        if base is None:
+            raise ValueError(
+                f"condition {condition!r}: preset={preset.preset!r} is as published already."
+            )
     if "lam_lr" in changes:
-        changes["lam_lr"] *= base.lr
+        changes["lam_lr"] *= base.lr if base.lam_lr is None else base.lam_lr
+    if "lam" in changes:
+        changes["lam_lr"] = None
     if condition == EQUAL_FLOPS:
         changes["max_steps"] = _steps_of_equal_flops(base, corpus)
     return dataclasses.replace(base, **changes)

@@ -13,6 +13,7 @@ from predrecon.training.batches import mask_batch
 
 GROUP = 32  # blocks that are masked together, whatever the recipe's batch size
 MASKED = 0.15  # share of held-out tokens that is masked, whatever the recipe trains with
+PLATEAU = 0.05  # nats below word frequencies up to which a run has learned little else
 
 
 @torch.no_grad()
@@ -42,17 +43,37 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
         sums["unigram"] += unigram[labels].sum().item()
         sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(group)
     model.train()
-    return {
+    losses = {
         "validation_mlm": sums["mlm"] / max(1, masked),
         "validation_unigram": sums["unigram"] / max(1, masked),
         "validation_jepa": sums["jepa"] / len(rows) if recipe.arm == "hybrid" else None,
         "validation_masked_tokens": masked,
     }
+    return losses | {"below_unigram": below_unigram(losses)}
 
 
 def below_unigram(losses: dict) -> float:
     """Nats by which the held-out MLM loss of `evaluate` is below that of word frequencies."""
     return losses["validation_unigram"] - losses["validation_mlm"]
+
+
+def learned(losses: dict) -> str:
+    """In words: how far the losses of `evaluate` are below word frequencies.
+
+    On the plateau also what that means and what to change. Language models learn word frequencies
+    first (Chang and Bergen 2022); while the loss stays there, hidden states of different tokens are
+    nearly parallel, and attention, which has to be learned to leave it, is learned last (Gopalani
+    and Hu 2025, arXiv 2506.13688).
+    """
+    nats = below_unigram(losses)
+    if nats >= PLATEAU:
+        return f"{nats:.2f} nats below word frequencies"
+    place = "above" if nats < 0 else "below"
+    return (
+        f"{abs(nats):.2f} nats {place} word frequencies: on their plateau. The encoder knows how "
+        "often words occur and little else, so its geometry says nothing about its objective. "
+        "Use architecture='modern' and optimizer='muon', or train longer."
+    )
 
 
 def _unigram(stream: np.ndarray, vocabulary: int) -> torch.Tensor:

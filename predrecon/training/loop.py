@@ -30,7 +30,7 @@ from predrecon.recipes import Recipe
 from predrecon.training import checkpoints, machine, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
-from predrecon.training.heldout import evaluate
+from predrecon.training.heldout import evaluate, learned
 from predrecon.training.machine import Interrupted, StopRequest
 from predrecon.training.optimizer import build_model, build_optimizer
 from predrecon.training.run_folder import Run
@@ -174,6 +174,7 @@ class Training:
         self.model = self.bare if shard else accelerator.prepare(self.bare)
         self.optimizer = accelerator.prepare(build_optimizer(self.bare, recipe))
         self.seconds, self.flops = 0.0, 0.0  # operations are counted on the device
+        self.learned = ""  # nats below word frequencies, as last measured
 
     def run(self, stop_after: int | None, on_log: Callable | None, tracker: str | None):
         step = self._resume()
@@ -188,10 +189,10 @@ class Training:
         with StopRequest(patient=self.processes > 1) as stop, bar:
             bar.update(step)
             step = self._loop(step, end, stop, bar, on_log)
+            if step == self.total:
+                self._finish(bar)
         if tracker:
             self.accelerator.end_training()
-        if step == self.total:
-            self._finish()
         self.accelerator.wait_for_everyone()
 
     def _loop(self, step: int, end: int, stop: StopRequest, bar: Progress, on_log) -> int:
@@ -272,7 +273,8 @@ class Training:
     def _log(self, row: dict, bar: Progress, on_log):
         if self.main:
             run_folder.append_history(self.out_dir, row)
-            bar.update(row["step"], f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s")
+            note = f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s"
+            bar.update(row["step"], " · ".join(filter(None, (note, self.learned.split(":")[0]))))
         if self.accelerator.trackers:
             self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if not math.isfinite(row["loss"]):
@@ -310,7 +312,7 @@ class Training:
                 print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
 
-    def _finish(self):
+    def _finish(self, bar: Progress):
         cost = {"steps": self.total, "tokens": self._tokens(self.total)}
         cost |= {"seconds": round(self.seconds, 3)}
         cost |= {"device_seconds": round(self.seconds * self.processes, 3)}
@@ -318,6 +320,9 @@ class Training:
         model, losses = self._measured()
         if self.main:
             run_folder.save_finished(self.out_dir, model, self.corpus, cost | losses)
+            bar.update(
+                self.total, f"{self._tokens(self.total) / 1e6:.3g} M tokens · {self.learned}"
+            )
 
     def _snapshot(self, step: int) -> float:
         """Keep the encoder of this step; returns the seconds that it took."""
@@ -334,6 +339,7 @@ class Training:
         losses = {}
         if self.main or self.sharded:  # a sharded model computes in all processes or in none
             losses = evaluate(self.bare, self.recipe, self.corpus)
+            self.learned = learned(losses)
         if not self.sharded:
             return self.bare, losses
         model = build_model(self.recipe, self.corpus, self.facts["seed"])

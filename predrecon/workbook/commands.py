@@ -76,13 +76,14 @@ def _pretrain(options):
 
 
 def _grid(options):
-    """train the grid of notebook 06: objective x token scale, lambda fixed or slow, seeds"""
+    """train the grid of notebook 06: objectives, equal operations, lambda, a leak, as published"""
     base = recipes.get(options.preset, **_overrides(options))
     from predrecon.audit import grid
     from predrecon.data.corpus import load_corpus
 
     corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
-    cells = grid.cells(base, corpus, range(options.seeds), options.conditions)
+    seeds = None if options.seeds is None else range(options.seeds)
+    cells = grid.cells(base, corpus, seeds, options.conditions)
     numbers = itertools.count(1)
 
     def report(cell, run):
@@ -141,7 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--tracker", choices=trackers, help="log there too; default: nowhere")
 
     grid = command(_grid, "demo")
-    grid.add_argument("--seeds", type=int, default=3, help="how many; default: %(default)s")
+    grid.add_argument(
+        "--seeds", type=int, help="of each condition; default: 8 of the first three, 3 of the rest"
+    )
     grid.add_argument(
         "--workers", type=int, default=2, help="runs at a time, a thread each; default: %(default)s"
     )
@@ -203,4 +206,6 @@ def _read(kind: type, automatic: bool, word: str):
 def _text(value) -> str:
     if isinstance(value, tuple):
         return ",".join(f"{v:g}" for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "auto" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ from predrecon.objectives import balance_gradient, lambda_before
 from predrecon.pooling import POOLINGS, token_ids
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
+from predrecon.training.heldout import learned
 from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 
@@ -74,11 +75,11 @@ def pivot_cells(
 
 
 def budget(runs: dict[str, Run]) -> str:
-    """What the numbers below it cost: one line an arm."""
+    """What the numbers below it cost and what the runs have learned: one line an arm."""
     return "\n".join(
         f"{arm}: {run.recipe.preset} preset, {run.recipe.corpus}, seed {run.facts['seed']}, "
         f"{run.metrics['tokens'] / 1e6:.2f} M tokens in {run.metrics['steps']:,} steps, "
-        f"{run.metrics['seconds']:.0f} s on {run.metrics['device']}"
+        f"{run.metrics['seconds']:.0f} s on {run.metrics['device']}; {learned(run.metrics)}"
         for arm, run in runs.items()
     )
 

@@ -13,13 +13,14 @@ _CONTRASTED = ("uniformity", "equal_length", "effective_rank", *_PROBES, "below_
 _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),
-    "hybrid-sqrt": (COLORS["hybrid"], "dot", "diamond"),
-    "mlm-sqrt": (COLORS["mlm"], "dot", "diamond"),
     "mlm-flops": ("#9A6700", "5px,3px", "square"),
     "hybrid-lam25": ("#3F93D1", "5px,3px", "triangle-down"),
     "hybrid-lam50": ("#0A5C93", "5px,3px", "x"),
     "hybrid-lam75": ("#00304F", "5px,3px", "triangle-up"),
     "hybrid-slow": (COLORS["hybrid"], "dashdot", "star"),
+    "leak": (COLORS["hybrid"], "2px,2px", "cross"),
+    "published": (COLORS["hybrid"], "dot", "diamond"),
+    "published-mlm": (COLORS["mlm"], "dot", "diamond"),
 }
 _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
