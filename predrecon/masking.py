@@ -97,7 +97,7 @@ def block_masks(
     rows = torch.arange(batch_size, device=device)
     start_c, start_t = start_c[rows, chosen], start_t[rows, chosen]  # (B,), (B, K)
     visible = _visible(start_c, start_t, size_c, size_t, length, leak)  # (B, L)
-    sure = max(min_context, size_c - num_targets * size_t)
+    sure = size_c if leak else max(min_context, size_c - num_targets * size_t)
     context = _rectangular(visible, None if wait else sure, generator)
     return BlockMasks(context, start_t[..., None] + torch.arange(size_t, device=device))
 

@@ -35,7 +35,7 @@ def test_a_run_says_what_it_has_learned(smoke_runs):
 
 
 def bracket_text(file, documents: int = 400):
-    """Nested pairs of four kinds: all are equally frequent, and an end follows from its beginning."""
+    """Nested pairs of four kinds, equally frequent: an end follows from its beginning."""
     random = numpy_generator(0, "brackets")
 
     def nested(depth: int) -> list[str]:
@@ -47,9 +47,9 @@ def bracket_text(file, documents: int = 400):
 
     texts = []
     while len(texts) < documents:
-        words = sum((nested(6) for _ in range(6)), [])[:150]
-        if len(words) == 150:
-            texts.append(" ".join(words))
+        words = [word for _ in range(6) for word in nested(6)]
+        if len(words) >= 150:
+            texts.append(" ".join(words[:150]))
     file.write_text("\n\n".join(texts), encoding="utf-8")
     return file
 

@@ -57,6 +57,18 @@ def test_block_masks_fall_on_real_tokens_only(lengths, seed):
     assert_valid(masks, len(lengths), lengths, 2, 32)
 
 
+def test_a_leak_leaves_the_whole_context_block():
+    """The same blocks, of which the context is not cut: contiguous, and targets lie in it."""
+    request = dict(batch_size=64, length=64, target_scale=(0.1, 0.2))
+    clean = block_masks(**request, generator=generator(3))
+    for wait in (True, False):
+        leaky = block_masks(**request, leak=True, wait=wait, generator=generator(3))
+        assert torch.equal(leaky.targets, clean.targets)
+        assert (leaky.context.diff(dim=1) == 1).all() and leaky.context.shape[1] >= 0.65 * 64 - 1
+        visible = (leaky.targets[..., None] == leaky.context[:, None, None]).any(-1)
+        assert visible.float().mean() > 0.5
+
+
 def test_block_sizes_follow_the_scales():
     sizes = {"context": [], "targets": []}
     for seed in range(300):

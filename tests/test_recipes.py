@@ -48,7 +48,7 @@ def test_auto_preset(monkeypatch):
 
 def test_a_fixed_lambda_drops_the_rate_of_its_preset():
     assert recipes.get("demo").lam_lr == 1e-3 and recipes.get("demo", lam=0.5).lam_lr is None
-    with pytest.raises(ValueError, match="lam_lr=0.01, lam=0.5"):
+    with pytest.raises(ValueError, match=r"lam_lr=0\.01, lam=0\.5"):
         recipes.get("demo", lam=0.5, lam_lr=0.01)
 
 
