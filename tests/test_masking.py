@@ -66,7 +66,7 @@ def test_a_leak_leaves_the_whole_context_block():
         assert torch.equal(leaky.targets, clean.targets)
         assert (leaky.context.diff(dim=1) == 1).all() and leaky.context.shape[1] >= 0.65 * 64 - 1
         visible = (leaky.targets[..., None] == leaky.context[:, None, None]).any(-1)
-        assert visible.float().mean() > 0.5
+        assert visible.float().mean() > 0.4
 
 
 def test_block_sizes_follow_the_scales():
