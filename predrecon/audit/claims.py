@@ -5,10 +5,13 @@ import math
 import pandas as pd
 
 from predrecon.audit import published
-from predrecon.audit.geometry import Geometry, published_geometry
-from predrecon.audit.seeds import Side, contrast, differences
+from predrecon.audit.encoders import models
+from predrecon.audit.geometry import Geometry, measure_all, published_geometry
+from predrecon.audit.linear_probes import linear_probing
+from predrecon.audit.seeds import Side, contrast, differences, with_probes
 from predrecon.audit.statistics import Interval, student_interval
-from predrecon.data.tasks import GLUE_TWIN
+from predrecon.data.corpus import Corpus
+from predrecon.data.tasks import GLUE_TWIN, Task
 from predrecon.objectives import lambda_before
 from predrecon.training.heldout import PLATEAU, below_unigram
 from predrecon.training.run_folder import Run
@@ -17,6 +20,22 @@ STATUSES = ("reproduced", "direction only", "not reproduced", "cannot tell at th
 REPRODUCED, DIRECTION, REFUTED, UNKNOWN = STATUSES
 _ON_PLATEAU = "on the plateau of word frequencies: "
 DRIVEN = 0.25  # share of w by which the schedule may miss it and still be what drives it
+
+
+def measure_runs(
+    arms: dict[str, list[Run]],
+    corpus: Corpus,
+    tasks: list[Task],
+    *,
+    max_samples=2000,
+    max_train=None,
+) -> Geometry | None:
+    """What `paper_map` needs of finished runs: geometry and probes; None if an arm has no run."""
+    if not all(arms.values()):
+        return None
+    encoders = models(arms, corpus.tokenizer)
+    measured = measure_all(encoders, tasks, max_samples=max_samples)
+    return with_probes(measured, linear_probing(encoders, tasks, max_train=max_train))
 
 
 def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataFrame:

@@ -94,6 +94,16 @@ class Notebook:
         by_arm = {arm: replace(self.recipe, arm=arm) for arm in self.arms}
         return {arm: finished_runs(recipe, self.corpus) for arm, recipe in by_arm.items()}
 
+    @property
+    def by_architecture(self) -> dict[str, dict[str, list[Run]]]:
+        """`finished_runs` of the recipe, and before them those of its published twin."""
+        twin = recipes.published_twin(self.recipe)
+        if twin is None:
+            return {"as published": self.finished_runs}
+        by_arm = {arm: replace(twin, arm=arm) for arm in self.arms}
+        published = {arm: finished_runs(recipe, self.corpus) for arm, recipe in by_arm.items()}
+        return {"as published": published, self.recipe.architecture: self.finished_runs}
+
     @cached_property
     def all_runs(self) -> dict[str, list[Run]]:
         """`{arm: runs}` to compare: those of `seed`, with `every_seed` all others on disk too."""

@@ -142,10 +142,19 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
 
 
 def map_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """`claims.paper_map` for reading: the claim, its status, then the numbers."""
+    """`claims.paper_map` of one architecture or more, side by side (column `architecture`).
+
+    One line a claim: the published number, of each architecture the status and our number, and the
+    notebook's section that measures it.
+    """
     ours = [cell_text(*row) for row in claims[["value", "low", "high"]].to_numpy(float)]
-    columns = ["status", "ours", "published", "seeds", "why", "where", "cell"]
-    return claims.assign(ours=ours).set_index("claim")[columns]
+    wide = claims.assign(ours=ours).set_index(["claim", "published", "cell", "architecture"])
+    wide = wide[["status", "ours"]].unstack("architecture", sort=False).swaplevel(axis=1)
+    order = claims["architecture"].unique()
+    wide = wide[[(name, column) for name in order for column in ("status", "ours")]]
+    wide.columns = [f"{name}: {column}" for name, column in wide.columns]
+    wide = wide.reset_index(["published", "cell"]).loc[claims["claim"].unique()]
+    return wide[[*wide.columns.drop("cell"), "cell"]]
 
 
 # Table 3: linear probes
