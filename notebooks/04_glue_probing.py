@@ -23,7 +23,7 @@
 # encoder has not shown that pre-training helped.
 
 # %% tags=["parameters"]
-preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
+preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
 corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
 tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
 arms = "hybrid,mlm"

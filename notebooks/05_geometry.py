@@ -25,7 +25,7 @@
 # weights would give on new texts; with several, what another training run would give.
 
 # %% tags=["parameters"]
-preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
+preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
 corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
 tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
 arms = "hybrid,mlm"

@@ -31,7 +31,7 @@
 # word frequencies has learned nothing else yet, and its geometry is that of positions.
 
 # %% tags=["parameters"]
-preset = "auto"  # smoke, demo or paper; auto: paper on a CUDA machine, demo elsewhere
+preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
 corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
 tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
 max_steps = None  # optimiser steps; None: the preset's
