@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from measure import matrix_rate, peak_memory, seconds
+from measure import matrix_rate, peak_memory, result_name, seconds
 
 from predrecon import recipes
 from predrecon.data.corpus import load_corpus
@@ -30,7 +30,7 @@ from predrecon.training.loop import pretrain
 from predrecon.training.optimizer import build_model, build_optimizer
 
 HERE = Path(__file__).parent
-SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry")
+SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry", "quality")
 
 
 class _EnoughError(Exception):
@@ -43,6 +43,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--length", type=int, help="default: 128, on a GPU the paper's 512")
     parser.add_argument("--batch", type=int, help="default: 8, on a GPU the paper's 64")
+    parser.add_argument("--seconds", type=float, default=150, help="quality: of training, each")
+    parser.add_argument("--seeds", type=int, default=1, help="quality: default %(default)s")
     parser.add_argument("--tiny", action="store_true", help="seconds: shows that it runs")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=HERE / "results")
@@ -53,9 +55,8 @@ def main():
         return
     lines = []
     for section in args.sections.split(","):  # a process each, so that peaks of memory are its own
-        command = [sys.executable, __file__, "--section", section, "--corpus", args.corpus,
-                   "--rounds", str(args.rounds), *["--tiny"] * args.tiny]  # fmt: skip
-        for name in ("length", "batch"):
+        command = [sys.executable, __file__, "--section", section, *["--tiny"] * args.tiny]
+        for name in ("corpus", "rounds", "length", "batch", "seconds", "seeds", "out"):
             if getattr(args, name):
                 command += [f"--{name}", str(getattr(args, name))]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -69,7 +70,7 @@ def main():
         "rounds": args.rounds,
     }
     args.out.mkdir(parents=True, exist_ok=True)
-    name = "tiny" if args.tiny else "gpu" if device.type == "cuda" else "cpu"
+    name = result_name(args.tiny, device)
     text = "\n".join(json.dumps(line) for line in [about, *lines])
     (args.out / f"{name}.jsonl").write_text(text + "\n", encoding="utf-8")
     print(f"\n{platform.machine()}, torch {torch.__version__}")
@@ -335,12 +336,20 @@ def agree(args) -> list[dict]:
     return [agreement(arm, corpus, device, tiny=args.tiny) for arm in ("hybrid", "mlm")]
 
 
+def quality(args) -> list[dict]:
+    """Seconds of training to a held-out loss, beside transformers' models and Trainer."""
+    from quality import quality
+
+    return quality(args)
+
+
 _SECTION = {
     "agreement": agree,
     "hybrid": lambda args: training(args, "hybrid"),
     "mlm": lambda args: training(args, "mlm"),
     "data": data,
     "geometry": geometry,
+    "quality": quality,
 }
 
 if __name__ == "__main__":

@@ -36,6 +36,11 @@ def peak_memory(device: torch.device) -> float:
     return peak / (1e9 if sys.platform == "darwin" else 1e6)
 
 
+def result_name(tiny: bool, device: torch.device) -> str:
+    """What files of results are named by."""
+    return "tiny" if tiny else "gpu" if device.type == "cuda" else "cpu"
+
+
 def _wait(device: torch.device | None):
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
