@@ -45,7 +45,7 @@ browser: $(READY) ## the tests that drive JupyterLab; needs a Chromium (Debian: 
 lab: $(READY) ## open JupyterLab on a page that says what each notebook answers
 	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks/START.ipynb
 
-bench: $(READY) ## tokens/s, roofline, geometry, against a textbook step; a quarter of an hour
+bench: $(READY) ## tokens/s, roofline, geometry, time to quality, beside others' code; 45 minutes
 	@$(BIN)/python benchmarks/bench.py
 
 notebooks: $(READY) ## renew notebooks/*.ipynb, with outputs, from notebooks/*.py
