@@ -156,7 +156,8 @@ def test_geometry_fills_every_cell(geometry, labelled):
     table, embeddings = geometry.table, geometry.embeddings
     wide = tables.geometry_table(table)
     assert wide.shape == (3 * 4, 6 * 2) and not wide.isna().any().any()
-    assert wide.stack([0, 1], future_stack=True).str.fullmatch(r"-?[\d.]+ ± [\d.]+").all()
+    cells, cell = wide.stack([0, 1], future_stack=True), r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]"
+    assert cells.str.fullmatch(cell).all()
     pairs = table[table["metric"] == "pair_alignment"]
     assert set(pairs["title"]) == {"Docs-overlap"} and (pairs["n"] < 120).all()
     assert len(embeddings) == 3 * 4 * 2

@@ -5,7 +5,12 @@ import pytest
 
 from predrecon import metrics, probes
 from predrecon.audit.geometry import shape_metrics
-from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
+from predrecon.audit.statistics import (
+    bootstrap_counts,
+    bootstrap_interval,
+    score_replicates,
+    student_interval,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -84,3 +89,21 @@ def test_intervals_of_probes_at_chance(kind, chance):
 def test_intervals_of_probes_that_learn():
     share = covered([probed("classification", 1.0, seed) for seed in range(60)])
     assert 0.85 <= share <= 1.0, share
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0])
+@pytest.mark.parametrize(
+    ("bounds", "center"), [((1, np.inf), 12.0), ((-np.inf, 0), -0.2), ((0, 1), 0.9)]
+)
+def test_intervals_over_seeds_on_the_scale_of_a_metric(bounds, center, spread):
+    """2000 times three seeds with the median `center`, even (0.1) and far apart (1 e-fold)."""
+    (low, high), draw = bounds, np.random.default_rng(0)
+    noise = np.exp(spread * draw.normal(size=(2000, 3)))
+    if np.isinf(bounds).any():
+        end = low if np.isinf(high) else high
+        values = end + (center - end) * noise
+    else:
+        values = 1 / (1 + (1 - center) / center * noise)
+    intervals = [student_interval(row, bounds=bounds) for row in values]
+    assert 0.94 <= covered(intervals, center) <= 0.96
+    assert all(low < i.low < i.value < i.high < high for i in intervals)

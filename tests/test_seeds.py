@@ -1,11 +1,13 @@
 """Means over seeds and paired differences on made-up numbers whose answer is known."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from predrecon.audit.geometry import Geometry
+from predrecon.audit.geometry import BOUNDS, Geometry
 from predrecon.audit.seeds import (
     contrast,
     differences,
@@ -17,14 +19,16 @@ from predrecon.audit.seeds import (
 
 
 def made_up(seeds, gap=0.3, noise=0.05, tasks=3, names=("hybrid", "mlm")):
-    """uniformity: a gap between the arms; effective_rank: none."""
+    """uniformity, below 0: a gap between the arms; effective_rank, above 1: none."""
     draw, rows, replicates = np.random.default_rng(7), [], {}
     for task in range(tasks):
         for seed in range(seeds):
             shared = draw.normal(size=200) * 0.2  # both encoders see the same bootstrap samples
             for name in names:
-                for metric, shift in (("uniformity", gap), ("effective_rank", 0.0)):
-                    value = -task - (shift if name == "hybrid" else 0) + noise * draw.normal()
+                for metric, level, shift in (("uniformity", -1, gap), ("effective_rank", 9, 0.0)):
+                    value = (
+                        level - task - (shift if name == "hybrid" else 0) + noise * draw.normal()
+                    )
                     spread = value + shared + 0.01 * draw.normal(size=200)
                     key = f"t{task}", "mean", name, seed, metric
                     replicates[key] = spread
@@ -47,9 +51,11 @@ def test_several_seeds_get_students_interval():
     table = over_seeds(geometry.table).set_index(["task", "model", "metric"])
     cell = geometry.table.query("task == 't1' and model == 'mlm' and metric == 'uniformity'")
     values = cell["value"].to_numpy()
-    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    logs = np.log(-values)
+    low, high = stats.t.interval(0.95, 3, logs.mean(), stats.sem(logs))
     row = table.loc[("t1", "mlm", "uniformity")]
-    assert (row["value"], row["low"], row["high"]) == pytest.approx((values.mean(), low, high))
+    expected = -np.exp([logs.mean(), high, low])
+    assert row[["value", "low", "high"]].tolist() == pytest.approx(expected.tolist())
     assert row["basis"] == "seeds"
 
 
@@ -95,9 +101,32 @@ def test_the_mean_of_tasks_has_the_interval_of_its_seeds_or_of_its_texts():
     assert seeds == 1 and one_seed.high - one_seed.value == pytest.approx(0.4 / np.sqrt(3))
     rows = made_up(3).table.query("model == 'mlm' and metric == 'uniformity'")
     three_seeds, seeds = mean_of_tasks(rows)
-    means = rows.groupby("seed")["value"].mean()
-    low, _ = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
-    assert seeds == 3 and three_seeds.low == pytest.approx(low)
+    means = np.log(-rows.groupby("seed")["value"].mean())
+    _, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
+    assert seeds == 3 and three_seeds.low == pytest.approx(-np.exp(high))
+
+
+def test_no_interval_over_seeds_leaves_what_its_metric_can_be():
+    """Three seeds far apart in every metric, within its bounds."""
+    draw, rows = np.random.default_rng(2), []
+    for (metric, (low, high)), seed in itertools.product(BOUNDS.items(), range(3)):
+        end, width = (high, -1) if np.isinf(low) else (low, min(high - low, 40))
+        facts = {"task": "t", "title": "T", "pooling": "mean", "model": "mlm", "seed": seed}
+        facts |= {"metric": metric, "low": np.nan, "high": np.nan, "n": 50}
+        rows.append(facts | {"value": end + width * draw.beta(0.3, 0.3)})
+    table = pd.DataFrame(rows)
+    for row in over_seeds(table).to_dict("records"):
+        low, high = BOUNDS[row["metric"]]
+        assert low <= row["low"] < row["value"] < row["high"] <= high, row
+        interval, _ = mean_of_tasks(table[table["metric"] == row["metric"]])
+        assert (interval.low, interval.high) == (row["low"], row["high"])
+
+
+def test_every_measured_metric_has_bounds(geometry):
+    table = geometry.table
+    assert set(table["metric"]) <= set(BOUNDS)
+    low, high = (table["metric"].map(lambda m, end=end: BOUNDS[m][end]) for end in (0, 1))
+    assert (low <= table["value"]).all() and (table["value"] <= high).all()
 
 
 def test_arms_without_a_common_seed_are_named():
@@ -178,7 +207,7 @@ def test_a_contrast_is_the_difference_of_two_sides():
 
 def test_a_contrast_of_logarithms_is_a_ratio():
     geometry = made_up(3, gap=0.0, noise=0.0)
-    table = geometry.table[geometry.table["task"] != "t0"]  # whose value is 0
+    table = geometry.table
     table = table.assign(value=np.where(table["model"] == "hybrid", 7, 1) * table["value"])
     interval, _ = contrast(
         Geometry(table, {}, {}), "uniformity", ("hybrid", "mean"), ("mlm", "mean"), log=True

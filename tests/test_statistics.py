@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from predrecon import metrics
 from predrecon.audit.geometry import shape_metrics
@@ -172,6 +172,38 @@ def test_interval_over_seeds_is_students():
     )
     one_seed = student_interval([0.3])
     assert one_seed.low == -np.inf and one_seed.n == 1 and one_seed.low <= 0 <= one_seed.high
+
+
+def test_an_interval_on_a_scale_is_students_there():
+    ranks, entropies, uniformities = [9.0, 23.0, 60.0], [0.97, 0.99, 0.995], [-0.02, -0.1, -0.9]
+    for values, bounds, there, back in (
+        (ranks, (0, np.inf), np.log, np.exp),
+        (ranks, (1, np.inf), lambda v: np.log(v - 1), lambda x: 1 + np.exp(x)),
+        (entropies, (0, 1), special.logit, special.expit),
+        (uniformities, (-np.inf, 0), lambda v: -np.log(-v), lambda x: -np.exp(-x)),
+    ):
+        expected = student_interval(there(np.array(values)))
+        interval = student_interval(values, bounds=bounds)
+        for name in ("value", "low", "high"):
+            assert getattr(interval, name) == pytest.approx(back(getattr(expected, name)))
+        assert bounds[0] < interval.low < interval.value < interval.high < bounds[1]
+        plain = student_interval(values)
+        assert plain.low < bounds[0] or plain.high > bounds[1], "which it would leave"
+
+
+@pytest.mark.parametrize(
+    "values, bounds",
+    [([1.0, 3.0], (1, np.inf)), ([0.9, 1.0, 1.0], (0, 1)), ([-0.3, 0.0, -0.2], (-np.inf, 0))],
+)
+def test_a_value_on_a_bound_leaves_students_interval_cut_there(values, bounds):
+    interval, plain = student_interval(values, bounds=bounds), student_interval(values)
+    assert interval.value == plain.value
+    assert [interval.low, interval.high] == np.clip([plain.low, plain.high], *bounds).tolist()
+    assert [interval.low, interval.high] != [plain.low, plain.high]
+
+
+def test_an_interval_too_wide_for_a_number_has_no_end():
+    assert student_interval([1e-200, 1e200], bounds=(0, np.inf)).text() == "1.000, no interval"
 
 
 def test_equal_seeds_say_nothing_of_the_spread():

@@ -4,6 +4,7 @@ A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and
 What has been measured once is not measured again: see `cache`.
 """
 
+import math
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -15,6 +16,7 @@ from predrecon.audit import published
 from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
 from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.statistics import (
+    Bounds,
     Interval,
     bootstrap_counts,
     bootstrap_interval,
@@ -31,6 +33,21 @@ CONVENTIONS = {
     "alignment_squared": "alignment as Wang & Isola (2020) define it, the mean squared distance",
     "alignment_by_class": "alignment as in the paper's tables, averaged over classes",
 }
+BOUNDS: dict[str, Bounds] = {
+    **dict.fromkeys(("spectral_entropy", "spectral_entropy_sigma2", "explained"), (0, 1)),
+    **dict.fromkeys(("effective_rank", "stable_rank", "rank_90", "rankme"), (1, math.inf)),
+    **dict.fromkeys(("alignment", "alignment_by_class"), (0, 16)),  # of distances up to 2
+    **dict.fromkeys(("alignment_squared", "pair_alignment"), (0, 4)),
+    **dict.fromkeys(("intra_class_distance", "inter_class_distance"), (0, 2)),
+    "intra_inter_ratio": (0, math.inf),
+    **dict.fromkeys(("uniformity", "equal_length"), (-math.inf, 0)),
+    **dict.fromkeys(("token_probe", "accuracy", "f1"), (0, 1)),
+    **dict.fromkeys(("semantic_probe_mcc", "mcc", "spearman"), (-1, 1)),
+    **dict.fromkeys(("semantic_probe", "linear_probe"), (-1, 1)),  # of some tasks MCC or rho
+    "probe_gap": (-2, 1),
+}
+"""What a metric can be whatever N and D, for `statistics.student_interval`; others can be anything.
+"""
 GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 DRAWS = 200  # bootstrap samples
 

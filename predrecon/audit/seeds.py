@@ -1,5 +1,7 @@
 """Means over seeds, paired differences between two models, and their corrected p-values.
 
+Means of a metric are on its own scale (`geometry.BOUNDS`); differences, which can be of any sign,
+are averaged as they are, so that a mean difference is not exactly the difference of two means.
 With one seed an interval tells how sure the number is of *these* weights on new texts; with several
 it tells what another training run would give. Each row says which (`basis`).
 """
@@ -9,8 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from predrecon.audit.geometry import Geometry
+from predrecon.audit.geometry import BOUNDS, Geometry
 from predrecon.audit.statistics import (
+    UNBOUNDED,
+    Bounds,
     Interval,
     bootstrap_interval,
     holm,
@@ -25,14 +29,18 @@ CELL = ["task", "title", "pooling", "metric"]
 
 
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Each model's mean over its seeds: `CELL, model, value, low, high, seeds, basis, n`."""
+    """Each model's mean over its seeds: `CELL, model, value, low, high, seeds, basis, n`.
+
+    Mean and interval are on the scale of the metric (`geometry.BOUNDS`): of ranks geometric.
+    """
     if table.empty:
         raise ValueError("The table has no rows: there is nothing to average over seeds.")
     keys, rows = [*CELL, "model"], []
     for key, part in table.groupby(keys, sort=False):
-        numbers = part[["value", "low", "high", "n"]].to_numpy()
-        interval, basis = interval_over_seeds([Interval(*row) for row in numbers])
-        row = dict(zip(keys, key, strict=True)) | interval.bounds
+        row = dict(zip(keys, key, strict=True))
+        numbers, bounds = part[["value", "low", "high", "n"]].to_numpy(), _bounds(row["metric"])
+        interval, basis = interval_over_seeds([Interval(*row) for row in numbers], bounds)
+        row |= interval.bounds
         rows.append(row | {"seeds": len(part), "basis": basis, "n": int(part["n"].iloc[0])})
     return pd.DataFrame(rows)
 
@@ -40,14 +48,15 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
     """The mean over tasks of one model in one metric, and its number of seeds.
 
-    With several seeds Student's interval over the seeds' means; with one the interval over samples,
-    whose errors are independent between tasks (NaN where a task has none).
+    With several seeds Student's interval over the seeds' means, on the scale of the metric
+    (`geometry.BOUNDS`); with one the interval over samples, whose errors are independent between
+    tasks (NaN where a task has none).
     """
     if part.empty:
         raise ValueError("The table has no rows: there is no mean over tasks.")
     by_seed = part.groupby("seed")["value"].mean()
     if len(by_seed) > 1:
-        return student_interval(by_seed), len(by_seed)
+        return student_interval(by_seed, bounds=_bounds(part["metric"].iloc[0])), len(by_seed)
     margins = ((part["high"] - part["low"]) / 2).to_numpy(float)
     return _around(float(by_seed.iloc[0]), margins), 1
 
@@ -150,6 +159,10 @@ def with_probes(measured: Geometry, probes: pd.DataFrame) -> Geometry:
     columns = [column for column in measured.table.columns if column in scores]
     table = pd.concat([measured.table, scores[columns]], ignore_index=True)
     return replace(measured, table=table)
+
+
+def _bounds(metric: str) -> Bounds:
+    return BOUNDS.get(metric, UNBOUNDED)
 
 
 def _facts(interval: Interval, seeds: int) -> dict:

@@ -12,6 +12,8 @@ import numpy as np
 from predrecon import probes
 from predrecon.seeding import numpy_generator
 
+Bounds = tuple[float, float]  # what a number can be
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 _EXACT = 14  # up to 2^14 patterns of signs are all counted
 
 
@@ -58,6 +60,7 @@ def bootstrap_interval(
       fitted probes (90 to 95 % where there is something to learn).
 
     The bounds can pass what the metric can be (a rank below 1): they tell the spread, no more.
+    Over seeds they cannot (`student_interval`).
 
     Args:
         value: on all `n` samples. replicates: `[draws]`.
@@ -79,27 +82,58 @@ def bootstrap_interval(
     return Interval(float(value), float(value) - margin, float(value) + margin, n)
 
 
-def student_interval(values, *, level: float = 0.95) -> Interval:
+def student_interval(values, *, bounds: Bounds = UNBOUNDED, level: float = 0.95) -> Interval:
     """Mean of a few values (seeds) with Student's interval; infinite for a single value.
+
+    Both are taken on a scale on which `bounds`, what the values can be, lie at infinity, and taken
+    back: with one finite bound the logarithm of the distance from it (for bound 0 the geometric
+    mean), with two the logit of the place between them. So no interval reaches beyond what can be.
+    Where a value lies on a bound, mean and interval are of the values as they are, cut at `bounds`.
 
     Raises:
         ValueError: no value, or NaN.
     """
     from scipy.stats import t  # its ttest_1samp warns where seeds agree exactly
 
-    values = _finite(values)
-    n, mean = len(values), float(np.mean(values))
+    values, (low, high) = _finite(values), bounds
+    n = len(values)
     if n == 1:
-        return Interval(mean, -math.inf, math.inf, 1)
+        return Interval(float(values[0]), -math.inf, math.inf, 1)
+    inside = np.all((low < values) & (values < high))
+    scale = bounds if inside else UNBOUNDED
+    values = _to_scale(values, *scale)
     margin = t.ppf(0.5 + level / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - margin, mean + margin, n)
+    ends = _from_scale(float(np.mean(values)) + np.array([0, -margin, margin]), *scale)
+    return Interval(*np.clip(ends, low, high).tolist(), n)
 
 
-def interval_over_seeds(by_seed: list[Interval]) -> tuple[Interval, str]:
+def _to_scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Rising, and without end towards `low` and `high`."""
+    scaled = values if math.isinf(low) and math.isinf(high) else 0.0
+    scaled = scaled if math.isinf(low) else scaled + np.log(values - low)
+    return scaled if math.isinf(high) else scaled - np.log(high - values)
+
+
+def _from_scale(scaled: np.ndarray, low: float, high: float) -> np.ndarray:
+    """The inverse of `_to_scale`; infinite where a number would be too large for float64."""
+    from scipy.special import expit
+
+    if math.isinf(low) and math.isinf(high):
+        return scaled
+    with np.errstate(over="ignore"):
+        if math.isinf(high):
+            return low + np.exp(scaled)
+        return high - np.exp(-scaled) if math.isinf(low) else low + (high - low) * expit(scaled)
+
+
+def interval_over_seeds(
+    by_seed: list[Interval], bounds: Bounds = UNBOUNDED
+) -> tuple[Interval, str]:
     """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
 
-    Student's over seeds. With one seed, or where all agree exactly, as constant answers do, seeds
-    say nothing of the spread: then it is over samples, as wide as the widest `by_seed`.
+    `student_interval` within `bounds`. With one seed, or where all agree exactly, as constant
+    answers do, seeds say nothing of the spread: then it is over samples, as wide as the widest
+    `by_seed`.
 
     Raises:
         ValueError: no seed.
@@ -108,7 +142,7 @@ def interval_over_seeds(by_seed: list[Interval]) -> tuple[Interval, str]:
         raise ValueError("No seed: an interval over seeds needs one at least.")
     values = [interval.value for interval in by_seed]
     if len(set(values)) > 1:
-        return student_interval(values), "seeds"
+        return student_interval(values, bounds=bounds), "seeds"
     low, high = min(i.low for i in by_seed), max(i.high for i in by_seed)
     return Interval(values[0], low, high, by_seed[0].n), "samples"
 

@@ -371,11 +371,9 @@ def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
 
 
 def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.DataFrame:
-    """`Geometry.table`, a line a task and pooling: metric x model, value ± half the interval."""
+    """`Geometry.table`, a line a task and pooling: metric x model, values with their intervals."""
     means = over_seeds(table[table["metric"].isin(metrics)])
-    margins = (means["high"] - means["low"]) / 2
-    texts = margins.map(" ± {:.3f}".format).where(np.isfinite(margins), ", no interval")
-    cells = means["value"].map("{:.3f}".format) + texts
+    cells = interval_cells(means)
     wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
     return wide.reindex(columns=list(metrics), level=0)
 
