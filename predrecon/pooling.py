@@ -9,6 +9,11 @@ from predrecon.seeding import torch_generator
 
 MAX_LENGTH = 128  # tokens of a text that analysis reads (paper's code); fewer if built for fewer
 POOLINGS = ("mean", "max", "weighted", "attention")
+PADDINGS = ("ignored", "attended")
+"""What an encoder does with padding. As the equations say none is attended to; the published
+numbers come of code that pads every text to `MAX_LENGTH` and lets all tokens attend to padding.
+Pooling leaves it out in both.
+"""
 
 
 def pool(
@@ -80,6 +85,7 @@ def embed(
     directions: dict[str, torch.Tensor] | None = None,
     max_length: int = MAX_LENGTH,
     batch_tokens: int = 8192,
+    padding: str = "ignored",
 ) -> dict[str, np.ndarray]:
     """Sentence vectors of N texts under all `poolings` from one pass of the encoder.
 
@@ -90,6 +96,8 @@ def embed(
         directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
         batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
+        padding: one of `PADDINGS` (else ValueError). `"attended"` pads every text to `max_length`,
+            so that no vector depends on the batch.
 
     Returns:
         `{pooling: float32 [N, D]}` in the order given, `directions` last.
@@ -97,9 +105,8 @@ def embed(
     options = {how: {"how": how} for how in poolings}
     options |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
     vectors = {}
-    for rows, hidden, mask in token_vectors(
-        encoder, tokenizer, first, second, max_length=max_length, batch_tokens=batch_tokens
-    ):
+    batching = {"max_length": max_length, "batch_tokens": batch_tokens, "padding": padding}
+    for rows, hidden, mask in token_vectors(encoder, tokenizer, first, second, **batching):
         for name, option in options.items():
             if name not in vectors:
                 vectors[name] = np.empty((len(first), hidden.shape[-1]), np.float32)
@@ -108,17 +115,33 @@ def embed(
 
 
 def token_vectors(
-    encoder, tokenizer, first, second=None, *, max_length=MAX_LENGTH, batch_tokens=8192
+    encoder,
+    tokenizer,
+    first,
+    second=None,
+    *,
+    max_length=MAX_LENGTH,
+    batch_tokens=8192,
+    padding="ignored",
 ):
-    """Batches `(rows, hidden [B, L, D], attention_mask [B, L])` of texts `rows`: see `embed`."""
+    """Batches `(rows, hidden [B, L, D], mask [B, L])` of texts `rows`: see `embed`.
+
+    `mask` is 1 on real tokens, whatever the encoder attends to.
+    """
+    if padding not in PADDINGS:
+        raise ValueError(f"padding={padding!r}: expected one of {', '.join(PADDINGS)}.")
     length = min(max_length, encoder.config.max_position_embeddings)
     ids, device = token_ids(tokenizer, first, second, length), next(encoder.parameters()).device
-    for rows in _batches([len(i) for i in ids], batch_tokens):
-        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt")
-        batch = {k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
+    attended = padding == "attended"
+    widths = [length if attended else len(text) for text in ids]
+    options = {"padding": "max_length", "max_length": length} if attended else {}
+    for rows in _batches(widths, batch_tokens):
+        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt", **options)
+        padded, real = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        mask = torch.ones_like(real) if attended else real
         with torch.inference_mode():
-            hidden = encoder(**batch).last_hidden_state.float()
-        yield rows, hidden, batch["attention_mask"]
+            hidden = encoder(input_ids=padded, attention_mask=mask).last_hidden_state.float()
+        yield rows, hidden, real
 
 
 def _batches(lengths: list[int], batch_tokens: int):

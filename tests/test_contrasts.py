@@ -6,6 +6,7 @@ import pytest
 
 from predrecon import metrics, recipes
 from predrecon.audit import contrasts, encoders, grid, length, plateau
+from predrecon.audit.geometry import measure
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task, load_task
 from predrecon.workbook import figures, tables
@@ -105,6 +106,13 @@ def test_trained_runs_end_in_tables(smoke_runs, corpus):
     short = Task(*fields, train=task.train.head(60), validation=task.validation.head(150))
     endpoints = contrasts.endpoints(runs, [short], corpus.tokenizer)
     assert set(endpoints["metric"]) == set(contrasts.METRICS)
+    (cell, run), *_ = runs.items()
+    model = encoders.Model("hybrid", run.encoder(), corpus.tokenizer)
+    released = measure(model, short, poolings=("mean",), padding="attended", probed=False)
+    values = {row["metric"]: row["value"] for row in released.rows}
+    rows = endpoints[endpoints["condition"] == cell.condition].set_index("metric")["value"]
+    for metric in contrasts.RELEASED:
+        assert rows[f"{metric}_released"] == values[metric] != rows[metric]
     table = tables.endpoint_table(endpoints)
     assert table.shape == (2, 1 + len(contrasts.METRICS))
     assert (

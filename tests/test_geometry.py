@@ -18,6 +18,7 @@ from predrecon.audit.geometry import (
 )
 from predrecon.audit.statistics import bootstrap_interval
 from predrecon.data.tasks import load_task
+from predrecon.pooling import embed
 from predrecon.workbook import tables
 
 
@@ -133,6 +134,26 @@ def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, res
     facts = {"task": "t", "title": "T", "model": "mlm", "seed": 0, "n": 4, "pooling": "mean"}
     table = pd.DataFrame([facts | {"metric": "alignment"} | interval.bounds])
     assert tables.geometry_table(table, ("alignment",)).iloc[0, 0] == interval.text()
+
+
+def test_padding_is_part_of_what_is_remembered(smoke_runs, labelled, results):
+    """Texts of every length under both protocols; true pairs are encoded under the same one."""
+    model, overlap = encoder(smoke_runs["hybrid"]), labelled[2]
+    options = dict(poolings=("mean",), draws=5, probed=False)
+    values = {}
+    for padding in ("ignored", "attended", "ignored"):
+        measured = measure(model, overlap, padding=padding, **options)
+        values[padding] = {row["metric"]: row["value"] for row in measured.rows}
+        split = overlap.validation
+        texts = split.first, split.second
+        z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",), padding=padding)
+        np.testing.assert_array_equal(measured.embeddings["mean"], z["mean"])
+    assert len(list(results.iterdir())) == 2
+    for metric in ("uniformity", "effective_rank", "pair_alignment"):
+        assert values["ignored"][metric] != values["attended"][metric]
+    every = geometry.measure_all([model], [overlap], poolings=("mean",), padding="attended")
+    row = every.table.query("metric == 'uniformity'").iloc[0]
+    assert row["value"] == values["attended"]["uniformity"]
 
 
 def test_without_models_or_tasks_there_is_nothing_to_measure(compared, labelled):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from predrecon.pooling import POOLINGS, attention_direction, embed, pool, token_ids
+from predrecon.pooling import PADDINGS, POOLINGS, attention_direction, embed, pool, token_ids
 
 
 @pytest.fixture
@@ -72,6 +72,35 @@ def test_embed_keeps_the_order_whatever_the_batches(corpus, smoke_runs):
         alone = embed(encoder, tokenizer, texts[i : i + 1])
         for how in POOLINGS:
             np.testing.assert_allclose(together[how][i], alone[how][0], atol=1e-5)
+
+
+def test_padding_attended_to_is_a_pass_of_full_length_without_a_mask(corpus, smoke_runs):
+    """As the public code: the encoder sees padding, pooling does not, batches change nothing."""
+    encoder, tokenizer = smoke_runs["hybrid"].encoder(), corpus.tokenizer
+    texts = [f"word {'and more ' * (i * 7 % 13)}" for i in range(20)]
+    longest = encoder.config.max_position_embeddings
+    assert longest < 128, "an encoder built for fewer tokens than are read"
+    attended = embed(encoder, tokenizer, texts, padding="attended")
+    ids = token_ids(tokenizer, texts, None, longest)
+    for i, text in enumerate(ids):
+        padded = torch.tensor([text + [tokenizer.pad_token_id] * (longest - len(text))])
+        with torch.inference_mode():
+            hidden = encoder.encode(padded)[:, : len(text)]
+        for how in POOLINGS:
+            expected = pool(hidden, torch.ones(1, len(text)), how)[0]
+            np.testing.assert_allclose(attended[how][i], expected, atol=1e-5)
+    for batch_tokens in (1, 3 * longest):
+        again = embed(encoder, tokenizer, texts, padding="attended", batch_tokens=batch_tokens)
+        np.testing.assert_allclose(again["mean"], attended["mean"], atol=1e-6)
+    ignored = embed(encoder, tokenizer, texts)["mean"]
+    assert np.abs(ignored - attended["mean"]).max() > 1e-3
+    full = ["many words " * 50]
+    ignored, attended = (
+        embed(encoder, tokenizer, full, padding=padding)["mean"] for padding in PADDINGS
+    )
+    np.testing.assert_allclose(ignored, attended, atol=1e-6)
+    with pytest.raises(ValueError, match="padding='masked': expected one of ignored, attended"):
+        embed(encoder, tokenizer, texts, padding="masked")
 
 
 def test_pairs_are_one_sequence(corpus):

@@ -23,10 +23,14 @@ METRICS = (
     "uniformity",
     "equal_length",  # uniformity between texts of equal length
     "effective_rank",
+    "uniformity_released",
+    "effective_rank_released",
     "semantic_probe",
     "token_probe",
     "below_unigram",  # nats below word frequencies
 )
+RELEASED = ("uniformity", "effective_rank")
+"""Also measured as the public code measures, padding attended to, as `<metric>_released`."""
 CONTRASTS = {
     "objective": ("hybrid", "mlm"),
     "objective, tokens × √D": ("hybrid-sqrt", "mlm-sqrt"),
@@ -63,10 +67,11 @@ def endpoints(
     """The metrics of every trained run on every task.
 
     Returns:
-        Columns `condition, title, seed, task, metric, value, low, high` for `METRICS`, with an
-        interval over samples; `below_unigram` has no task and no interval.
+        Columns `condition, title, seed, task, metric, value, low, high` for `METRICS`, `RELEASED`
+        under both protocols, with an interval over samples; `below_unigram` has no task and no
+        interval.
     """
-    rows = []
+    rows, options = [], {"poolings": ("mean",), "max_samples": max_samples}
     with Progress("grid", len(runs), "runs") as progress:
         for number, (cell, run) in enumerate(runs.items()):
             progress.update(number, f"{cell.title}, seed {cell.seed}")
@@ -74,8 +79,14 @@ def endpoints(
             rows.append(cell.labels | nats)
             model = Model(cell.title, run.encoder(), tokenizer, cell.seed)
             for task in tasks:
-                measured = measure(model, task, poolings=("mean",), max_samples=max_samples)
+                measured = measure(model, task, **options)
                 intervals = {row["metric"]: measured.interval(row) for row in measured.rows}
+                released = measure(model, task, **options, padding="attended", probed=False)
+                intervals |= {
+                    f"{row['metric']}_released": released.interval(row)
+                    for row in released.rows
+                    if row["metric"] in RELEASED
+                }
                 counts = length.token_counts(model, task.validation.head(max_samples))
                 z = measured.embeddings["mean"]
                 intervals["equal_length"] = length.uniformity(z, counts)

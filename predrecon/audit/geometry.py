@@ -35,12 +35,13 @@ CONVENTIONS = {
 }
 BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("spectral_entropy", "spectral_entropy_sigma2", "explained"), (0, 1)),
-    **dict.fromkeys(("effective_rank", "stable_rank", "rank_90", "rankme"), (1, math.inf)),
+    **dict.fromkeys(("effective_rank", "effective_rank_released"), (1, math.inf)),
+    **dict.fromkeys(("stable_rank", "rank_90", "rankme"), (1, math.inf)),
     **dict.fromkeys(("alignment", "alignment_by_class"), (0, 16)),  # of distances up to 2
     **dict.fromkeys(("alignment_squared", "pair_alignment"), (0, 4)),
     **dict.fromkeys(("intra_class_distance", "inter_class_distance"), (0, 2)),
     "intra_inter_ratio": (0, math.inf),
-    **dict.fromkeys(("uniformity", "equal_length"), (-math.inf, 0)),
+    **dict.fromkeys(("uniformity", "uniformity_released", "equal_length"), (-math.inf, 0)),
     **dict.fromkeys(("token_probe", "accuracy", "f1"), (0, 1)),
     **dict.fromkeys(("semantic_probe_mcc", "mcc", "spearman"), (-1, 1)),
     **dict.fromkeys(("semantic_probe", "linear_probe"), (-1, 1)),  # of some tasks MCC or rho
@@ -100,6 +101,7 @@ def measure_all(
     poolings: tuple[str, ...] = POOLINGS,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
+    padding: str = "ignored",
 ) -> Geometry:
     """`measure` of every model, of one or several seeds, on every task.
 
@@ -107,8 +109,9 @@ def measure_all(
         ValueError: no model or no task; as `measure`.
     """
     rows, embeddings, replicates, spectra = [], {}, {}, {}
+    options = {"poolings": poolings, "max_samples": max_samples, "seed": seed, "padding": padding}
     for task, model in each_pair("geometry", tasks, models):
-        measured = measure(model, task, poolings=poolings, max_samples=max_samples, seed=seed)
+        measured = measure(model, task, **options)
         facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
         for pooling, z in measured.embeddings.items():
             embeddings.setdefault((task.name, pooling, model.name), z)
@@ -130,6 +133,7 @@ def measure(
     seed: int = 0,
     draws: int = DRAWS,
     probed: bool = True,
+    padding: str = "ignored",
 ) -> Measured:
     """Six metrics, their other conventions and neighbours, and both probes, under every pooling.
 
@@ -140,15 +144,18 @@ def measure(
         task: its validation split is used, pairs as "s1 [SEP] s2", the first `max_samples` of it.
         seed: shuffles the folds of the probes and draws the `draws` bootstrap samples.
         probed: whether to fit the probes, which is most of the work.
+        padding: one of `pooling.PADDINGS`. `"attended"` measures as the public code does; as in the
+            paper's tables are then `alignment_by_class` and `spectral_entropy_sigma2`.
 
     Raises:
         ValueError: of a metric or a probe, with the names of task and model.
     """
     split = task.validation.head(max_samples)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    passes = {"poolings": poolings, "padding": padding}
 
     def compute():
-        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, poolings=poolings)
+        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, **passes)
         ids = token_ids(model.tokenizer, split.first, split.second, model.max_length)
         tokens, groups = probes.frequent_tokens(ids), task.groups(split.labels)
 
@@ -162,7 +169,7 @@ def measure(
         try:
             counts = bootstrap_counts(len(split), draws, seed)
             results = per_pooling(pooled, of_matrix)
-            for pooling, pairs in _true_pairs(model, split, task, poolings, draws, seed).items():
+            for pooling, pairs in _true_pairs(model, split, task, passes, draws, seed).items():
                 results[pooling] = results[pooling] | {"pair_alignment": pairs}
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
@@ -174,7 +181,7 @@ def measure(
                 arrays[f"replicates/{pooling}/{metric}"] = spread
         return rows, arrays
 
-    protocol = task.kind, task.classes, poolings, model.max_length, seed, draws, probed
+    protocol = task.kind, task.classes, poolings, padding, model.max_length, seed, draws, probed
     rows, arrays = cached("geometry", (*digests, *protocol), compute)
     named = {tuple(name.split("/")): array for name, array in arrays.items()}
     embeddings = {key[1]: z for key, z in named.items() if key[0] == "embeddings"}
@@ -238,19 +245,22 @@ def probe_metrics(z, labels, tokens, kind: str, seed: int, counts: np.ndarray) -
 
 
 def _true_pairs(
-    model: Model, split: Split, task: Task, poolings: tuple[str, ...], draws: int, seed: int
+    model: Model, split: Split, task: Task, passes: dict, draws: int, seed: int
 ) -> dict[str, tuple]:
-    """`{pooling: (pair_alignment, replicates, n)}`; empty for a task without such pairs."""
+    """`{pooling: (pair_alignment, replicates, n)}`; empty for a task without such pairs.
+
+    `passes` are options of `pooling.embed`.
+    """
     positive = task.positives(split.labels)
     if positive is None or positive.sum() < 2:
         return {}
     n = int(positive.sum())
     counts = bootstrap_counts(n, draws, seed)
     sides = [
-        embed(model.encoder, model.tokenizer, list(compress(side, positive)), poolings=poolings)
+        embed(model.encoder, model.tokenizer, list(compress(side, positive)), **passes)
         for side in (split.first, split.second)
     ]
-    pairs = {pooling: [side[pooling] for side in sides] for pooling in poolings}
+    pairs = {pooling: [side[pooling] for side in sides] for pooling in passes["poolings"]}
     return {
         pooling: (metrics.pair_alignment(*pair), metrics.pair_alignment(*pair, weights=counts), n)
         for pooling, pair in pairs.items()
