@@ -8,6 +8,7 @@ import pandas as pd
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import measure
 from predrecon.audit.grid import Cell
+from predrecon.audit.statistics import student_interval
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
 from predrecon.objectives import lambda_before, total_steps
@@ -57,6 +58,63 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
             ]
         progress.update(len(stages))
     return pd.DataFrame(rows)
+
+
+def at_equal_nats(
+    table: pd.DataFrame, one: str = "hybrid", other: str = "mlm", *, levels: int = 3
+) -> pd.DataFrame:
+    """`one - other` where both have learned equally much: snapshots at the same held-out loss.
+
+    The levels of a seed divide into equal parts what both its runs pass through: from word
+    frequencies, or the later of the two first snapshots, to the lower of the two last. A metric at
+    a level is linear in nats between the two snapshots where the run first reaches it.
+
+    Args:
+        table: of `trajectories`; several tasks are averaged. one, other: conditions of the grid.
+
+    Returns:
+        Columns `level, metric, value, low, high, seeds` for those of `METRICS` that `table` holds.
+        `level` is nats below word frequencies, the mean of seeds; `low` and `high` are Student's
+        interval over seeds, infinite for one. Seeds whose runs share no level are left out; if none
+        is left, there are no rows.
+    """
+    columns = ["level", "metric", "value", "low", "high", "seeds"]
+    if table.empty:
+        return pd.DataFrame(columns=columns)
+    learned = table.pivot_table("value", ["seed", "condition", "step"], "metric")
+    learned = learned.dropna(subset=["below_unigram"])
+    metrics, gaps, places = [metric for metric in METRICS if metric in learned], [], []
+    for seed in learned.index.unique("seed"):
+        runs = learned.loc[seed]
+        if not {one, other} <= set(runs.index.unique("condition")):
+            continue
+        sides = [
+            runs.loc[condition, ["below_unigram", *metrics]].to_numpy()
+            for condition in (one, other)
+        ]
+        first, last = (np.array([side[end, 0] for side in sides]) for end in (0, -1))
+        start, end = max(0.0, first.max()), last.min()
+        if start < end:
+            places.append(np.linspace(start, end, levels + 1)[1:])
+            a, b = (_at(places[-1], side) for side in sides)
+            gaps.append(a - b)
+    rows = []
+    for number, level in enumerate(np.mean(places, axis=0) if places else ()):
+        for k, metric in enumerate(metrics):
+            interval = student_interval([gap[number, k] for gap in gaps])
+            rows.append({"level": level, "metric": metric} | interval.bounds | {"seeds": len(gaps)})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _at(levels: np.ndarray, run: np.ndarray) -> np.ndarray:
+    """Metrics `[levels, M]` where a run `[snapshots, 1 + M]`, nats first, reaches `levels` [nats].
+
+    Its first snapshot lies below all of them.
+    """
+    after = np.array([np.argmax(run[:, 0] >= level) for level in levels])
+    before, after = run[after - 1], run[after]
+    share = (levels - before[:, 0]) / (after[:, 0] - before[:, 0])
+    return before[:, 1:] + share[:, None] * (after - before)[:, 1:]
 
 
 def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
