@@ -7,7 +7,12 @@ import pytest
 from predrecon import metrics, recipes
 from predrecon.audit import contrasts, encoders, grid, length, plateau
 from predrecon.audit.geometry import measure
-from predrecon.audit.statistics import bootstrap_counts
+from predrecon.audit.statistics import (
+    bootstrap_counts,
+    detectable_effect,
+    half_width,
+    seeds_needed,
+)
 from predrecon.data.tasks import Task, load_task
 from predrecon.workbook import figures, tables
 
@@ -48,8 +53,29 @@ def test_contrasts_find_what_was_put_in():
     assert text.loc["objective", "uniformity"].endswith("] *")
 
 
+def test_contrasts_say_what_so_many_seeds_can_see():
+    assert contrasts.published_effects() == pytest.approx(
+        {"uniformity": -0.1327, "effective_rank": -4.9964}, abs=1e-4
+    )
+    table = made_up(4)
+    other = table.assign(metric="token_probe")
+    gaps = contrasts.paired_contrasts(pd.concat([table, other])).set_index(["contrast", "metric"])
+    wide = table.query("condition in ('hybrid', 'mlm')").pivot_table(
+        "value", "seed", "condition", aggfunc="mean"
+    )
+    sd = (wide["hybrid"] - wide["mlm"]).std()
+    row = gaps.loc[("objective", "uniformity")]
+    assert row["high"] - row["value"] == pytest.approx(half_width(sd, 4))
+    assert row["detectable"] == pytest.approx(detectable_effect(sd, 4))
+    assert row["seeds_needed"] == seeds_needed(sd, 0.1327) == 2
+    assert np.isnan(gaps.loc[("objective", "token_probe"), "seeds_needed"]), "none is published"
+    others = gaps["seeds_needed"][~gaps.index.isin([("objective", "uniformity")])]
+    assert others.filter(like="token scale", axis=0).isna().all()
+
+
 def test_one_seed_has_no_interval():
     gaps = contrasts.paired_contrasts(made_up(1))
+    assert np.isinf(gaps["detectable"]).all() and gaps["seeds_needed"].isna().all()
     assert np.isinf(gaps["low"]).all()
     assert tables.contrast_table(gaps)["uniformity"].str.contains(r"\(1 seed\)").all()
     assert len(figures.contrasts(gaps).data) == 1

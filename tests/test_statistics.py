@@ -12,9 +12,12 @@ from predrecon.audit.statistics import (
     Interval,
     bootstrap_counts,
     bootstrap_interval,
+    detectable_effect,
+    half_width,
     holm,
     interval_over_seeds,
     score_replicates,
+    seeds_needed,
     sign_flip_p,
     student_interval,
 )
@@ -219,6 +222,33 @@ def test_equal_seeds_say_nothing_of_the_spread():
 def test_no_interval_is_said(bound):
     assert Interval(0.5, -bound, bound, 1).text() == "0.500, no interval"
     assert Interval(0.5, 0.4, 0.6, 1).text(1) == "0.5 [0.4, 0.6]"
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 30])
+def test_the_detectable_effect_is_found_four_times_in_five(n):
+    """10,000 experiments of n paired differences each, with the effect and without."""
+    noise = 2.5 * np.random.default_rng(n).normal(size=(10_000, n))
+    for effect, share in ((detectable_effect(2.5, n), 0.8), (0.0, 0.05)):
+        p = stats.ttest_1samp(noise + effect, 0, axis=1).pvalue
+        assert np.mean(p < 0.05) == pytest.approx(share, abs=0.015)
+    widths = [half_width(sd, n) for sd in noise.std(axis=1, ddof=1)[:500]]
+    assert widths[0] == pytest.approx(student_interval(noise[0]).high - noise[0].mean())
+    assert np.sqrt(np.mean(np.square(widths))) == pytest.approx(half_width(2.5, n), rel=0.15)
+    assert detectable_effect(2.5, n) > half_width(2.5, n), "half a width is found every other time"
+
+
+def test_the_detectable_effect_against_a_printed_table():
+    """Cohen (1988), two-sided 5 %, power 0.8: d = 0.5 takes 34 pairs, d = 0.8 takes 15."""
+    assert detectable_effect(1.0, 34) < 0.5 < detectable_effect(1.0, 33)
+    assert detectable_effect(1.0, 15) < 0.8 < detectable_effect(1.0, 14)
+    assert detectable_effect(np.nan, 1) == np.inf and detectable_effect(0.0, 4) == 0
+
+
+def test_seeds_needed_are_the_fewest_that_exclude_the_effect():
+    for sd, effect in ((0.05, -0.13), (1.0, 0.5), (0.2, 0.2)):
+        n = seeds_needed(sd, effect)
+        assert half_width(sd, n) < abs(effect) / 2 <= half_width(sd, n - 1)
+    assert seeds_needed(0.0, 0.1) == 2 and seeds_needed(1.0, 0.1) == np.inf
 
 
 def test_sign_flips_against_all_patterns():

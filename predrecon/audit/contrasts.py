@@ -4,16 +4,23 @@ All numbers are under mean pooling. A contrast is paired by seed, since the runs
 initial weights, batches and masks.
 """
 
+import math
 from dataclasses import replace
 
 import pandas as pd
 
 from predrecon.audit import length
 from predrecon.audit.encoders import Model, models, reference_models
-from predrecon.audit.geometry import SIX, measure, measure_all
+from predrecon.audit.geometry import SIX, measure, measure_all, published_geometry
 from predrecon.audit.grid import CONDITIONS, Cell
 from predrecon.audit.seeds import mean_of_tasks
-from predrecon.audit.statistics import holm, sign_flip_p, student_interval
+from predrecon.audit.statistics import (
+    detectable_effect,
+    holm,
+    seeds_needed,
+    sign_flip_p,
+    student_interval,
+)
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
 from predrecon.training.heldout import below_unigram
@@ -104,10 +111,15 @@ def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """`CONTRASTS` with both sides in a table of `endpoints`, paired by seed, mean of tasks.
 
     Returns:
-        Columns `contrast, metric, value, low, high, seeds, same_sign, p, p_corrected`: Student's
-        interval over seeds (none for one seed), the share of tasks x seeds of one sign, p of sign
-        flips of the seeds' means, and Holm's correction for all rows.
+        Columns `contrast, metric, value, low, high, seeds, same_sign, p, detectable, seeds_needed,
+        p_corrected`: Student's interval over seeds (none for one seed), the share of tasks x seeds
+        of one sign, p of sign flips of the seeds' means, and Holm's correction for all rows. From
+        the spread of the seeds' differences: the effect that so many seeds find four times in five
+        (`statistics.detectable_effect`), and how many seeds would exclude the published one
+        (`statistics.seeds_needed`; NaN for one seed and where no effect of the objective on the
+        metric is published).
     """
+    effects = published_effects()
     wide, rows = table.pivot_table("value", ["metric", "seed", "task"], "condition"), []
     for name, (one, other) in CONTRASTS.items():
         if not {one, other} <= set(wide.columns):
@@ -119,9 +131,25 @@ def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
             interval = student_interval(by_seed)
             same_sign = float(max((by_task > 0).mean(), (by_task < 0).mean()))
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
-            rows.append(row | {"same_sign": same_sign, "p": sign_flip_p(by_seed)})
+            row |= {"same_sign": same_sign, "p": sign_flip_p(by_seed)}
+            sd, effect = by_seed.std(), math.nan
+            if name.startswith("objective"):
+                effect = effects.get(metric.removesuffix("_released"), math.nan)
+            unknown = math.isnan(sd) or math.isnan(effect)
+            row["detectable"] = detectable_effect(sd, interval.n)
+            rows.append(row | {"seeds_needed": math.nan if unknown else seeds_needed(sd, effect)})
     gaps = pd.DataFrame(rows)
     return gaps.assign(p_corrected=holm(gaps["p"])) if len(gaps) else gaps
+
+
+def published_effects() -> dict[str, float]:
+    """Hybrid minus MLM-only in the published tables: `RELEASED`, mean pooling, mean of tasks.
+
+    Ranks are of D = 512 there: of a smaller encoder's the same difference is a larger share.
+    """
+    table = published_geometry().query("pooling == 'mean'")
+    means = table.pivot_table("value", "metric", "model")
+    return {metric: means.at[metric, "hybrid"] - means.at[metric, "mlm"] for metric in RELEASED}
 
 
 def over_tasks(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

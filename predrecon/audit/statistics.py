@@ -14,6 +14,7 @@ from predrecon.seeding import numpy_generator
 
 Bounds = tuple[float, float]  # what a number can be
 UNBOUNDED: Bounds = (-math.inf, math.inf)
+MOST_SEEDS = 1000  # nobody trains more
 _EXACT = 14  # up to 2^14 patterns of signs are all counted
 
 
@@ -93,8 +94,6 @@ def student_interval(values, *, bounds: Bounds = UNBOUNDED, level: float = 0.95)
     Raises:
         ValueError: no value, or NaN.
     """
-    from scipy.stats import t  # its ttest_1samp warns where seeds agree exactly
-
     values, (low, high) = _finite(values), bounds
     n = len(values)
     if n == 1:
@@ -102,9 +101,43 @@ def student_interval(values, *, bounds: Bounds = UNBOUNDED, level: float = 0.95)
     inside = np.all((low < values) & (values < high))
     scale = bounds if inside else UNBOUNDED
     values = _to_scale(values, *scale)
-    margin = t.ppf(0.5 + level / 2, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    margin = half_width(float(np.std(values, ddof=1)), n, level=level)
     ends = _from_scale(float(np.mean(values)) + np.array([0, -margin, margin]), *scale)
     return Interval(*np.clip(ends, low, high).tolist(), n)
+
+
+def half_width(sd: float, n: int, *, level: float = 0.95) -> float:
+    """Of Student's interval of the mean of n values, at least two, with standard deviation `sd`."""
+    from scipy.stats import t  # its ttest_1samp warns where seeds agree exactly
+
+    return float(t.ppf(0.5 + level / 2, n - 1)) * sd / math.sqrt(n)
+
+
+def detectable_effect(sd: float, n: int, *, power: float = 0.8, level: float = 0.95) -> float:
+    """The smallest mean difference that a paired t-test of n seeds finds with probability `power`.
+
+    `sd` is the standard deviation of the seeds' differences, in whose units the result is. From the
+    noncentral t distribution (Cohen 1988); a significant result of the wrong sign, less than one in
+    100,000, does not count. Infinite for one seed, whose differences have no `sd`.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import nct, t
+
+    if n < 2:
+        return math.inf
+    critical = t.ppf(0.5 + level / 2, n - 1)
+    shift = brentq(lambda shift: nct.sf(critical, n - 1, shift) - power, 0, 100)
+    return shift * sd / math.sqrt(n)
+
+
+def seeds_needed(sd: float, effect: float) -> float:
+    """The fewest seeds that exclude an effect: half an interval is less than half of `effect`.
+
+    Then an interval around 0 holds nothing as large as half of it, for which `claims.decide` says
+    "not reproduced". `sd` as in `detectable_effect`. Infinite beyond `MOST_SEEDS`.
+    """
+    enough = (n for n in range(2, MOST_SEEDS + 1) if half_width(sd, n) < abs(effect) / 2)
+    return next(enough, math.inf)
 
 
 def _to_scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
