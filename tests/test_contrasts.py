@@ -18,7 +18,7 @@ from predrecon.workbook import figures, tables
 
 
 def made_up(seeds=3, effect=0.3):
-    """MLM-only at -1, the hybrid lower by `effect`, token scale adds 1 to both; noise by seed."""
+    """MLM-only at -1, the hybrid lower by `effect`, as published both at 1 more; noise by seed."""
     draw, rows = np.random.default_rng(0), []
     for seed in range(seeds):
         for task in ("a", "b", "c"):
@@ -26,8 +26,8 @@ def made_up(seeds=3, effect=0.3):
             for condition, value in {
                 "hybrid": -1 - effect,
                 "mlm": -1,
-                "hybrid-sqrt": -2 - effect,
-                "mlm-sqrt": -2,
+                "published": 0 - effect,
+                "published-mlm": 0,
             }.items():
                 facts = {"condition": condition, "title": condition, "seed": seed, "task": task}
                 value += shared + 0.01 * draw.normal()
@@ -39,11 +39,11 @@ def test_contrasts_find_what_was_put_in():
     gaps = contrasts.paired_contrasts(made_up()).set_index("contrast")
     assert set(gaps.index) == {
         "objective",
-        "objective, tokens × √D",
-        "token scale, hybrid",
-        "token scale, MLM-only",
+        "objective, as published",
+        "architecture, hybrid",
+        "architecture, MLM-only",
     }, "only those whose both sides are there"
-    for name, value in (("objective", -0.3), ("token scale, hybrid", -1.0)):
+    for name, value in (("objective", -0.3), ("architecture, hybrid", -1.0)):
         row = gaps.loc[name]
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
         assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
@@ -70,7 +70,7 @@ def test_contrasts_say_what_so_many_seeds_can_see():
     assert row["seeds_needed"] == seeds_needed(sd, 0.1327) == 2
     assert np.isnan(gaps.loc[("objective", "token_probe"), "seeds_needed"]), "none is published"
     others = gaps["seeds_needed"][~gaps.index.isin([("objective", "uniformity")])]
-    assert others.filter(like="token scale", axis=0).isna().all()
+    assert others.filter(like="architecture", axis=0).isna().all()
 
 
 def test_one_seed_has_no_interval():
@@ -103,7 +103,7 @@ def test_seeds_that_lack_a_side_do_not_count():
     table = made_up(3)
     gone = (table["condition"] == "mlm") & (table["seed"] == 2)
     gaps = contrasts.paired_contrasts(table[~gone]).set_index("contrast")
-    assert gaps.loc["objective", "seeds"] == 2 and gaps.loc["token scale, hybrid", "seeds"] == 3
+    assert gaps.loc["objective", "seeds"] == 2 and gaps.loc["architecture, hybrid", "seeds"] == 3
 
 
 def test_without_runs_everything_is_empty_and_nothing_fails(corpus):

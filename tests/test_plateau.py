@@ -8,13 +8,15 @@ from predrecon.audit import plateau
 from predrecon.workbook import figures, tables
 
 
-def made_up(objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "hybrid-sqrt", "mlm-sqrt")):
+def made_up(
+    objective, seeds=4, noise=0.0, conditions=("hybrid", "mlm", "published", "published-mlm")
+):
     """uniformity = -0.1 - 3 nats + objective for the hybrid; the hybrid is 0.1 nats ahead."""
     draw, rows = np.random.default_rng(1), []
     for seed in range(seeds):
         for condition in conditions:
-            hybrid = condition.startswith("hybrid")
-            nats = 0.1 * hybrid + 0.2 * condition.endswith("sqrt") + 0.05 * draw.random()
+            hybrid = not condition.endswith("mlm")
+            nats = 0.1 * hybrid + 0.2 * condition.startswith("published") + 0.05 * draw.random()
             value = -0.1 - 3 * nats + objective * hybrid + noise * draw.normal()
             facts = {"condition": condition, "title": condition, "seed": seed}
             rows.append(facts | {"task": "", "metric": "below_unigram", "value": nats})
@@ -42,7 +44,9 @@ def test_what_lies_between_conditions_is_told_apart_from_what_lies_within():
     """Conditions on a line, runs of one condition at random around it."""
     table, draw = made_up(0.0, seeds=6), np.random.default_rng(5)
     task = table["metric"] == "uniformity"
-    level = table["condition"].map({"hybrid": 0.1, "mlm": 0, "hybrid-sqrt": 0.3, "mlm-sqrt": 0.2})
+    level = table["condition"].map(
+        {"hybrid": 0.1, "mlm": 0, "published": 0.3, "published-mlm": 0.2}
+    )
     noise = pd.Series(draw.normal(size=len(table)), index=table.index)
     run = table["condition"] + table["seed"].astype(str)
     noise = noise.groupby(run).transform("first")
@@ -51,7 +55,7 @@ def test_what_lies_between_conditions_is_told_apart_from_what_lies_within():
     assert rows.loc["all runs", "rho"] < -0.85
     assert rows.loc[plateau.WITHIN, "rho_low"] < 0 < rows.loc[plateau.WITHIN, "rho_high"]
     assert np.isnan(rows.loc[plateau.WITHIN, "value"])
-    assert rows.loc["tokens as they are", "runs"] == rows.loc["tokens × √D", "runs"] == 12
+    assert rows.loc["but those as published", "runs"] == rows.loc["as published", "runs"] == 12
 
 
 def test_what_seeds_share_is_told_apart_too():

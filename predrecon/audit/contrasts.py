@@ -40,20 +40,24 @@ RELEASED = ("uniformity", "effective_rank")
 """Also measured as the public code measures, padding attended to, as `<metric>_released`."""
 CONTRASTS = {
     "objective": ("hybrid", "mlm"),
-    "objective, tokens × √D": ("hybrid-sqrt", "mlm-sqrt"),
     "objective, equal FLOPs": ("hybrid", "mlm-flops"),
-    "token scale, hybrid": ("hybrid-sqrt", "hybrid"),
-    "token scale, MLM-only": ("mlm-sqrt", "mlm"),
+    "objective, as published": ("published", "published-mlm"),
+    "architecture, hybrid": ("hybrid", "published"),
+    "architecture, MLM-only": ("mlm", "published-mlm"),
     "more FLOPs, MLM-only": ("mlm-flops", "mlm"),
     "λ = 0.25 for learned": ("hybrid-lam25", "hybrid"),
     "λ = 0.5 for learned": ("hybrid-lam50", "hybrid"),
     "λ = 0.75 for learned": ("hybrid-lam75", "hybrid"),
     "λ's rate / 10": ("hybrid-slow", "hybrid"),
+    "targets leak": ("leak", "hybrid"),
 }
 """`{factor: (with it, without it)}`, conditions of the grid."""
 
-_SCALES = {"": "untrained", "-sqrt": "untrained, tokens × √D"}
-"""`{suffix of a condition: the name of its encoder before the first step}`."""
+_ARMS = {
+    "untrained": ("hybrid", "mlm"),
+    "untrained, as published": ("published", "published-mlm"),
+}
+"""`{name of an encoder before its first step: the conditions that start from it}`."""
 
 
 def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
@@ -166,17 +170,17 @@ def with_references(
 ) -> pd.DataFrame:
     """`SIX` and both probes of both arms, the untrained encoder, and MiniLM if it is installed.
 
-    Arms with scaled tokens have an untrained encoder of their own: the scale alone changes it.
+    Each architecture has an untrained encoder of its own.
 
     Returns:
         Columns `model, metric, value, low, high, seeds, dim`, mean of tasks (`mean_of_tasks`);
         `dim` is D, since ranks grow with it.
     """
     compared = []
-    for suffix, untrained in _SCALES.items():
+    for untrained, conditions in _ARMS.items():
         arms = {
-            CONDITIONS[arm + suffix][0]: [r for c, r in runs.items() if c.condition == arm + suffix]
-            for arm in ("hybrid", "mlm")
+            CONDITIONS[name][0]: [run for cell, run in runs.items() if cell.condition == name]
+            for name in conditions
         }
         for model in models(arms, tokenizer, untrained=True):
             name = untrained if model.name == "untrained" else model.name

@@ -29,8 +29,8 @@ def at_equal_loss(endpoints: pd.DataFrame, metrics: tuple[str, ...] = METRICS) -
     Over runs, metric = a(seed) + b nats + c hybrid by least squares; nats below word frequencies
     say how much a run has learned of its text. Two reservations. The loss is itself an outcome of
     the objective: c is what is left of its effect, not its effect. And much of the spread is not
-    the objective's: token scales lie far apart, and the runs of one seed share initial weights,
-    text and masks. So there are rows of one token scale; `within conditions`, without the mean of
+    the objective's: architectures lie far apart, and the runs of one seed share initial weights,
+    text and masks. So there are rows of one architecture; `within conditions`, without the mean of
     every condition; and `within conditions and seeds`, of the conditions that have every seed,
     without the mean of every seed either.
 
@@ -58,14 +58,15 @@ def at_equal_loss(endpoints: pd.DataFrame, metrics: tuple[str, ...] = METRICS) -
 
 
 def _subsets(runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """All runs, those of each token scale, and all without the means of conditions and seeds."""
-    scaled = runs["condition"].map(lambda name: "token_scale" in CONDITIONS[name][1]).astype(bool)
+    """All runs, those of each architecture, and all without the means of conditions and seeds."""
+    twins = [name for name, (_, changes) in CONDITIONS.items() if "architecture" in changes]
+    published = runs["condition"].isin(twins)
     seeds = runs.groupby("condition")["seed"].transform("nunique")
     complete = runs[(seeds > 1) & (seeds == runs["seed"].nunique())]
     return {
         "all runs": runs,
-        "tokens as they are": runs[~scaled],
-        "tokens × √D": runs[scaled],
+        "but those as published": runs[~published],
+        "as published": runs[published],
         WITHIN: _without_means(runs[seeds > 1], "condition"),
         BOTH: _without_means(_without_means(complete, "condition"), "seed"),
     }
