@@ -83,7 +83,7 @@ def masked_text(
     for number in range(batches):
         stream = "" if number == 0 else f"coverage {number} "
         generator = torch_generator(seed, f"{stream}block masks", step)
-        masks = block_masks(16, len(sequence), generator=generator, **blocks)
+        positions = block_masks(16, len(sequence), generator=generator, **blocks)
         masked_ids, labels = token_masks(
             torch.tensor([sequence] * 16),
             mask_token_id=tokenizer.mask_token_id,
@@ -92,7 +92,7 @@ def masked_text(
             probability=mlm_probability,
             generator=torch_generator(seed, f"{stream}token masks", step),
         )
-        batch = {"context": masks.context, "targets": masks.targets}
+        batch = {"context": positions.context, "targets": positions.targets}
         masks.append(batch | {"masked_ids": masked_ids, "labels": labels})
     first = masks[0]
     both = (sequence, first["masked_ids"][0].tolist())
