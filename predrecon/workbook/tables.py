@@ -9,12 +9,12 @@ import torch
 from pandas.io.formats.style import Styler
 
 from predrecon.audit import published
-from predrecon.audit.contrasts import METRICS, over_tasks
+from predrecon.audit.contrasts import METRICS, over_tasks, published_effects
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import SIX, published_geometry
 from predrecon.audit.grid import Cell
 from predrecon.audit.seeds import over_seeds
-from predrecon.audit.statistics import Interval
+from predrecon.audit.statistics import MOST_SEEDS, Interval
 from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
 from predrecon.model import PredictReconstruct
@@ -430,6 +430,33 @@ def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
     notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
     cells = interval_cells(gaps) + notes
     return pivot_cells(gaps, ["contrast"], ["metric"], cells, first=("seeds",))
+
+
+def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """How small an effect of the objective could be seen: `contrasts.paired_contrasts`."""
+    effects, rows = published_effects(), []
+    for row in gaps.to_dict("records"):
+        published = effects.get(row["metric"].removesuffix("_released"))
+        if not row["contrast"].startswith("objective") or published is None or row["seeds"] < 2:
+            continue
+        needed = row["seeds_needed"]
+        needed = f"{needed:.0f}" if np.isfinite(needed) else f"over {MOST_SEEDS:,}"
+        cells = {"effect": cell_text(row["value"], row["low"], row["high"])}
+        cells |= {"could be seen": f"{row['detectable']:.3f}", "published": f"{published:.3f}"}
+        labels = {name: row[name] for name in ("contrast", "metric", "seeds")}
+        rows.append(labels | cells | {"seeds to exclude": needed})
+    return pd.DataFrame(rows)
+
+
+def equal_nats_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """`snapshots.at_equal_nats`, one line a level: hybrid minus MLM-only of every metric."""
+    if gaps.empty:
+        return gaps
+    gaps = gaps.assign(**{"nats below word frequencies": gaps["level"].map("{:.2f}".format)})
+    index = ["nats below word frequencies"]
+    return pivot_cells(
+        gaps, index, ["metric"], interval_cells(gaps), first=("seeds",)
+    ).reset_index()
 
 
 def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
