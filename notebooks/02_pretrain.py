@@ -64,8 +64,10 @@ book.train("mlm")
 # ## What happened
 #
 # Losses are running medians over logged steps. The dotted line is the loss of a model that knows
-# word frequencies alone. A run that stays on it has learned frequencies, and its geometry says
-# little about its objective.
+# word frequencies alone. Language models learn these first (Chang and Bergen 2022). A run that stays
+# on the line has learned little else: on such a plateau hidden states of different tokens are nearly
+# parallel, and attention, which it takes to leave the plateau, is learned last (Gopalani and Hu
+# 2025, arXiv 2506.13688). Its geometry says nothing about its objective.
 
 # %% tags=["nbval-ignore-output"]
 run_metrics = pd.DataFrame({arm: run.metrics for arm, run in book.runs.items()})
@@ -75,9 +77,10 @@ table = pd.concat([history.assign(arm=arm) for arm, history in histories.items()
 book.gallery.show("02_training", figure, table)
 
 # %% [markdown]
-# Held-out losses in nats, on the same masks for both arms (one seed):
+# Held-out losses in nats, on the same masks for both arms and every recipe (one seed):
 
 # %% tags=["nbval-ignore-output"]
+print(tables.budget(book.runs))
 run_metrics
 
 # %% [markdown]
@@ -115,13 +118,7 @@ for arm, run in book.runs.items():
 # %% [markdown]
 # ## What we saw
 #
-# - *Embedded text, 1.0 M tokens, seed 0.* Both arms end on the unigram plateau: held-out MLM
-#   losses of 6.447 and 6.449 nats, word frequencies alone 6.416. The JEPA loss stays under 0.001
-#   from step 380 on, because the targets are nearly a function of the position and so easy to
-#   predict.
-# - *Wikipedia, 6.1 M tokens, seed 0.* Both have just left it: 7.24 hybrid, 7.22 MLM-only, word
-#   frequencies 7.32. When the encoder begins to distinguish words, after some 2.6 M tokens, the
-#   JEPA loss rises from 0.0001 to 0.3: here a rising JEPA loss is the sign of learning.
+# TO WRITE
 #
 # > **Gotcha.** Equal steps are not equal compute: a hybrid step runs the encoder on the corrupted
 # > text and on the context, the target encoder on the clean text, and the predictor on every target
@@ -129,8 +126,9 @@ for arm, run in book.runs.items():
 #
 # ## Caveats
 #
-# - One seed. The demo preset is a rehearsal: 128 wide, 4 layers, a million tokens.
-# - The learning rate's peak is the preset's; the paper's 5e-5 belongs to its scale.
+# - One seed. The demo preset is a rehearsal: 128 wide, 2 layers, 1.6 M tokens.
+# - Its recipe is not the paper's: rotary positions, Muon, 30 % masked. `demo-published` is the
+#   paper's recipe at this size; it stays on the plateau (notebook 06).
 
 # %% tags=["nbval-ignore-output"]
 print(book.gallery.export())
