@@ -58,7 +58,7 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 measured = geometry.measure_all(book.encoders, book.tasks, max_samples=max_samples, seed=seed)
 print(tables.budget(book.runs))
 table = tables.geometry_table(measured.table)
-typeset.show(table, caption="Value ± half of its 95 % interval.")
+typeset.show(table, caption="Value with its 95 % interval.")
 
 # %% [markdown]
 # ## Hybrid minus MLM-only

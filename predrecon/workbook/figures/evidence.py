@@ -9,7 +9,8 @@ from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish
 
 _SHAPE, _PROBES = ("uniformity", "effective_rank"), ("semantic_probe", "token_probe")
 _WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
-_CONTRASTED = ("uniformity", "equal_length", "effective_rank", *_PROBES, "below_unigram")
+_CONTRASTED = ("uniformity", "uniformity_released", "equal_length", "effective_rank")
+_CONTRASTED += (*_PROBES, "below_unigram")
 _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),

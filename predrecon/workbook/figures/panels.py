@@ -17,6 +17,8 @@ METRICS = {  # what a panel is called, and which direction means what
     "alignment": ("alignment, Eq. 14", "lower is tighter"),
     "uniformity": ("uniformity", "lower is more uniform"),
     "equal_length": ("uniformity, equal length", "lower is more uniform"),
+    "uniformity_released": ("uniformity, padding attended to", "lower is more uniform"),
+    "effective_rank_released": ("effective rank, padding attended to", "higher is richer"),
     "rank_90": ("components for 90 %", "higher is richer"),
     "rankme": ("RankMe", "higher is richer"),
     "alignment_squared": ("alignment, mean squared distance", "lower is tighter"),
