@@ -8,7 +8,8 @@ import os
 import threading
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from predrecon.seeding import torch_generator
 
 SELECT = ("last", "inner", "reported")
 METRICS = ("accuracy", "f1", "mcc", "spearman")
-_SEEDING = threading.RLock()  # dropout draws from PyTorch's global generator: one fit at a time
+_THREADS = threading.RLock()  # their number is the process's: one fit at a time
+_STACK = 1 << 30  # bytes of training features, at most, where heads are trained at once
 _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
 
 
@@ -42,24 +44,38 @@ class ProbeResult:
     confidence: np.ndarray | None = None
 
 
-class _Head(nn.Module):
-    """Features `[N, F]` to logits `[N, num_classes]`, or to scores `[N]` with `num_classes=0`."""
+class _Heads(nn.Module):
+    """H heads at once: features `[H, N, F]` to logits `[H, C, N]`, or to scores `[H, 1, N]`.
 
-    def __init__(self, dim: int, num_classes: int, *, single: bool, dropout: float, seed: int):
+    All start with the same weights, drawn as `nn.Linear` does, and drop the same features of a
+    batch: what each would do alone.
+    """
+
+    def __init__(self, stack: "list[_Data]", num_classes: int, *, dropout: float, seed: int):
         super().__init__()
-        self.similarity = num_classes == 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            if self.similarity:
-                self.scale, self.bias = nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
-            elif single:
-                linear = nn.Linear(dim, num_classes)
-                self.layers = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), linear)
-            else:
-                self.layers = nn.Linear(dim, num_classes)
+        draws, dim = torch.Generator().manual_seed(seed), stack[0].x.shape[1]
+        weight, bias = torch.ones(1, 1).double(), torch.zeros(1, 1).double()  # of similarity
+        if num_classes:
+            bound = dim**-0.5
+            weight = torch.empty(num_classes, dim).uniform_(-bound, bound, generator=draws)
+            bias = torch.empty(num_classes, 1).uniform_(-bound, bound, generator=draws)
+        self.weight = nn.Parameter(weight.repeat(len(stack), 1, 1))
+        self.bias = nn.Parameter(bias.repeat(len(stack), 1, 1))
+        self.similarity, self.single, self.dropout = num_classes == 0, stack[0].single, dropout
+        if self.single:  # of LayerNorm; its mean and variance are in the features
+            self.scale = nn.Parameter(torch.ones(len(stack), 1, dim))
+            self.shift = nn.Parameter(torch.zeros(len(stack), 1, dim))
+            self.draws = torch.Generator().manual_seed(seed)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.scale * x[:, 0] + self.bias if self.similarity else self.layers(x)
+        if self.single:
+            x = torch.addcmul(self.shift, x, self.scale)
+        if self.single and self.training:
+            kept = torch.empty(x.shape[1:]).bernoulli_(1 - self.dropout, generator=self.draws)
+            x = x * (kept / (1 - self.dropout))
+        if self.similarity:  # element by element: what ties before ties after
+            return self.weight * x.mT + self.bias
+        return torch.baddbmm(self.bias, self.weight, x.mT)
 
 
 def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,9 +88,10 @@ def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
         raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
     vectors = [v.float() for v in vectors]
     if similarity:
-        return F.cosine_similarity(*vectors)[:, None], labels.float()
+        cosine = F.cosine_similarity(*vectors)[:, None]
+        return cosine.double(), labels.double()  # a x + b in float32 would tie ranks by rounding
     if len(vectors) == 1:
-        return vectors[0], labels.long()
+        return F.layer_norm(vectors[0], vectors[0].shape[1:]), labels.long()
     a, b = vectors
     return torch.cat([a, b, (a - b).abs(), a * b], dim=1), labels.long()
 
@@ -93,8 +110,15 @@ def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
 
 
 def linear_probe(
-    train: tuple,
-    validation: tuple,
+    train: tuple, validation: tuple, *, select: str = "last", **options
+) -> ProbeResult:
+    """One of `linear_probes`, which takes the same options, with one choice of the epoch."""
+    (results,) = linear_probes([(train, validation)], selects=(select,), **options)
+    return results[select]
+
+
+def linear_probes(
+    heads: Iterable[tuple[tuple, tuple]],
     *,
     metric: str,
     num_classes: int = 0,
@@ -102,10 +126,10 @@ def linear_probe(
     lr: float = 1e-3,
     batch_size: int = 64,
     dropout: float = 0.2,
-    select: str = "last",
+    selects: tuple[str, ...] = ("last",),
     seed: int = 0,
-) -> ProbeResult:
-    """Train a head on frozen sentence vectors, exactly the three heads of the paper.
+) -> Iterator[dict[str, ProbeResult]]:
+    """Train heads on frozen sentence vectors, exactly the three heads of the paper.
 
     | vectors                 | head                                                              |
     |-------------------------|-------------------------------------------------------------------|
@@ -117,52 +141,131 @@ def linear_probe(
     Note that Spearman's rho does not see a and b as long as a > 0: the STS-B probe reports the
     encoder's cosine itself.
 
+    Heads that follow each other and are of one size are trained at once, as many as `_STACK` holds;
+    each learns what it would learn alone.
+
     Args:
-        train, validation: `(s, labels)` or `(s1, s2, labels)`, vectors `[N, D]`, labels `[N]`.
+        heads: `(train, validation)` of each head: `(s, labels)` or `(s1, s2, labels)`, vectors
+            `[N, D]`, labels `[N]`. An iterator is read as far as heads are trained at once.
         metric: one of `METRICS`.
         num_classes: classes, or 0 for the similarity head.
         epochs, lr: paper, Table 2.
-        select: which epoch's score is reported: the `"last"`, that with the best score on a tenth
-            of the training split, held out for it (`"inner"`), or, as the paper's code does it, the
-            best on the very split that is reported (`"reported"`): optimistic by construction.
-        seed: initial weights, order, dropout, and the inner split.
+        selects: which epochs' scores are reported: the `"last"`, that with the best score on a
+            tenth of the training split, held out for it (`"inner"`), or, as the paper's code does
+            it, the best on the very split that is reported (`"reported"`): optimistic by
+            construction. `"inner"` costs a training of its own, the other two share one.
+        seed: initial weights, order, dropout, and the inner split; those of every head.
+
+    Yields:
+        `{select: ProbeResult}` of each head, in their order.
 
     Raises:
         ValueError: labels and vectors of different length, labels outside 0 .. num_classes-1, one
             class only, NaN in the vectors, or an unknown option.
     """
-    if select not in SELECT:
-        raise ValueError(f"select={select!r}: expected one of {', '.join(SELECT)}.")
-    x, y = _features(*train, similarity=num_classes == 0)
-    x_val, y_val = _features(*validation, similarity=num_classes == 0)
-    _check_labels(y, y_val, num_classes)
-    generator = torch_generator(seed, "probe")
-    with _SEEDING:
-        head = _Head(x.shape[1], num_classes, single=len(train) == 2, dropout=dropout, seed=seed)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0)
-    if select == "inner":
-        shuffled = torch.randperm(len(x), generator=generator)
-        inner_rows, rest = shuffled.tensor_split([max(2, len(x) // 10)])
-        (x_inner, y_inner), (x, y) = (x[inner_rows], y[inner_rows].numpy()), (x[rest], y[rest])
-    scores, inner, answers = [], [], []
-    with _SEEDING, torch.random.fork_rng(devices=[]), _one_thread():
-        torch.manual_seed(seed)  # dropout has no generator argument
+    if unknown := set(selects) - set(SELECT):
+        raise ValueError(f"select={unknown.pop()!r}: expected one of {', '.join(SELECT)}.")
+    protocol = dict(metric=metric, num_classes=num_classes, epochs=epochs, lr=lr)
+    protocol |= dict(batch_size=batch_size, dropout=dropout, seed=seed)
+    for stack in _stacks(heads, num_classes):
+        results: list[dict] = [{} for _ in stack]
+        for inner in {select == "inner" for select in selects}:
+            chosen = [select for select in selects if (select == "inner") == inner]
+            for result, by_epoch in zip(results, _train(stack, inner, **protocol), strict=True):
+                result.update({select: _pick(by_epoch, select) for select in chosen})
+        yield from results
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a head learns from: features `[N, F]` and labels `[N]` of both splits."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    x_val: torch.Tensor
+    y_val: torch.Tensor
+    single: bool  # one text a sample, not two
+
+    @property
+    def size(self) -> tuple:
+        return self.x.shape, self.x_val.shape, self.single
+
+
+def _stacks(heads: Iterable[tuple[tuple, tuple]], num_classes: int) -> Iterator[list[_Data]]:
+    """What is trained at once, list after list; a list is emptied when the next is asked for.
+
+    Besides it, the features of one more head are in memory.
+    """
+    stack: list[_Data] = []
+    for splits in heads:
+        (x, y), (x_val, y_val) = (_features(*s, similarity=num_classes == 0) for s in splits)
+        _check_labels(y, y_val, num_classes)
+        data = _Data(x, y, x_val, y_val, single=len(splits[0]) == 2)
+        if stack and (data.size != stack[0].size or (len(stack) + 1) * x.nbytes > _STACK):
+            yield stack
+            stack.clear()
+        stack.append(data)
+    if stack:
+        yield stack
+
+
+def _train(
+    stack: list[_Data],
+    inner: bool,
+    *,
+    metric: str,
+    num_classes: int,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    dropout: float,
+    seed: int,
+) -> Iterator[tuple[tuple[ProbeResult, float | None], ...]]:
+    """Of each head, after each epoch: its result, and its score on the rows held out.
+
+    A tenth of the training split is held out with `inner`, else nothing (None).
+    """
+    order, y = torch_generator(seed, "probe"), torch.stack([data.y for data in stack])
+    rows, x_val = torch.arange(y.shape[1]), torch.stack([data.x_val for data in stack])
+    if inner:
+        shuffled = torch.randperm(len(rows), generator=order)
+        held_out, rows = shuffled.tensor_split([max(2, len(rows) // 10)])
+        x_inner, y_inner = torch.stack([data.x[held_out] for data in stack]), y[:, held_out].numpy()
+    head = _Heads(stack, num_classes, dropout=dropout, seed=seed)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=0.0, fused=True)
+    by_epoch = []
+    with _one_thread():
         for _ in range(epochs):
             head.train()
-            for rows in torch.randperm(len(x), generator=generator).split(batch_size):
-                out = head(x[rows])
-                loss = F.cross_entropy(out, y[rows]) if num_classes else F.mse_loss(out, y[rows])
+            for batch in rows[torch.randperm(len(rows), generator=order)].split(batch_size):
+                out, target = head(torch.stack([data.x[batch] for data in stack])), y[:, batch]
+                if num_classes:
+                    loss = F.cross_entropy(out, target, reduction="sum")
+                else:
+                    loss = F.mse_loss(out[:, 0], target, reduction="sum")
                 optimizer.zero_grad()
-                loss.backward()
+                (loss / len(batch)).backward()  # to each head the mean over its samples
                 optimizer.step()
             head.eval()
-            answers.append(_answers(head, x_val, num_classes))
-            scores.append(score(y_val.numpy(), answers[-1][0], metric))
-            if select == "inner":
-                inner.append(score(y_inner, _answers(head, x_inner, num_classes)[0], metric))
-    chosen = {"last": [0] * (epochs - 1) + [1], "inner": inner, "reported": scores}[select]
-    epoch = int(np.argmax(chosen))  # the first of the best
-    return ProbeResult(scores[epoch], metric, len(y_val), max(scores), *answers[epoch])
+            results, inner_scores = [], [None] * len(stack)
+            for data, *answers in zip(stack, *_answers(head, x_val, num_classes), strict=True):
+                value = score(data.y_val.numpy(), answers[0], metric)
+                results.append(ProbeResult(value, metric, len(data.y_val), None, *answers))
+            if inner:
+                guesses, _ = _answers(head, x_inner, num_classes)
+                pairs = zip(y_inner, guesses, strict=True)
+                inner_scores = [score(labels, guess, metric) for labels, guess in pairs]
+            by_epoch.append(list(zip(results, inner_scores, strict=True)))
+    return zip(*by_epoch, strict=True)
+
+
+def _pick(by_epoch: tuple[tuple[ProbeResult, float | None], ...], select: str) -> ProbeResult:
+    """A head's result after the epoch that `select` chooses."""
+    results, inner_scores = zip(*by_epoch, strict=True)
+    scores = [result.score for result in results]
+    values = {"last": range(len(scores)), "inner": inner_scores, "reported": scores}[select]
+    epoch = int(np.argmax(values))  # the first of the best
+    return replace(results[epoch], best_epoch_score=max(scores))
 
 
 def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) -> ProbeResult:
@@ -259,12 +362,13 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 
 @torch.no_grad()
 def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions and how sure the head is of each."""
+    """Predictions `[H, N]` and how sure each head is of each."""
     out = head(x)
-    if num_classes == 0:
-        return out.numpy(), np.ones(len(out), dtype=np.float32)
-    confidence, label = out.softmax(dim=1).max(dim=1)
-    return label.numpy(), confidence.numpy()
+    if num_classes:
+        confidence, predictions = out.softmax(dim=1).max(dim=1)
+    else:
+        predictions, confidence = out[:, 0], torch.ones(len(out), out.shape[2])
+    return predictions.numpy(), confidence.numpy()
 
 
 @contextlib.contextmanager
@@ -272,13 +376,14 @@ def _one_thread():
     """For steps of microseconds: a second thread costs more than it brings on a busy CPU."""
     import threadpoolctl
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with _THREADS:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with threadpoolctl.threadpool_limits(1):
+                yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:

@@ -1,5 +1,9 @@
+import itertools
+
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import make_scorer
@@ -59,9 +63,103 @@ def test_similarity_probe_reports_the_cosine():
     assert result.score == pytest.approx(spearmanr(cosine, y).statistic, abs=1e-4)
 
 
-def test_probes_are_repeatable_and_leave_global_randomness_alone():
-    import torch
+def test_rounding_does_not_pick_an_epoch_of_similarity():
+    """Cosines that lie close together, as an untrained encoder's, rank alike in all epochs."""
+    draw = np.random.default_rng(0)
+    a, b = 50 + draw.normal(size=(2, 1000, 8))
+    split = (a, b, draw.uniform(0, 5, 1000))
+    result = probes.linear_probe(split, split, metric="spearman", epochs=10)
+    assert result.score == result.best_epoch_score
 
+
+HEADS = {
+    "single": dict(sides=1, metric="accuracy", num_classes=3),
+    "pair": dict(sides=2, metric="f1", num_classes=2),
+    "similarity": dict(sides=2, metric="spearman", num_classes=0),
+}
+
+
+def several(sides: int, num_classes: int, dims=(9, 9, 9, 9)):
+    """`[(train, validation)]` of as many encoders of one task as there are `dims`."""
+    draw = np.random.default_rng(0)
+    sizes = (230, 90)
+    labels = [draw.integers(0, num_classes or 6, n) for n in sizes]
+    return [
+        tuple(
+            (*(y[:, None] % 2 + draw.normal(size=(sides, n, dim))).astype(np.float32), y)
+            for n, y in zip(sizes, labels, strict=True)
+        )
+        for dim in dims
+    ]
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize(
+    ("dims", "stack"), [((9, 9, 9, 9), 1 << 30), ((9, 9, 5, 9, 9, 9), 1 << 30), ((9,) * 5, 40_000)]
+)
+def test_heads_trained_at_once_are_those_trained_alone(kind, dims, stack, monkeypatch):
+    options = dict(HEADS[kind], epochs=12, seed=3)
+    heads = several(options.pop("sides"), options["num_classes"], dims)
+    monkeypatch.setattr(probes, "_STACK", stack)
+    together = list(probes.linear_probes(iter(heads), selects=probes.SELECT, **options))
+    assert len(together) == len(heads)
+    for head, results in zip(heads, together, strict=True):
+        assert set(results) == set(probes.SELECT)
+        for select, result in results.items():
+            alone = probes.linear_probe(*head, select=select, **options)
+            assert result.score == pytest.approx(alone.score, abs=1e-6)
+            assert result.best_epoch_score == pytest.approx(alone.best_epoch_score, abs=1e-6)
+            assert np.allclose(result.confidence, alone.confidence, rtol=0, atol=1e-6)
+            assert np.allclose(result.predictions, alone.predictions, rtol=0, atol=1e-6)
+            if options["num_classes"]:
+                assert np.array_equal(result.predictions, alone.predictions)
+    assert len({results["last"].predictions.tobytes() for results in together}) == len(heads)
+
+
+def by_layers(train, validation, num_classes, epochs, seed):
+    """Probabilities `[N, C]` of the same head by PyTorch's own layers and its global generator."""
+    *vectors, y = (torch.tensor(part) for part in train)
+    *asked, _ = (torch.tensor(part) for part in validation)
+    if len(vectors) == 2:
+        vectors, asked = ([a, b, (a - b).abs(), a * b] for a, b in (vectors, asked))
+    x, x_val = torch.cat(vectors, dim=1), torch.cat(asked, dim=1)
+    order = probes.torch_generator(seed, "probe")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = torch.nn.Linear(x.shape[1], num_classes)
+        if len(train) == 2:
+            head = torch.nn.Sequential(torch.nn.LayerNorm(x.shape[1]), torch.nn.Dropout(0.2), head)
+        optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.0)
+        torch.manual_seed(seed)
+        for _ in range(epochs):
+            for rows in torch.randperm(len(x), generator=order).split(64):
+                optimizer.zero_grad()
+                F.cross_entropy(head(x[rows]), y[rows]).backward()
+                optimizer.step()
+    with torch.no_grad():
+        return head.eval()(x_val).softmax(dim=1)
+
+
+@pytest.mark.parametrize("kind", ["single", "pair"])
+def test_heads_are_those_of_pytorchs_layers(kind):
+    options = dict(HEADS[kind], epochs=12, seed=3)
+    heads = several(options.pop("sides"), options["num_classes"])
+    for head, results in zip(heads, probes.linear_probes(heads, **options), strict=True):
+        confidence, label = by_layers(*head, options["num_classes"], 12, 3).max(dim=1)
+        assert np.array_equal(results["last"].predictions, label)
+        assert np.allclose(results["last"].confidence, confidence, atol=1e-6)
+
+
+def test_heads_are_read_as_far_as_they_are_trained_at_once(monkeypatch):
+    heads, read = several(1, 3, (9,) * 5), []
+    monkeypatch.setattr(probes, "_STACK", 2 * heads[0][0][0].nbytes)
+    asked = (read.append(1) or head for head in heads)
+    results = probes.linear_probes(asked, metric="accuracy", num_classes=3, epochs=1)
+    assert len(list(itertools.islice(results, 2))) == 2 and len(read) == 3
+    assert len(list(results)) == 3 and len(read) == 5
+
+
+def test_probes_are_repeatable_and_leave_global_randomness_alone():
     data = blobs(200), blobs(100, seed=1)
     torch.manual_seed(5)
     expected = torch.rand(1)
