@@ -70,7 +70,6 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 
 # %% tags=["nbval-ignore-output"]
 options = {"max_train": max_train, "seed": seed}
-# The gains come first: one pass over the texts serves both choices of the epoch.
 gains = linear_probes.epoch_selection_gain(book.models, book.tasks, **options)
 probes = linear_probes.linear_probing(book.models, book.tasks, select=select, **options)
 print(tables.budget(book.runs))

@@ -115,9 +115,9 @@ def test_an_encoder_is_known_by_code_configuration_and_weights(edit, smoke_runs)
 def test_heads_are_fitted_anew_when_the_probes_learning_rate_changes(
     edit, compared, labelled, results, monkeypatch
 ):
-    fits, head = [], linear_probes.probes.linear_probe
+    fits, train = [], linear_probes.probes.linear_probes
     monkeypatch.setattr(
-        linear_probes.probes, "linear_probe", lambda *a, **k: fits.append(1) or head(*a, **k)
+        linear_probes.probes, "linear_probes", lambda *a, **k: fits.append(1) or train(*a, **k)
     )
     task = dataclasses.replace(labelled[0], train=labelled[0].train.head(40))
     for fitted in (1, 1):
@@ -125,7 +125,7 @@ def test_heads_are_fitted_anew_when_the_probes_learning_rate_changes(
         assert len(fits) == fitted, "once"
     edit("predrecon.probes", "lr: float = 1e-3", "lr: float = 2e-3")
     linear_probes.probe(compared[0], task)
-    assert len(fits) == 2 and len(list(results.iterdir())) == 2
+    assert len(fits) == 2 and len(list(results.iterdir())) == 2 * 2, "two choices of the epoch"
 
 
 def test_a_library_of_another_version_measures_anew(results, monkeypatch):
@@ -141,6 +141,29 @@ def test_a_library_of_another_version_measures_anew(results, monkeypatch):
         cache.cached("x", ("key",), compute)
         assert len(calls) == total
     cache._versions.cache_clear()
+
+
+def test_missing_results_are_computed_together_and_kept_one_by_one(results):
+    asked = []
+
+    def compute(missing, stop=None):
+        asked.append(missing)
+        for number in missing:
+            if number == stop:
+                raise KeyboardInterrupt
+            yield [{"number": number}], {}
+
+    def numbers(keys, compute=compute):
+        return [rows[0]["number"] for rows, _ in cache.cached_all("x", keys, compute)]
+
+    assert numbers([("a",), ("b",)]) == [0, 1]
+    assert numbers([("c",), ("a",), ("d",), ("b",)]) == [0, 0, 2, 1]
+    assert numbers([("b",), ("a",)]) == [1, 0], "nothing is computed"
+    with pytest.raises(KeyboardInterrupt):
+        numbers([("e",), ("f",), ("g",)], lambda missing: compute(missing, stop=1))
+    assert numbers([("e",), ("f",), ("g",)], lambda missing: compute(missing)) == [0, 1, 2]
+    assert asked == [[0, 1], [0, 2], [0, 1, 2], [1, 2]]
+    assert numbers([("h",), ("h",)]) == [1, 1] and asked[-1] == [1], "equal keys once"
 
 
 def test_a_half_written_result_is_not_found(results):

@@ -65,7 +65,8 @@ def test_table_3_is_exported_like_the_others(probed, tmp_path):
 def test_a_probe_is_fitted_once(compared, labelled, monkeypatch, tmp_path):
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
     first = linear_probes.linear_probing(compared[:1], labelled[:1])
-    monkeypatch.setattr(linear_probes.probes, "linear_probe", lambda *_, **__: pytest.fail("again"))
+    probes = linear_probes.probes
+    monkeypatch.setattr(probes, "linear_probes", lambda *_, **__: pytest.fail("again"))
     pd.testing.assert_frame_equal(linear_probes.linear_probing(compared[:1], labelled[:1]), first)
 
 
@@ -84,22 +85,41 @@ def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatc
         assert np.array_equal(together[pooling][0].predictions, result.predictions)
 
 
+def test_heads_of_all_encoders_are_trained_at_once(compared, labelled, monkeypatch, tmp_path):
+    alone = [linear_probes.linear_probing([model], labelled) for model in compared]
+    alone = pd.concat(alone).query("model != 'majority'").sort_values(["task", "model"])
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    linear_probes.linear_probing(compared[1:2], labelled)
+    stacks, train = [], linear_probes.probes._train
+    monkeypatch.setattr(
+        linear_probes.probes,
+        "_train",
+        lambda s, *a, **k: stacks.append(len(s)) or train(s, *a, **k),
+    )
+    together = linear_probes.linear_probing(compared, labelled)
+    assert stacks == [2, 2, 2], "of each task those that are missing"
+    together = together.query("model != 'majority'").sort_values(["task", "model"])
+    pd.testing.assert_frame_equal(
+        together.reset_index(drop=True), alone.reset_index(drop=True), rtol=0, atol=1e-6
+    )
+
+
 def test_which_epoch_is_scored_is_the_callers_choice(compared, labelled, monkeypatch, tmp_path):
     """`inner` chooses on other texts than `reported`; each choice has results of its own."""
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    selected, head = [], linear_probes.probes.linear_probe
+    selected, train = [], linear_probes.probes.linear_probes
 
-    def fit(*parts, select, **options):
-        selected.append(select)
-        return head(*parts, select=select, **options)
+    def fit(heads, *, selects, **options):
+        selected.append(selects)
+        return train(heads, selects=selects, **options)
 
-    monkeypatch.setattr(linear_probes.probes, "linear_probe", fit)
+    monkeypatch.setattr(linear_probes.probes, "linear_probes", fit)
     model, task = compared[0], dataclasses.replace(labelled[1], epochs=12)
     rows = {}
     for select in linear_probes.probes.SELECT:
         rows[select] = linear_probes.linear_probing([model], [task], select=select).iloc[0]
         assert linear_probes.probe(model, task, select=select)[0].score == rows[select]["score"]
-    assert selected == ["last", "inner", "reported"], "each fitted once"
+    assert selected == [("last", "reported"), ("inner",)], "last and reported from one training"
     assert len(list((tmp_path / "results").iterdir())) == 3
     assert rows["reported"]["score"] == rows["last"]["best_epoch_score"]
     assert rows["inner"]["score"] < rows["inner"]["best_epoch_score"], "chosen elsewhere"

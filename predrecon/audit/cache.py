@@ -20,7 +20,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,17 +44,39 @@ def cached(
     `key` holds whatever the result depends on besides code: values that print the same when they
     are the same. Code is followed from the top-level function in which `compute` is written.
     """
-    code = code_digest(f"{compute.__module__}.{compute.__qualname__.split('.')[0]}")
-    name = f"{kind}-{digest(kind, code, *_versions(), *map(repr, key))}"
-    folder = paths.cache_dir() / "results" / name
-    if not (folder / "rows.json").is_file():
-        rows, arrays = compute()
+    (result,) = cached_all(kind, [key], functools.wraps(compute)(lambda _: [compute()]))
+    return result
 
-        def write(part: Path):
+
+def cached_all(
+    kind: str,
+    keys: list[tuple],
+    compute: Callable[[list[int]], Iterable[tuple[Rows, Arrays]]],
+) -> list[tuple[Rows, Arrays]]:
+    """As `cached`, for each of `keys`: what is missing is computed together.
+
+    `compute(missing)` gives the results of `keys[i] for i in missing`, in this order; each is kept
+    as soon as it is there. Of equal keys one is computed.
+    """
+    code = code_digest(f"{compute.__module__}.{compute.__qualname__.split('.')[0]}")
+    results = paths.cache_dir() / "results"
+    folders = [
+        results / f"{kind}-{digest(kind, code, *_versions(), *map(repr, key))}" for key in keys
+    ]
+    numbers = {folder: i for i, folder in enumerate(folders)}
+    missing = {f: i for f, i in numbers.items() if not (f / "rows.json").is_file()}
+    computed = compute(list(missing.values())) if missing else []
+    for folder, (rows, arrays) in zip(missing, computed, strict=True):
+
+        def write(part: Path, rows=rows, arrays=arrays):
             np.savez(part / "arrays.npz", **arrays)
             (part / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
 
         build_folder(folder, write)
+    return [_read(folder) for folder in folders]
+
+
+def _read(folder: Path) -> tuple[Rows, Arrays]:
     rows = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         return rows, {name: file[name] for name in file.files}

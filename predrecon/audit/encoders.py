@@ -4,6 +4,7 @@ Encoders may differ only in what they are compared for, so runs must be of one r
 """
 
 import importlib.util
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,14 +46,30 @@ def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tu
     Raises:
         ValueError: no task or no model.
     """
-    pairs = [(task, model) for task in tasks for model in models]
-    if not pairs:
-        raise ValueError(f"{label}: {len(models)} models, {len(tasks)} tasks: nothing to measure.")
-    with Progress(label, len(pairs), "encoders × tasks") as progress:
-        for number, (task, model) in enumerate(pairs):
-            progress.update(number, f"{task.title}, {model.name}")
-            yield task, model
-        progress.update(len(pairs))
+    for task, (model,) in _groups(label, tasks, [[model] for model in models]):
+        yield task, model
+
+
+def each_task(label: str, tasks: list[Task], models: list[Model]) -> Iterator[Task]:
+    """All tasks, where `models` are measured together; otherwise as `each_pair`."""
+    for task, _ in _groups(label, tasks, [models]):
+        yield task
+
+
+def _groups(
+    label: str, tasks: list[Task], groups: list[list[Model]]
+) -> Iterator[tuple[Task, list[Model]]]:
+    count = sum(map(len, groups))
+    if not (count and tasks):
+        raise ValueError(f"{label}: {count} models, {len(tasks)} tasks: nothing to measure.")
+    done = 0
+    with Progress(label, len(tasks) * count, "encoders × tasks") as progress:
+        for task, group in itertools.product(tasks, groups):
+            names = dict.fromkeys(model.name for model in group)
+            progress.update(done, f"{task.title}, {', '.join(names)}")
+            yield task, group
+            done += len(group)
+        progress.update(done)
 
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:

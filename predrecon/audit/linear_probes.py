@@ -1,15 +1,16 @@
 """Linear probes of encoders on labelled tasks (paper, Section 4.2, Table 3), fitted once."""
 
 import dataclasses
-import functools
 import itertools
+import operator
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from predrecon import probes
-from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
-from predrecon.audit.encoders import Model, each_pair
+from predrecon.audit.cache import cached_all, encoder_digest, split_digest, tokenizer_digest
+from predrecon.audit.encoders import Model, each_task
 from predrecon.audit.geometry import DRAWS
 from predrecon.audit.statistics import (
     Interval,
@@ -24,6 +25,7 @@ from predrecon.pooling import POOLINGS, embed
 Probed = tuple[probes.ProbeResult, Interval, int]
 """One head on one frozen encoder: the result, its 95 % interval over validation samples, and the
 number of training samples."""
+_ONE_TRAINING = ("last", "reported")  # choices of `probes.SELECT` among the same epochs
 
 
 def linear_probing(
@@ -52,16 +54,18 @@ def linear_probing(
         ValueError: no model or no task; an unknown `select`; labels and vectors that no head can be
             fitted to.
     """
-    rows, options = [], {"max_train": max_train, "select": select, "seed": seed}
-    for task, model in each_pair("linear probes", tasks, models):
-        result, interval, n_train = probe(model, task, pooling=pooling, **options)
+    rows = []
+    for task in each_task("linear probes", tasks, models):
         facts = {"task": task.name, "title": task.title, "metric": task.metric}
-        facts |= {"n_train": n_train, "n": len(task.validation), "note": task.note}
-        row = interval.bounds | {"best_epoch_score": result.best_epoch_score}
-        rows.append({**facts, "model": model.name, "seed": model.seed, **row})
-        if model is models[-1]:
-            constant = majority(task, max_train, seed=seed)
-            rows.append({**facts, "model": "majority", **constant.bounds})
+        results = _fit(models, task, (pooling,), select, max_train, seed)
+        for model in models:
+            result = results[model, pooling, select]
+            result, interval, n_train = _probed(result, task, max_train, seed)
+            facts |= {"n_train": n_train, "n": result.n, "note": task.note}
+            row = interval.bounds | {"best_epoch_score": result.best_epoch_score}
+            rows.append({**facts, "model": model.name, "seed": model.seed, **row})
+        constant = majority(task, max_train, seed=seed)
+        rows.append({**facts, "model": "majority", **constant.bounds})
     return pd.DataFrame(rows).rename(columns={"value": "score"})
 
 
@@ -76,33 +80,30 @@ def epoch_selection_gain(
     """What the best epoch on the reported split scores above the last one, with its interval.
 
     Over seeds; with one seed, or where all agree, over validation samples: a bootstrap of both
-    epochs' answers to the same samples, for which the first seed's head is fitted again.
+    epochs' answers to the same samples.
     Arguments and errors as in `linear_probing`.
 
     Returns:
         Columns `task, title, metric, model, value, low, high, seeds, basis, n`; one row a task and
         model, values in the units of the score, never below 0.
     """
-    by_name: dict[str, list[Model]] = {}
+    rows, by_name = [], {}
     for model in models:
         by_name.setdefault(model.name, []).append(model)
-    rows, options = [], {"pooling": pooling, "max_train": max_train, "seed": seed}
-    for task, first in each_pair("picked epochs", tasks, [seeds[0] for seeds in by_name.values()]):
-        seeds = by_name[first.name]
-        if len(seeds) == 1:  # both choices from one pass over the texts
-            _fit(first, task, (pooling,), ("last", "reported"), max_train, seed)
-        last = [probe(model, task, **options)[0] for model in seeds]
-        gains = [result.best_epoch_score - result.score for result in last]
-        intervals = [Interval(gain, -np.inf, np.inf, last[0].n) for gain in gains]
-        if len(set(gains)) == 1:
-            best = probe(first, task, select="reported", **options)[0]
-            change = _replicates(best.predictions, task, seed)
-            change = change - _replicates(last[0].predictions, task, seed)
-            intervals = [bootstrap_interval(gains[0], change, last[0].n)]
-        interval, basis = interval_over_seeds(intervals)
-        facts = {"task": task.name, "title": task.title, "metric": task.metric}
-        counts = {"seeds": len(last), "basis": basis, "n": last[0].n}
-        rows.append(facts | {"model": first.name} | interval.bounds | counts)
+    for task in each_task("picked epochs", tasks, models):
+        results = _fit(models, task, (pooling,), "last", max_train, seed)
+        for name, seeds in by_name.items():
+            last, best = ([results[m, pooling, s] for m in seeds] for s in _ONE_TRAINING)
+            gains = [b.score - a.score for a, b in zip(last, best, strict=True)]
+            intervals = [Interval(gain, -np.inf, np.inf, last[0].n) for gain in gains]
+            if len(set(gains)) == 1:
+                change = _replicates(best[0].predictions, task, seed)
+                change = change - _replicates(last[0].predictions, task, seed)
+                intervals = [bootstrap_interval(gains[0], change, last[0].n)]
+            interval, basis = interval_over_seeds(intervals)
+            facts = {"task": task.name, "title": task.title, "metric": task.metric}
+            counts = {"seeds": len(seeds), "basis": basis, "n": last[0].n}
+            rows.append(facts | {"model": name} | interval.bounds | counts)
     return pd.DataFrame(rows)
 
 
@@ -124,8 +125,8 @@ def probe_poolings(
 
     Other arguments as in `linear_probing`.
     """
-    results = _fit(model, task, poolings, (select,), max_train, seed)
-    return {pooling: results[pooling, select] for pooling in poolings}
+    results = _fit([model], task, poolings, select, max_train, seed)
+    return {how: _probed(results[model, how, select], task, max_train, seed) for how in poolings}
 
 
 def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Interval:
@@ -140,50 +141,69 @@ def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Inte
 
 
 def _fit(
-    model: Model,
+    models: list[Model],
     task: Task,
     poolings: tuple[str, ...],
-    selects: tuple[str, ...],
+    select: str,
     max_train: int | None,
     seed: int,
-) -> dict[tuple[str, str], Probed]:
-    """By pooling and select; texts are encoded once, and only if a head is missing."""
-    train = task.train.head(max_train or None)
-    digests = [split_digest(split) for split in (train, task.validation)]
-    digests += [encoder_digest(model.encoder), tokenizer_digest(model.tokenizer)]
+) -> dict[tuple[Model, str, str], probes.ProbeResult]:
+    """By model, pooling and select; what is missing is trained at once, on texts encoded once.
 
-    @functools.cache
-    def vectors():
-        return [_vectors(model, split, poolings) for split in (train, task.validation)]
+    One training serves `last` and `reported`: with one of them comes the other.
+    """
+    splits = task.train.head(max_train or None), task.validation
+    selects = _ONE_TRAINING if select in _ONE_TRAINING else (select,)
+    names = list(itertools.product(models, poolings, selects))
+    texts = [split_digest(split) for split in splits]
+    encoders = {m: (encoder_digest(m.encoder), tokenizer_digest(m.tokenizer)) for m in models}
+    protocol = task.metric, len(task.classes), task.epochs, seed
+    keys = [(*texts, *encoders[model], *protocol, *choices) for model, *choices in names]
 
-    results = {}
-    for pooling, select in itertools.product(poolings, selects):
-        protocol = task.metric, len(task.classes), task.epochs, seed, pooling, select
+    def compute(missing: list[int]):
+        wanted: dict[tuple[Model, str], list[str]] = {}
+        for model, pooling, select in (names[number] for number in missing):
+            wanted.setdefault((model, pooling), []).append(select)
+        fitted = probes.linear_probes(
+            _splits_of(list(wanted), splits),
+            metric=task.metric,
+            num_classes=len(task.classes),
+            epochs=task.epochs,
+            selects=selects,
+            seed=seed,
+        )
+        for results, chosen in zip(fitted, wanted.values(), strict=True):
+            for select in chosen:
+                row = dataclasses.asdict(results[select])
+                yield [row], {name: row.pop(name) for name in ("predictions", "confidence")}
 
-        def compute(pooling=pooling, select=select):
-            result = probes.linear_probe(
-                *(by_pooling[pooling] for by_pooling in vectors()),
-                metric=task.metric,
-                num_classes=len(task.classes),
-                epochs=task.epochs,
-                select=select,
-                seed=seed,
-            )
-            row = dataclasses.asdict(result)
-            return [row], {name: row.pop(name) for name in ("predictions", "confidence")}
+    results = cached_all("linear-probe", keys, compute)
+    return {
+        name: probes.ProbeResult(**row, **arrays)
+        for name, ((row,), arrays) in zip(names, results, strict=True)
+    }
 
-        (row,), arrays = cached("linear-probe", (*digests, *protocol), compute)
-        result = probes.ProbeResult(**row, **arrays)
-        spread = _replicates(result.predictions, task, seed)
-        interval = bootstrap_interval(result.score, spread, result.n)
-        results[pooling, select] = result, interval, len(train)
-    return results
+
+def _probed(result: probes.ProbeResult, task: Task, max_train: int | None, seed: int) -> Probed:
+    spread = _replicates(result.predictions, task, seed)
+    interval = bootstrap_interval(result.score, spread, result.n)
+    return result, interval, len(task.train.head(max_train or None))
 
 
 def _replicates(predictions, task: Task, seed: int) -> np.ndarray:
     """The score `[draws]` on bootstrap samples, the same ones for all answers to a task."""
     counts = bootstrap_counts(len(task.validation), DRAWS, seed)
     return score_replicates(task.validation.labels, predictions, task.metric, counts)
+
+
+def _splits_of(
+    heads: list[tuple[Model, str]], splits: tuple[Split, Split]
+) -> Iterator[tuple[tuple, tuple]]:
+    """Both splits' vectors of each model and pooling; one pass serves a model's poolings."""
+    for model, group in itertools.groupby(heads, key=operator.itemgetter(0)):
+        poolings = tuple(pooling for _, pooling in group)
+        train, validation = (_vectors(model, split, poolings) for split in splits)
+        yield from ((train[how], validation[how]) for how in poolings)
 
 
 def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str, tuple]:
