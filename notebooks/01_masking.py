@@ -17,7 +17,8 @@
 #
 # **Claim.** One text is masked in two ways. The *JEPA branch* sees a context block and must
 # predict the representation of two target blocks; the *MLM branch* sees every position with 15 %
-# of the tokens corrupted (30 % in the modern recipe). The first is a task only if no target is visible in the context.
+# of the tokens corrupted (30 % in the modern recipe). The first is a task only if no target is
+# visible in the context.
 #
 # **How to read.** Every picture below comes from the functions that training calls:
 # `predrecon.masking.block_masks` and `token_masks`. Change the parameters and run all cells.

@@ -64,10 +64,10 @@ book.train("mlm")
 # ## What happened
 #
 # Losses are running medians over logged steps. The dotted line is the loss of a model that knows
-# word frequencies alone. Language models learn these first (Chang and Bergen 2022). A run that stays
-# on the line has learned little else: on such a plateau hidden states of different tokens are nearly
-# parallel, and attention, which it takes to leave the plateau, is learned last (Gopalani and Hu
-# 2025, arXiv 2506.13688). Its geometry says nothing about its objective.
+# word frequencies alone. Language models learn these first (Chang and Bergen 2022). A run that
+# stays on the line has learned little else: on such a plateau hidden states of different tokens are
+# nearly parallel, and attention, which it takes to leave the plateau, is learned last (Gopalani and
+# Hu 2025, arXiv 2506.13688). Its geometry says nothing about its objective.
 
 # %% tags=["nbval-ignore-output"]
 run_metrics = pd.DataFrame({arm: run.metrics for arm, run in book.runs.items()})
