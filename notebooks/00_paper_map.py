@@ -54,8 +54,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
                 tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
 for architecture, arms in book.by_architecture.items():
     for arm, runs in arms.items():
-        numbers = [run.facts["seed"] for run in runs]
-        print(f"{architecture}, {arm}: {len(runs)} finished runs, seeds {numbers}")
+        print(f"{architecture}, {tables.runs_line(arm, runs)}")
 
 # %% [markdown]
 # ## The status of every claim

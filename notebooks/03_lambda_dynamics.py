@@ -56,6 +56,7 @@ book.gallery.show("03_lambda", figures.lambda_dynamics(table), table)
 
 # %% tags=["nbval-ignore-output"]
 last = table.iloc[-1]
+print(tables.budget(book.runs))
 print(f"steps {int(last.step):,}, sum of learning rates {last.sum_lr:.3f}")
 print(f"lambda trained {last.lam:.3f}, predicted {last.predicted:.3f}")
 print(f"logged steps with a negative gradient: {(table.gradient < 0).mean():.1%} of {len(table)}")

@@ -27,9 +27,16 @@ def test_every_recipe_is_asked_the_same(corpus):
 def test_a_run_says_what_it_has_learned(smoke_runs):
     words = learned({"validation_unigram": 6.0, "validation_mlm": 4.5})
     assert words == "1.50 nats below word frequencies"
-    for nats, place in ((PLATEAU / 2, "below"), (-0.5, "above")):
-        words = learned({"validation_unigram": 6.0, "validation_mlm": 6.0 - nats})
-        assert place in words and "on their plateau" in words and "architecture='modern'" in words
+    losses = [{"validation_unigram": 6.0, "validation_mlm": mlm} for mlm in (6.5, 4.5, 5.0)]
+    for stuck in (
+        losses[:1],
+        losses,
+        [{"validation_unigram": 6.0, "validation_mlm": 6 - PLATEAU / 2}],
+    ):
+        words = learned(*stuck)
+        assert "on their plateau" in words and "architecture='modern'" in words
+    assert learned(*losses).startswith("-0.50 to 1.50 nats below")
+    assert learned(*losses[1:]) == "1.00 to 1.50 nats below word frequencies"
     metrics = smoke_runs["mlm"].metrics
     assert metrics["below_unigram"] == below_unigram(metrics)
 

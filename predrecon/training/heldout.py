@@ -57,22 +57,22 @@ def below_unigram(losses: dict) -> float:
     return losses["validation_unigram"] - losses["validation_mlm"]
 
 
-def learned(losses: dict) -> str:
-    """In words: how far the losses of `evaluate` are below word frequencies.
+def learned(*losses: dict) -> str:
+    """In words: how far the losses of `evaluate`, of one run or more, are below word frequencies.
 
     On the plateau also what that means and what to change. Language models learn word frequencies
     first (Chang and Bergen 2022); while the loss stays there, hidden states of different tokens are
     nearly parallel, and attention, which has to be learned to leave it, is learned last (Gopalani
     and Hu 2025, arXiv 2506.13688).
     """
-    nats = below_unigram(losses)
-    if nats >= PLATEAU:
-        return f"{nats:.2f} nats below word frequencies"
-    place = "above" if nats < 0 else "below"
+    ends = sorted({f"{below_unigram(run):.2f}" for run in losses}, key=float)
+    nats = f"{' to '.join(dict.fromkeys((ends[0], ends[-1])))} nats below word frequencies"
+    if min(map(below_unigram, losses)) >= PLATEAU:
+        return nats
     return (
-        f"{abs(nats):.2f} nats {place} word frequencies: on their plateau. The encoder knows how "
-        "often words occur and little else, so its geometry says nothing about its objective. "
-        "Use architecture='modern' and optimizer='muon', or train longer."
+        f"{nats}: on their plateau. The encoder knows how often words occur and little else, so "
+        "its geometry says nothing about its objective. Use architecture='modern' and "
+        "optimizer='muon', or train longer."
     )
 
 

@@ -22,7 +22,7 @@ from predrecon.objectives import balance_gradient, lambda_before
 from predrecon.pooling import POOLINGS, token_ids
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
-from predrecon.training.heldout import learned
+from predrecon.training.heldout import PLATEAU, learned
 from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 
@@ -82,6 +82,15 @@ def budget(runs: dict[str, Run]) -> str:
         f"{run.metrics['seconds']:.0f} s on {run.metrics['device']}; {learned(run.metrics)}"
         for arm, run in runs.items()
     )
+
+
+def runs_line(name: str, runs: list[Run]) -> str:
+    """How many runs there are under a name, and what they have learned."""
+    if not runs:
+        return f"{name}: no finished run"
+    counted = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    seeds = ", ".join(str(run.facts["seed"]) for run in runs)
+    return f"{name}: {counted} (seeds {seeds}), {learned(*(run.metrics for run in runs))}"
 
 
 def balance_table(run: Run) -> pd.DataFrame:
@@ -396,11 +405,16 @@ def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
         "trained": runs.size(),
         "steps": runs["steps"].last().map("{:,}".format),
         "M tokens": (runs["tokens"].last() / 1e6).map("{:.1f}".format),
-        "nats below word frequencies": nats.agg("{0[min]:.3f} to {0[max]:.3f}".format, axis=1),
+        "nats below word frequencies": nats.agg(_nats, axis=1),
     }
     missing = {"trained": 0, "steps": "–", "M tokens": "–"}
     table = table.join(pd.DataFrame(trained, dtype=object)).fillna(missing).fillna("not trained")
     return table.astype({"trained": int}).rename_axis("condition")
+
+
+def _nats(ends: pd.Series) -> str:
+    plateau = ", on their plateau" if ends["min"] < PLATEAU else ""
+    return f"{ends['min']:.3f} to {ends['max']:.3f}{plateau}"
 
 
 def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
