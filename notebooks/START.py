@@ -25,7 +25,7 @@
 # | [03 λ](03_lambda_dynamics.ipynb) | Is λ learned, or the sum of the learning rates? | < 1 | < 1 |
 # | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 4 | 5 |
 # | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 3 | 5 |
-# | [06 Why](06_why.ipynb) | Is it the objective, λ, the token scale or the compute? | 2 | 5 |
+# | [06 Why](06_why.ipynb) | Is it the objective, λ, a leak or the compute? | 2 | 5 |
 # | [00 Map](00_paper_map.ipynb) | Which claims of the paper hold for these runs? | < 1 | < 1 |
 #
 # **Order.** As in the table: 02 trains both arms and saves them, 03 to 05 open them, 00 sums up.
