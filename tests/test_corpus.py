@@ -1,13 +1,20 @@
+import bz2
+import codecs
+import gzip
 import hashlib
 import json
+import lzma
+import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from predrecon.data import embedded_text, paths, readers
+from predrecon.data import documents, embedded_text, paths, readers
 from predrecon.data.corpus import load_corpus, load_tokenizer
+from predrecon.data.files import sha256
 from predrecon.data.readers import SourceError
 
 TEXTS = [f"Document {i} has a few words. " * 20 for i in range(120)]
@@ -248,6 +255,253 @@ def test_a_single_file_may_be_called_test(tmp_path, empty_cache, tokenizer_dir):
     assert load_corpus(tmp_path / "test.txt", tokenizer=tokenizer_dir).facts["train"]["documents"]
 
 
+def write_jsonl(path, texts, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding=encoding)
+
+
+def documents_of(path, tokenizer):
+    facts = load_corpus(path, tokenizer=tokenizer).facts
+    return facts["train"]["documents"], facts["validation"]["documents"]
+
+
+HELD_OUT = [
+    "validation_matched.jsonl", "valid.00.txt", "wiki.valid.txt", "dev_1.txt", "VALIDATION.txt",
+    "test-00000-of-00001.parquet", "my val.txt", "part2dev3.txt", "held-out.txt", "heldout_a.jsonl",
+    "validation/a.txt", "en/test/00.txt", "dev.txt.gz", "train_dev.txt",
+]  # fmt: skip
+TRAINED_ON = [
+    "train.txt", "testament.txt", "developer.txt", "invalid.txt", "valids.txt", "values.txt",
+    "contest.txt", "devon-1.txt", "train/test.txt", "training-00/dev.txt", "validity/a.txt",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*HELD_OUT, *TRAINED_ON])
+def test_names_say_what_is_held_out(name):
+    assert documents.is_held_out(Path(name)) == (name in HELD_OUT)
+
+
+@pytest.mark.parametrize(
+    "name", ["validation_matched.jsonl", "wiki.valid.jsonl", "dev_1.jsonl", "validation/a.jsonl"]
+)
+def test_held_out_files_are_not_trained_on(tmp_path, empty_cache, tokenizer_dir, name):
+    write_jsonl(tmp_path / "c" / "train.jsonl", TEXTS[:60])
+    write_jsonl(tmp_path / "c" / name, TEXTS[60:70])
+    assert documents_of(tmp_path / "c", tokenizer_dir) == (60, 10)
+
+
+def test_keys_change_only_where_documents_do(tmp_path, empty_cache):
+    """Runs and caches of older versions are found by names and digests of files alone."""
+    unchanged = {
+        ("train.jsonl", "validation.jsonl"): True,
+        ("a.jsonl", "b.jsonl"): True,
+        ("dev.txt", "train-1.txt"): True,
+        ("test-00000-of-00001.jsonl", "train.jsonl"): True,
+        ("train.jsonl", "validation_matched.jsonl"): False,
+        ("train.txt", "wiki.valid.txt"): False,
+        ("train.jsonl", "val.jsonl"): False,
+    }
+    for number, (names, same) in enumerate(unchanged.items()):
+        folder = tmp_path / str(number)
+        for name in names:
+            write_jsonl(folder / name, TEXTS[:2])
+        key = documents.digest(*(p for n in names for p in (n, sha256(folder / n))))
+        assert (documents.open_source(str(folder), None).digest == key) == same, names
+
+
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("kind", [".txt", ".jsonl"])
+def test_compressed_text_is_read(tmp_path, empty_cache, tokenizer_dir, kind, packed):
+    lines = [json.dumps({"text": t}) for t in TEXTS] if kind == ".jsonl" else TEXTS
+    plain = tmp_path / "c" / f"a{kind}"
+    plain.parent.mkdir()
+    plain.write_text("\n\n".join(lines))
+    stream = load_corpus(plain, tokenizer=tokenizer_dir).blocks("train", 16).stream
+    whole = tmp_path / "c" / f"a{kind}{packed}"
+    whole.write_bytes(PACKERS[packed](plain.read_bytes()))
+    assert np.array_equal(
+        load_corpus(whole, tokenizer=tokenizer_dir).blocks("train", 16).stream, stream
+    )
+    facts = load_corpus(plain.parent, tokenizer=tokenizer_dir).facts
+    assert facts["files"]["train"] == [plain.name], "not twice"
+    assert facts["skipped"] == {whole.name: "also there decompressed"}
+    plain.unlink()
+    assert documents_of(whole.parent, tokenizer_dir) == (117, 3)
+    whole.write_bytes(whole.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=rf"a{kind}{packed}.*damaged or cut off"):
+        load_corpus(whole, tokenizer=tokenizer_dir)
+
+
+MARKED = {
+    "utf-8": codecs.BOM_UTF8, "utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+@pytest.mark.parametrize("kind", ["txt", "jsonl"])
+def test_byte_order_marks_are_read(tmp_path, empty_cache, tokenizer_dir, kind, encoding):
+    texts = ["Naïve text number one.", *TEXTS]
+    lines = (
+        [json.dumps({"text": t}, ensure_ascii=False) for t in texts] if kind == "jsonl" else texts
+    )
+    body = "\r\n\r\n".join(lines)
+    (tmp_path / f"plain.{kind}").write_bytes(body.encode())
+    (tmp_path / f"marked.{kind}").write_bytes(MARKED[encoding] + body.encode(encoding))
+    plain, marked = (
+        [row["text"] for row in readers.read_rows(tmp_path / f"{name}.{kind}", ("text",))]
+        for name in ("plain", "marked")
+    )
+    assert plain == marked and plain[0] == texts[0]
+    assert documents_of(tmp_path / f"marked.{kind}", tokenizer_dir) == (118, 3)
+
+
+def test_text_after_a_mark_has_another_key_than_when_the_mark_was_text(tmp_path, empty_cache):
+    (tmp_path / "a.txt").write_bytes(codecs.BOM_UTF8 + b"one\n\ntwo")
+    old = documents.digest("a.txt", sha256(tmp_path / "a.txt"))
+    assert documents.open_source(str(tmp_path / "a.txt"), None).digest != old
+
+
+def test_what_is_not_text_is_skipped_with_a_word(tmp_path, empty_cache, tokenizer_dir, capsys):
+    folder = tmp_path / "c"
+    write_jsonl(folder / "a.jsonl", TEXTS)
+    write_jsonl(folder / "B.JSONL", TEXTS[:3])
+    left = [".DS_Store", "Thumbs.db", "x.txt~", "#x.txt#", ".x.txt.swp", "x.bak", "._a.jsonl",
+            "~$x.txt", ".hidden.txt", "x.csv"]  # fmt: skip
+    for name in left:
+        (folder / name).write_bytes(b"\0\1")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "x.txt").write_text("not text of the corpus")
+    (folder / "empty.jsonl").write_bytes(b"")
+    (folder / "blank.txt").write_text(" \n\n")
+    write_parquet(folder / "none.parquet", pa.array([], pa.string()))
+    (folder / "folder.txt").mkdir()
+    (folder / "folder.txt" / "inner.txt").write_text("One.\n\nTwo.")
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "pipe.txt")
+    corpus = load_corpus(folder, tokenizer=tokenizer_dir)
+    assert corpus.facts["files"] == {
+        "train": ["B.JSONL", "a.jsonl", "folder.txt/inner.txt"], "validation": []
+    }  # fmt: skip
+    expected = {*left, ".git/", "empty.jsonl", "blank.txt", "none.parquet", "loop/", "pipe.txt"}
+    assert set(corpus.facts["skipped"]) == expected and all(corpus.facts["skipped"].values())
+    assert corpus.facts["train"]["documents"] + corpus.facts["validation"]["documents"] == 125
+    line = capsys.readouterr().err
+    assert "files: 3, held out: one document in 50, skipped: " in line and "more" in line
+    assert load_corpus(folder, tokenizer=tokenizer_dir).facts == corpus.facts, "from the cache too"
+
+
+def test_documents_without_text_are_skipped_and_counted(
+    tmp_path, empty_cache, tokenizer_dir, capsys
+):
+    write_jsonl(tmp_path / "plain.jsonl", TEXTS)
+    mixed = [t for text in TEXTS for t in ("", text, " \n ")]
+    write_jsonl(tmp_path / "mixed.jsonl", mixed)
+    plain, corpus = (
+        load_corpus(tmp_path / f"{name}.jsonl", tokenizer=tokenizer_dir)
+        for name in ("plain", "mixed")
+    )
+    for split in ("train", "validation"):
+        assert np.array_equal(plain.blocks(split, 16).stream, corpus.blocks(split, 16).stream)
+    assert corpus.facts["train"]["without_text"] == 240
+    assert plain.facts["train"]["without_text"] == 0
+    assert "skipped 240 documents without text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("texts", [[""] * 5000, [" ", "\n"] * 40, ["\u200b"] * 60])
+def test_a_corpus_without_text_is_refused(tmp_path, empty_cache, tokenizer_dir, texts):
+    write_jsonl(tmp_path / "wiki.jsonl", texts)
+    with pytest.raises(SourceError, match=r"wiki\.jsonl: no text in the train split"):
+        load_corpus(tmp_path / "wiki.jsonl", tokenizer=tokenizer_dir)
+    write_jsonl(tmp_path / "c" / "train.jsonl", TEXTS)
+    write_jsonl(tmp_path / "c" / "validation.jsonl", texts)
+    with pytest.raises(SourceError, match=r"no text in the validation split"):
+        load_corpus(tmp_path / "c", tokenizer=tokenizer_dir)
+    assert not [f for f in (empty_cache / "corpora").iterdir() if f.suffix != ".lock"]
+
+
+def test_a_cache_of_an_older_version_is_used_unless_it_holds_blank_documents(
+    tmp_path, empty_cache, tokenizer_dir, monkeypatch
+):
+    write_jsonl(tmp_path / "a.jsonl", TEXTS)
+    write_jsonl(tmp_path / "b.jsonl", [*TEXTS, ""])
+    for name, rebuilt in (("a", False), ("b", True)):
+        corpus = load_corpus(tmp_path / f"{name}.jsonl", tokenizer=tokenizer_dir)
+        file, stream = corpus.folder / "facts.json", corpus.folder / "train.bin"
+        facts = json.loads(file.read_text())
+        for split in ("train", "validation"):
+            del facts[split]["without_text"]
+        file.write_text(json.dumps(facts))
+        if rebuilt:
+            end = np.array([corpus.tokenizer.sep_token_id], np.uint16)
+            stream.write_bytes(stream.read_bytes() + end.tobytes())
+        before = stream.stat().st_ino
+        again = load_corpus(tmp_path / f"{name}.jsonl", tokenizer=tokenizer_dir)
+        assert again.facts == corpus.facts and again.fingerprint == corpus.fingerprint
+        assert (stream.stat().st_ino != before) == rebuilt
+        key = corpus.folder.name.removeprefix(f"{name}-")
+        assert (corpus.fingerprint != key) == rebuilt, "its runs saw other text"
+
+
+def test_names_that_are_not_utf8_or_long_are_read(tmp_path, empty_cache, tokenizer_dir):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    for name in (b"caf\xe9.txt", b"n\xff.parquet"):
+        path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
+        write_jsonl(path, TEXTS) if path.suffix == ".jsonl" else path.write_text("\n\n".join(TEXTS))
+        if path.suffix == ".parquet":
+            write_parquet(folder / "plain.parquet", TEXTS)
+            (folder / "plain.parquet").rename(path)
+        facts = load_corpus(path, tokenizer=tokenizer_dir).facts
+        assert facts["files"]["train"] == [name.decode("utf-8", "backslashreplace")]
+    facts = load_corpus(folder, tokenizer=tokenizer_dir).facts
+    json.dumps(facts, ensure_ascii=False).encode()
+    assert facts["files"]["train"] == ["caf\\xe9.txt", "n\\xff.parquet"]
+    (folder / os.fsdecode(b"bad\xe9.txt")).write_bytes(b"\xff")
+    with pytest.raises(SourceError, match=r"bad\\xe9\.txt.*not valid UTF-8") as caught:
+        load_corpus(folder, tokenizer=tokenizer_dir)
+    str(caught.value).encode()
+    for name in ("n" * 250 + ".txt", "名" * 80 + ".txt", "corpus[1].txt"):
+        (tmp_path / name).write_text("\n\n".join(TEXTS))
+        assert documents_of(tmp_path / name, tokenizer_dir) == (117, 3)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [{"a": 5, "b": 9}, {"a": 5, "b": 70_000}, {"a": 6, "b": 7}],
+    ids=["hole", "beyond", "first"],
+)
+def test_a_vocabulary_with_holes_is_refused(tmp_path, ids):
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "[MASK]": 4}
+    backend = Tokenizer(models.WordLevel(special | ids, unk_token="[UNK]"))
+    names = {f"{t[1:-1].lower()}_token": t for t in special}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(tmp_path)
+    with pytest.raises(SourceError, match=r"7 tokens with ids up to .* without holes"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_split_without_a_block_is_refused_before_anything_is_written(
+    tmp_path, empty_cache, tokenizer_dir
+):
+    from predrecon import recipes
+    from predrecon.training.loop import pretrain
+
+    for n, name in enumerate(("train", "validation")):
+        for part in ("train", "validation"):
+            texts = ["One two."] if part == name else TEXTS
+            write_jsonl(tmp_path / str(n) / f"{part}.jsonl", texts)
+        corpus = load_corpus(tmp_path / str(n), tokenizer=tokenizer_dir)
+        with pytest.raises(ValueError, match=rf"{name}: .* do not fill one block"):
+            pretrain(recipes.get("smoke"), corpus, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 def bad_files(root):
     write_parquet(root / "column.parquet", TEXTS, column="body")
     (root / "empty.parquet").write_bytes(b"")
@@ -264,6 +518,18 @@ def bad_files(root):
     binary = pa.array([b"ok", b"\xff\xfe"], pa.binary()).cast(pa.string(), safe=False)
     pq.write_table(pa.table({"text": binary}), root / "latin.parquet")
     write_parquet(root / "null.parquet", ["a", None])
+    (root / "lfs.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    (root / "annex.txt").write_text("/annex/objects/SHA256E-s4--00.txt\n")
+    (root / "link.txt").symlink_to(root / "gone" / "object")
+    os.mkfifo(root / "pipe.txt")
+    (root / "packed.txt.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (root / "packed.parquet.gz").write_bytes(gzip.compress(b"PAR1"))
+    (root / "plain.txt.gz").write_text("not compressed")
+    (root / "zeros.txt").write_bytes("One.\n\nTwo.".encode("utf-16-le"))
+    (root / "odd.txt").write_bytes(codecs.BOM_UTF16_LE + "One.\n\nTwo.".encode("utf-16-le")[:-1])
+    (root / "deep.jsonl").write_text('{"text": ' + "[" * 100_000 + "\n")
+    (root / "digits.jsonl").write_text('{"text": ' + "1" * 5000 + "}\n")
+    write_parquet(root / "list.parquet", [["a"], ["b"]])
     damaged = root / "damaged.parquet"
     write_parquet(damaged, TEXTS)
     damaged.write_bytes(b"PAR1" + b"?" * 60 + damaged.read_bytes()[64:])  # its end is sound
@@ -287,6 +553,18 @@ def bad_files(root):
         ("blank.txt", "holds no rows"),
         ("page.html", "expected a file that ends in"),
         ("folder", "no .parquet, .jsonl, .txt file"),
+        ("lfs.parquet", "a pointer of a large-file store"),
+        ("annex.txt", "a pointer of a large-file store"),
+        ("link.txt", "gone/object, which is not there"),
+        ("pipe.txt", "not a regular file"),
+        ("packed.txt.zst", ".zst is not read here"),
+        ("packed.parquet.gz", ".gz is not read here"),
+        ("plain.txt.gz", "damaged or cut off"),
+        ("zeros.txt", "holds zero bytes"),
+        ("odd.txt", "is not valid UTF-16"),
+        ("deep.jsonl", "line 1: not JSON"),
+        ("digits.jsonl", "line 1: not JSON"),
+        ("list.parquet", "column 'text' holds ['a'] in row 0, not text"),
     ],
 )
 def test_bad_input_names_file_and_column_and_caches_nothing(

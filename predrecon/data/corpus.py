@@ -6,7 +6,6 @@ padding, document boundaries visible as [SEP], nothing dropped but the stream's 
 """
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +85,7 @@ class Corpus:
     name: str
     tokenizer: object  # a transformers tokenizer
     folder: Path  # of the cached streams
-    facts: dict  # documents, characters and tokens of each split
+    facts: dict  # what each split holds, the files that were read, and what was skipped
     fingerprint: str  # of text and tokenizer
 
     def blocks(self, split: str, length: int) -> Blocks:
@@ -110,8 +109,7 @@ def load_corpus(
     Args:
         name_or_path: `"docstrings"` (embedded), `"wikitext-103"`, `"wikipedia"`, or a local file or
             folder of parquet, jsonl (column `text`) or txt files. In a folder, files whose names
-            begin with `validation`, `valid`, `dev` or `test` are held out; without any, one
-            document in 50 is.
+            say so are held out (`documents.is_held_out`); without any, one document in 50 is.
         tokenizer: what `load_tokenizer` takes; `"auto"` is the trained WordPiece for the embedded
             text and bert-base-uncased for everything else.
         data_dir: folder that may hold `wikipedia/` or `wikitext-103/`; default `PREDRECON_DATA`.
@@ -128,10 +126,14 @@ def load_corpus(
         raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
     key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)
+    stem = stem.encode()[:200].decode(errors="ignore")  # a name has 255 bytes
     folder = paths.cache_dir() / "corpora" / f"{stem}-{key}"
-    if not (folder / "facts.json").is_file():
-        token_store.build(folder, name, source.read, tokenizer, source.count)
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    facts = token_store.stored_facts(folder, tokenizer.sep_token_id) or token_store.build(
+        folder, name, source.read, tokenizer, source.count, source.summary
+    )
+    if facts["train"]["without_text"] or facts["validation"]["without_text"]:
+        key = digest(key, "without blank documents")  # older versions kept them
+    facts |= {"files": source.files, "skipped": source.skipped}
     return Corpus(name, tokenizer, folder, facts, key)
 
 
@@ -145,7 +147,8 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir=None):
         data_dir: the local data folder; default `PREDRECON_DATA`.
 
     Raises:
-        SourceError: not a folder and not on the hub, or a tokenizer without the needed tokens.
+        SourceError: not a folder and not on the hub, a tokenizer without the needed tokens, or one
+            whose ids are not 0 to n - 1.
     """
     from transformers import AutoTokenizer
 
@@ -165,5 +168,10 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir=None):
     needed = (f"{role}_token_id" for role in ("mask", "cls", "sep", "pad"))
     if missing := [name for name in needed if getattr(tokenizer, name) is None]:
         raise SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
+    if (highest := max(tokenizer.get_vocab().values(), default=-1)) >= len(tokenizer):
+        raise SourceError(
+            f"Tokenizer {name!r}: {len(tokenizer):,} tokens with ids up to {highest:,}. A model "
+            "has a row a token: number them from 0 without holes, and save the tokenizer again."
+        )
     tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
     return tokenizer

@@ -5,30 +5,58 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from predrecon.data import embedded_text, hub, paths, readers
 from predrecon.data.files import sha256, write_text
-from predrecon.data.readers import SourceError
+from predrecon.data.readers import SourceError, show
 
 EMBEDDED_CORPUS = "docstrings"
 HUB_CORPORA = {
     "wikitext-103": ("Salesforce/wikitext", "wikitext-103-raw-v1", ("train", "validation")),
     "wikipedia": ("wikimedia/wikipedia", "20231101.en", ("train",)),
 }
-_HELD_OUT_NAMES = ("validation", "valid", "dev", "test")
+HELD_OUT_WORDS = frozenset("validation valid val eval dev heldout test".split())
+_FIRST_WORDS = ("validation", "valid", "dev", "test")  # held out by the keys of older caches
 _HELD_OUT = 50  # one document in so many, where a source brings no validation split
 
 
 @dataclass(frozen=True)
 class Source:
-    """`read(split)` yields documents; `digest` identifies them; `count`: how many, 0 if unknown."""
+    """`read(split)` yields documents, some perhaps without text; `digest` identifies them.
+
+    Attributes:
+        count: how many documents there are, 0 if unknown.
+        files: `{split: names}` of what is read; no names for `validation`: one document in 50.
+        skipped: `{name: reason}` of what lies beside them and is not read.
+    """
 
     read: Callable[[str], Iterator[str]]
     digest: str
     count: int = 0
+    files: dict[str, list[str]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """What is read, held out and skipped, in some words."""
+        if not self.files:
+            return ""
+        train, held_out = self.files["train"], self.files["validation"]
+        kept = _listed(held_out) if held_out else f"one document in {_HELD_OUT}"
+        parts = [f"files: {len(train) + len(held_out):,}", f"held out: {kept}"]
+        if self.skipped:
+            parts.append(f"skipped: {_listed([f'{n} ({why})' for n, why in self.skipped.items()])}")
+        return ", ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    more = [f"{len(names) - 3:,} more"] * (len(names) > 3)
+    return ", ".join([*names[:3], *more])
 
 
 def open_source(name: str, root: Path | None) -> Source:
@@ -40,13 +68,13 @@ def open_source(name: str, root: Path | None) -> Source:
         )
     if name in HUB_CORPORA:
         folder = root / name if root else None
-        source = _from_path(folder) if folder and folder.is_dir() else _from_hub(name, folder)
-        if name != "wikitext-103":
-            return source
-        # its rows are lines, the hub's and local ones alike
-        return Source(lambda split: _articles(source.read(split)), f"articles {source.digest}")
+        # the rows of WikiText are lines, the hub's and local ones alike
+        whole = _articles if name == "wikitext-103" else None
+        if folder and folder.is_dir():
+            return _from_path(folder, whole)
+        return _from_hub(name, folder, whole)
     path = Path(name).expanduser()
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():
         raise SourceError(
             f"Corpus {name!r}: neither a known name nor a path on this machine. "
             f"Known names: {', '.join((EMBEDDED_CORPUS, *HUB_CORPORA))}."
@@ -54,49 +82,156 @@ def open_source(name: str, root: Path | None) -> Source:
     return _from_path(path)
 
 
-def _from_path(path: Path) -> Source:
+def is_held_out(name: Path) -> bool:
+    """Whether a file's path within a corpus folder says that it is held out.
+
+    Its words are what lies between anything but letters. One of `HELD_OUT_WORDS` in the file's name
+    or that of a folder holds it out (`valid.00.txt`, `dev/1.txt`, not `developer.txt`), unless a
+    folder above says `train` or `training` (`train/test.txt`).
+    """
+    for part in name.parts:
+        words = re.findall(r"[^\W\d_]+", part.lower())
+        if not HELD_OUT_WORDS.isdisjoint(words) or ("held", "out") in itertools.pairwise(words):
+            return True
+        if not {"train", "training"}.isdisjoint(words):
+            return False
+    return False
+
+
+def _from_path(path: Path, whole: Callable | None = None) -> Source:
     """A file, whatever it is called, or a folder of which some files' names say "held out"."""
-    files = [path]
+    files, skipped = ([path], {}) if not path.is_dir() else _files(path)
+    for file in files:
+        readers.check_file(file)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in readers.SUFFIXES)
-    if not files:
-        raise SourceError(f"{path}: no {', '.join(readers.SUFFIXES)} file in this folder.")
-    held_out = [f for f in files if f != path and f.stem.split("-")[0] in _HELD_OUT_NAMES]
+        beside = f"; there are {_listed(list(skipped))}" if skipped else ""
+        if not files:
+            raise SourceError(
+                f"{show(path)}: no {', '.join(readers.SUFFIXES)} file in this folder{beside}."
+            )
+        empty = {file for file in files if readers.is_empty(file)}
+        if empty == set(files):
+            raise SourceError(f"{show(path)}: no rows in {_listed([show(f) for f in files])}.")
+        files = [file for file in files if file not in empty]
+        skipped |= {show(file.relative_to(path)): "no rows" for file in sorted(empty)}
+    root = path if path.is_dir() else path.parent
+    names = {file: file.relative_to(root) for file in files}
+    held_out = [file for file in files if file != path and is_held_out(names[file])]
     train = [file for file in files if file not in held_out]
     if not train:
-        raise SourceError(f"{path}: only held-out files, none to train on.")
+        raise SourceError(f"{show(path)}: only held-out files, none to train on.")
 
     def read(part: list[Path]) -> Iterator[dict]:
         return itertools.chain.from_iterable(readers.read_rows(file, ("text",)) for file in part)
 
-    parts = [functools.partial(read, part) for part in (train, held_out) if part]
-    return _source(files, sum(map(readers.count_rows, files)), *parts)
+    later = [f"held out {names[f]}" for f in held_out if f.stem.split("-")[0] not in _FIRST_WORDS]
+    marked = [f"mark of {names[file]}" for file in files if _has_mark(file)]
+    return _source(
+        [*_identity({str(name): file for file, name in names.items()}), *later, *marked],
+        {
+            split: [show(names[file]) for file in part]
+            for split, part in (("train", train), ("validation", held_out))
+        },
+        *(functools.partial(read, part) for part in (train, held_out) if part),
+        count=sum(readers.count_rows(file) or 0 for file in files),
+        skipped=skipped,
+        whole=whole,
+    )
 
 
-def _from_hub(name: str, missing: Path | None) -> Source:
+def _has_mark(file: Path) -> bool:
+    """Whether text begins with the byte order mark of UTF-8, which older caches took for text."""
+    return readers.suffixes(file) == (".txt", "") and readers.encoding(file) == "utf-8-sig"
+
+
+def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """Files of text in a folder and in its folders, sorted, and `{name: why}` of all others."""
+
+    def fail(error: OSError):
+        raise SourceError(f"{show(error.filename)}: cannot be opened ({error.strerror}).") from None
+
+    files, skipped = [], {}
+    for place, folders, names in os.walk(folder, onerror=fail):
+        for name in [*folders, *names]:
+            path = Path(place, name)
+            if why := _why_not(path):
+                skipped[show(path.relative_to(folder)) + "/" * (name in folders)] = why
+            elif name in names:
+                files.append(path)
+        folders[:] = [name for name in folders if not _why_not(Path(place, name))]
+    return sorted(files), dict(sorted(skipped.items()))
+
+
+def _why_not(path: Path) -> str:
+    """Why something in a corpus folder is not read; empty if it is."""
+    if path.name.startswith((".", "~$")):
+        return "hidden"
+    if path.is_dir():
+        return "a link to a folder" if path.is_symlink() else ""
+    kind, packed = readers.suffixes(path)
+    if not kind:
+        return f"not {', '.join(readers.SUFFIXES)}"
+    if packed and path.with_suffix("").is_file():
+        return "also there decompressed"
+    if path.exists() and not path.is_file():
+        return "not a regular file"
+    return ""
+
+
+def _from_hub(name: str, missing: Path | None, whole: Callable | None = None) -> Source:
     repository, config, splits = HUB_CORPORA[name]
     tried = [str(missing or "PREDRECON_DATA (not set)")]
     ways_out = {"tried": tried, "fallback": repr(EMBEDDED_CORPUS)}
     parts = [hub.load_split(repository, config, split, **ways_out) for split in splits]
-    files = [Path(f["filename"]) for part in parts for f in part.dataset.cache_files]  # as Arrow
-    count = sum(len(part.dataset) for part in parts)
-    return _source(files, count, *(functools.partial(p.read_rows, ("text",)) for p in parts))
+    files = [[Path(f["filename"]) for f in part.dataset.cache_files] for part in parts]  # as Arrow
+    later = [file for part in files[1:] for file in part]
+    return _source(
+        _identity({file.name: file for file in [*files[0], *later]}),
+        {"train": [file.name for file in files[0]], "validation": [f.name for f in later]},
+        *(functools.partial(part.read_rows, ("text",)) for part in parts),
+        count=sum(len(part.dataset) for part in parts),
+        whole=whole,
+    )
 
 
 def _source(
-    files: list[Path], count: int, train: Callable, held_out: Callable | None = None
+    key: list[str],
+    files: dict[str, list[str]],
+    train: Callable,
+    held_out: Callable | None = None,
+    *,
+    whole: Callable | None = None,
+    **facts,
 ) -> Source:
-    """From functions that return rows; without the second, one row in `_HELD_OUT` is held out."""
+    """From functions that return rows; without the second, one in `_HELD_OUT` is held out.
+
+    `whole` makes documents of the texts of rows.
+    """
+
+    def texts(rows: Callable) -> Iterator[str]:
+        each = (row["text"] for row in rows())
+        return whole(each) if whole else each
 
     def read(split: str) -> Iterator[str]:
         validation = split == "validation"
         if held_out:
-            return (row["text"] for row in (held_out if validation else train)())
-        numbered = enumerate(train())
-        return (row["text"] for n, row in numbered if (n % _HELD_OUT == 0) == validation)
+            return texts(held_out if validation else train)
+        return _share(texts(train), validation)
 
-    key = digest(*(part for file in files for part in (file.name, _file_digest(file))))
-    return Source(read, key, count)
+    identity = digest(*key)
+    if whole:
+        identity = f"articles{'' if held_out else ', one in 50'} {identity}"
+    return Source(read, identity, files=files, **facts)
+
+
+def _share(texts: Iterable[str], validation: bool) -> Iterator[str]:
+    """One text in `_HELD_OUT`, or all others. Those that are blank do not count as one."""
+    number = 0
+    for text in texts:
+        blank = not text.strip()
+        if validation == (not blank and number % _HELD_OUT == 0):
+            yield text
+        number += not blank
 
 
 def _articles(lines: Iterator[str]) -> Iterator[str]:
@@ -115,18 +250,24 @@ def _articles(lines: Iterator[str]) -> Iterator[str]:
 
 def digest(*parts: str) -> str:
     """Short hex digest of some strings."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def _file_digest(path: Path) -> str:
-    """SHA-256 of a file, remembered in the cache for as long as size and time of change stay."""
-    state = path.stat()
-    key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
-    memo, digests = paths.cache_dir() / "digests.json", {}
+def _identity(files: dict[str, Path]) -> list[str]:
+    """Name and SHA-256 of each file.
+
+    A digest is remembered in the cache for as long as the file's size and time of change stay.
+    """
+    memo, digests, parts = paths.cache_dir() / "digests.json", {}, []
     with contextlib.suppress(OSError, ValueError):
         digests = json.loads(memo.read_text(encoding="utf-8"))
-    if key not in digests:
-        digests[key] = sha256(path)
+    before = len(digests)
+    for name, path in files.items():
+        state = path.stat()
+        key = f"{path.resolve()} {state.st_size} {state.st_mtime_ns}"
+        digests[key] = digests.get(key) or sha256(path)
+        parts += [name, digests[key]]
+    if len(digests) > before:
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_text(memo, json.dumps(digests, indent=1))
-    return digests[key]
+    return parts

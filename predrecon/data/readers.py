@@ -4,11 +4,31 @@ By hand, not by `datasets`: its readers pass missing values and numbers on as te
 name neither file nor row.
 """
 
+import bz2
+import codecs
 import contextlib
+import gzip
+import io
 import itertools
 import json
+import lzma
+import os
+import reprlib
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+# None: not by the standard library
+_COMPRESSIONS = {".gz": gzip, ".bz2": bz2, ".xz": lzma, ".zst": None, ".lz4": None, ".zip": None}
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # of a file that is cut or overwritten
+_POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
+_MARKS = {  # UTF-32's before UTF-16's, which is its beginning
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 class SourceError(ValueError):
@@ -18,14 +38,75 @@ class SourceError(ValueError):
 def read_rows(path: Path, texts: tuple[str, ...], others: tuple[str, ...] = ()) -> Iterator[dict]:
     """Rows of one file as dictionaries of its columns `texts` and `others`, each with a value.
 
-    A txt file has the one column `text`; its documents are separated by blank lines.
+    A txt file has the one column `text`; its documents are separated by blank lines. jsonl and txt
+    may be compressed (gz, bz2, xz). They are UTF-8, or what their byte order mark says.
     """
-    if path.suffix not in SUFFIXES:
-        raise SourceError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}.")
+    check_file(path)
     if path.stat().st_size == 0:
-        raise SourceError(f"{path}: the file is empty.")
-    rows = _READERS[path.suffix](path, (*texts, *others))
-    return check_rows(str(path), rows, texts, others)
+        raise SourceError(f"{show(path)}: the file is empty.")
+    rows = _READERS[suffixes(path)[0]](path, (*texts, *others))
+    return check_rows(show(path), rows, texts, others)
+
+
+def show(path: str | Path) -> str:
+    """A path as text that can be printed: names need not be UTF-8 on disk."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def suffixes(path: Path) -> tuple[str, str]:
+    """How a file's name says that its rows are kept, and compressed; empty if it does not."""
+    last, before = path.suffix.lower(), Path(path.stem).suffix.lower()
+    if last in SUFFIXES:
+        return last, ""
+    return (before, last) if last in _COMPRESSIONS and before in SUFFIXES else ("", "")
+
+
+def check_file(path: Path):
+    """SourceError if no row can be read from a file, whatever rows it holds."""
+    place, (kind, packed) = show(path), suffixes(path)
+    if not kind:
+        raise SourceError(f"{place}: expected a file that ends in {', '.join(SUFFIXES)}.")
+    if packed and (kind == ".parquet" or not _COMPRESSIONS[packed]):
+        raise SourceError(f"{place}: {packed} is not read here. Decompress the file first.")
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{place}: a link to {show(os.readlink(path))}, which is not there.")
+    if not path.is_file():
+        raise SourceError(f"{place}: not a regular file.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise SourceError(f"{place}: cannot be opened ({error.strerror}).") from None
+    if start.startswith(_POINTERS):
+        raise SourceError(
+            f"{place}: a pointer of a large-file store, not the file itself. Fetch that (git lfs "
+            "pull, git annex get)."
+        )
+
+
+def is_empty(path: Path) -> bool:
+    """Whether a file holds no row, as one part of many may. Reads no more than its beginning."""
+    if path.stat().st_size == 0:
+        return True
+    if suffixes(path)[0] == ".parquet":
+        return count_rows(path) == 0
+    with contextlib.suppress(UnicodeDecodeError, *_DAMAGE), _open_text(path) as file:
+        return not any(map(str.strip, iter(lambda: file.read(1 << 16), "")))
+    return False  # reading it says what is wrong
+
+
+def encoding(path: Path) -> str:
+    """Of a txt or jsonl file: what its byte order mark says, or UTF-8."""
+    with _open(path) as file:
+        start = file.read(4096)
+    marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
+    name = next(marked, "utf-8")
+    if name == "utf-8" and b"\0" in start:
+        raise SourceError(
+            f"{show(path)}: holds zero bytes, so it is not text, or UTF-16 without a byte order "
+            "mark. Convert the text to UTF-8."
+        )
+    return name
 
 
 def check_rows(
@@ -41,7 +122,8 @@ def check_rows(
                     raise SourceError(f"{cell} has no value in row {number}.")
                 if column in texts:
                     if not isinstance(value, str):
-                        raise SourceError(f"{cell} holds {value!r} in row {number}, not text.")
+                        held = reprlib.repr(value)
+                        raise SourceError(f"{cell} holds {held} in row {number}, not text.")
                     value.encode()
             yield row
     except UnicodeEncodeError:  # JSON can hold half a character: "\ud800"
@@ -50,10 +132,15 @@ def check_rows(
             "repair that row."
         ) from None
     except UnicodeDecodeError as error:
+        name = error.encoding.upper().replace("-SIG", "")
         raise SourceError(
-            f"{place}: column {', '.join(map(repr, (*texts, *others)))} is not valid UTF-8 after "
+            f"{place}: column {', '.join(map(repr, (*texts, *others)))} is not valid {name} after "
             f"row {number + 1} (byte {error.object[error.start : error.start + 1]!r}). Convert the "
             "text to UTF-8."
+        ) from None
+    except _DAMAGE as error:
+        raise SourceError(
+            f"{place}: damaged or cut off after row {number + 1} ({error})."
         ) from None
     if number < 0:
         raise SourceError(f"{place} holds no rows.")
@@ -66,48 +153,66 @@ def check_columns(place: str | Path, wanted: Iterable[str], present: Iterable[st
         )
 
 
-def count_rows(path: Path) -> int:
-    """Rows of a file where that is cheap to know (parquet), else 0."""
+def count_rows(path: Path) -> int | None:
+    """Rows of a file where that is cheap to know: a sound parquet file's."""
     import pyarrow.parquet
 
-    with contextlib.suppress(pyarrow.ArrowInvalid, OSError):  # reading it says what is wrong
-        return pyarrow.parquet.read_metadata(path).num_rows if path.suffix == ".parquet" else 0
-    return 0
+    if suffixes(path)[0] == ".parquet":
+        with contextlib.suppress(pyarrow.ArrowException, OSError, ValueError):
+            with path.open("rb") as file:
+                return pyarrow.parquet.read_metadata(file).num_rows
+    return None
 
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            check_columns(path, columns, file.schema_arrow.names)
+        with path.open("rb") as raw, pyarrow.parquet.ParquetFile(raw) as file:
+            check_columns(show(path), columns, file.schema_arrow.names)
             for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
                 yield from batch.to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path}: not a parquet file, or a damaged one ({error}).") from None
+    except (SourceError, UnicodeDecodeError):
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise SourceError(
+            f"{show(path)}: not a parquet file, or a damaged one ({error})."
+        ) from None
 
 
 def _read_jsonl(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
-    with path.open(encoding="utf-8") as lines:
+    with _open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
+            line, place = line.strip().removeprefix("\ufeff"), f"{show(path)}, line {number}"
+            if not line:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise SourceError(f"{path}, line {number}: not JSON ({error}).") from None
+            except (ValueError, RecursionError) as error:
+                raise SourceError(f"{place}: not JSON ({error}).") from None
             if not isinstance(row, dict):
-                raise SourceError(f"{path}, line {number}: expected an object, got {line[:40]!r}.")
-            check_columns(path, columns, row)
+                raise SourceError(f"{place}: expected an object, got {line[:40]!r}.")
+            check_columns(show(path), columns, row)
             yield row
 
 
 def _read_txt(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
-    check_columns(path, columns, ("text",))
-    with path.open(encoding="utf-8") as file:
+    check_columns(show(path), columns, ("text",))
+    with _open_text(path) as file:
         for blank, lines in itertools.groupby(map(str.strip, file), key=lambda line: not line):
             if not blank:
                 yield {"text": "\n".join(lines)}
+
+
+def _open(path: Path) -> io.BufferedIOBase:
+    """A file's bytes, decompressed."""
+    packed = suffixes(path)[1]
+    return _COMPRESSIONS[packed].open(path, "rb") if packed else path.open("rb")
+
+
+def _open_text(path: Path) -> io.TextIOWrapper:
+    name = encoding(path)
+    return io.TextIOWrapper(_open(path), encoding=name)
 
 
 _READERS = {".parquet": _read_parquet, ".jsonl": _read_jsonl, ".txt": _read_txt}

@@ -16,62 +16,117 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from predrecon.data.files import build_folder, remove_unfinished, sync
+from predrecon.data.files import build_folder, remove_folder, remove_unfinished, sync
 from predrecon.data.progress import Progress
-from predrecon.data.readers import SourceError
+from predrecon.data.readers import SourceError, show
 
 SPLITS = ("train", "validation")
 _SHARD = 16_000_000  # characters
 _BATCH = 1_000_000  # characters tokenised at once, on all cores
 
 
+def stored_facts(folder: Path, sep_id: int) -> dict | None:
+    """`facts.json` of a finished store, else None.
+
+    A store of an older version, which kept documents without text, counts as unfinished if it holds
+    any: then two [SEP] follow each other.
+    """
+    if not (folder / "facts.json").is_file():
+        return None
+    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+    for split in SPLITS:
+        if "without_text" not in facts[split]:
+            ends = np.fromfile(folder / f"{split}.bin", dtype=np.uint16) == sep_id
+            if ends[:1].any() or (ends[1:] & ends[:-1]).any():
+                return None
+            facts[split]["without_text"] = 0
+    return facts
+
+
 def build(
-    folder: Path, name: str, read: Callable[[str], Iterable[str]], tokenizer, documents: int = 0
-):
-    """Write `folder/{train,validation}.bin` (uint16) and `facts.json`, unless they are there.
+    folder: Path,
+    name: str,
+    read: Callable[[str], Iterable[str]],
+    tokenizer,
+    documents: int = 0,
+    summary: str = "",
+) -> dict:
+    """Write `folder/{train,validation}.bin` (uint16) and `facts.json`, which are returned.
 
     A second process that builds the same store waits for the first. `read` yields the documents of
-    a split; `documents` is how many there are, for the progress (0: unknown). After a SourceError
-    nothing is left behind.
+    a split, of which those without text are skipped and counted; `documents` is how many there are,
+    for the progress (0: unknown), whose last state ends in `summary`. After a SourceError nothing
+    is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shards = folder.with_name(f".shards-{folder.name}")
+    shards, place = folder.with_name(f".shards-{folder.name}"), show(name)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if (folder / "facts.json").is_file():
-            return
+        if stored := stored_facts(folder, tokenizer.sep_token_id):
+            return stored
+        remove_folder(folder)
         remove_unfinished(folder.parent, folder.name)
         shards.mkdir(exist_ok=True)
         facts = {"name": name, "vocabulary": len(tokenizer)}
         try:
-            with Progress(f"tokenising {name}", documents, "documents") as bar:
+            with Progress(f"tokenising {place}", documents, "documents") as bar:
                 for split in SPLITS:
                     facts[split] = _write_shards(shards, split, read(split), tokenizer, bar)
-                    if not facts[split]["documents"]:
-                        raise SourceError(
-                            f"{name}: no document for the {split} split. Give at least two "
-                            "documents (in a txt file blank lines divide them), or a folder with a "
-                            "validation file."
-                        )
+                    _check_split(place, split, facts[split])
+                bar.update(bar.done, _in_words(facts, summary))
         except SourceError:  # the text is at fault: another start would fail too
             shutil.rmtree(shards)
             raise
         build_folder(folder, lambda part: _join(part, shards, facts))
         shutil.rmtree(shards)
+        return facts
+
+
+def _check_split(place: str, split: str, facts: dict[str, int]):
+    """SourceError for a split that holds nothing to train or measure on."""
+    if facts["tokens"] > facts["documents"]:  # each ends in [SEP]
+        return
+    if empty := facts["documents"] + facts["without_text"]:
+        raise SourceError(
+            f"{place}: no text in the {split} split: its {empty:,} documents are empty, blank or "
+            "hold nothing that the tokenizer knows. Look at the column `text`, or name another "
+            "tokenizer."
+        )
+    raise SourceError(
+        f"{place}: no document for the {split} split. Give at least two documents (in a txt file "
+        "blank lines divide them), or a folder with a validation file."
+    )
+
+
+def _in_words(facts: dict, summary: str) -> str:
+    """What was read and what was skipped."""
+    counts = [f"{split}: {facts[split]['tokens']:,} tokens" for split in SPLITS]
+    if empty := sum(facts[split]["without_text"] for split in SPLITS):
+        counts.append(f"skipped {empty:,} documents without text")
+    return ", ".join(filter(None, [*counts, summary]))
 
 
 def _write_shards(
     shards: Path, split: str, texts: Iterable[str], tokenizer, progress: Progress
 ) -> dict[str, int]:
-    """Write the shards that are not there; returns documents, characters and tokens of all."""
-    facts, before = {"documents": 0, "characters": 0, "tokens": 0}, progress.done
-    for number, part in enumerate(_by_size(texts, _SHARD)):
+    """Write the shards that are not there; returns what all hold together."""
+    facts, before = dict(documents=0, characters=0, tokens=0, without_text=0), progress.done
+
+    def with_text() -> Iterator[str]:
+        for text in texts:
+            if text.strip():
+                yield text
+            else:
+                facts["without_text"] += 1
+
+    for number, part in enumerate(_by_size(with_text(), _SHARD)):
         shard = shards / f"{split}-{number:06d}.bin"
         if not shard.is_file():
             _write_shard(shard, part, tokenizer)
         facts["documents"] += len(part)
         facts["characters"] += sum(map(len, part))
         facts["tokens"] += shard.stat().st_size // 2
-        progress.update(before + facts["documents"], f"{split}: {facts['tokens']:,} tokens")
+        done = before + facts["documents"] + facts["without_text"]
+        progress.update(done, f"{split}: {facts['tokens']:,} tokens")
     return facts
 
 

@@ -107,7 +107,8 @@ def pretrain(
             f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
             "use a multiple."
         )
-    corpus.blocks("validation", recipe.length)  # too short a text shows now, not after training
+    for split in ("train", "validation"):
+        corpus.blocks(split, recipe.length)  # too short a text shows now, not after training
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
     with contextlib.ExitStack() as locks:
         finished = (out_dir / "metrics.json").is_file()
