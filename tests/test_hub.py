@@ -125,7 +125,7 @@ def fill(hub, tokenizer_dir):
         jsonl = "".join(json.dumps({"text": text}) + "\n" for text in texts)
         parquet.with_suffix(".jsonl").write_text(jsonl)
         parquet.unlink()
-    add_sst2(hub, ["Good.", "Bad."], [1, 0])
+    add_sst2(hub, ["Good.", "Bad."] * 5, [1, 0] * 5)
     model = shutil.copytree(tokenizer_dir, hub.files / "google-bert/bert-base-uncased")
     (model / "config.json").write_text('{"model_type": "bert"}')
 
@@ -138,7 +138,8 @@ def check_all(tokenizer_dir):
     assert wikipedia.facts["train"]["documents"] == 117
     assert wikipedia.facts["validation"]["documents"] == 3
     sst2 = load_task("sst2")
-    assert sst2.train.first == ["Good.", "Bad."] and sst2.validation.labels.tolist() == [1, 0]
+    assert sst2.train.first[:2] == ["Good.", "Bad."]
+    assert sst2.validation.labels.tolist() == [1, 0] * 5
     vocabulary = load_tokenizer("bert-base-uncased").get_vocab()
     assert vocabulary == load_tokenizer(tokenizer_dir).get_vocab()
     return wikitext.fingerprint, wikipedia.fingerprint

@@ -111,14 +111,14 @@ def write(path, **columns):
 
 
 def test_glue_from_a_local_layout_and_its_stand_ins_are_named(tmp_path, monkeypatch):
-    for part, n in (("train", 30), ("validation_matched", 12)):
+    for part, n in (("train", 30), ("validation_matched", 15)):
         write(
             tmp_path / "glue" / "mnli" / f"{part}.parquet",
             premise=["a b"] * n, hypothesis=["c d"] * n, label=[i % 3 for i in range(n)],
         )  # fmt: skip
     task = tasks.load_task("mnli", tmp_path)
-    assert (len(task.train), len(task.validation), task.metric) == (30, 12, "accuracy")
-    assert "stand-in" in task.note and "30 / 12 rows instead of 392,702 / 9,815" in task.note
+    assert (len(task.train), len(task.validation), task.metric) == (30, 15, "accuracy")
+    assert "stand-in" in task.note and "30 / 15 rows instead of 392,702 / 9,815" in task.note
     assert task.title == "MNLI (stand-in)", "said in every table and figure"
     monkeypatch.setenv("PREDRECON_DATA", str(tmp_path))
     assert tasks.load_task("mnli").note == task.note
@@ -128,11 +128,11 @@ def test_graded_labels_stay_graded(tmp_path):
     for part in ("train", "validation"):
         write(
             tmp_path / "stsb" / f"{part}.parquet",
-            sentence1=["a", "b"], sentence2=["c", "d"], label=[0.5, 4.75],
+            sentence1=["a", "b"] * 5, sentence2=["c", "d"] * 5, label=[0.5, 4.75] * 5,
         )  # fmt: skip
     task = tasks.load_task("stsb", tmp_path)
-    assert task.validation.labels.tolist() == [0.5, 4.75]
-    assert task.groups(task.validation.labels).tolist() == [0, 4]
+    assert task.validation.labels.tolist() == [0.5, 4.75] * 5
+    assert task.groups(task.validation.labels).tolist() == [0, 4] * 5
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,12 @@ def test_graded_labels_stay_graded(tmp_path):
     [
         (dict(text=["a"], label=[1]), "no column 'sentence'"),
         (dict(sentence=["a"], label=[-1]), "a test split has no labels"),
-        (dict(sentence=["a"], label=["yes"]), "not numeric"),
+        (dict(sentence=["a"], label=["yes"]), "0 to 1, negative, positive"),
+        (dict(sentence=["a"] * 3, label=[1, 0, -1]), "holds -1 in row 2"),
+        (dict(sentence=["a"] * 12, label=[1] * 12), "holds 1 in all of its 12 rows"),
+        (dict(sentence=["a"] * 12, label=[1] * 11 + [0]), "by label 11, 1, are too few"),
+        (dict(sentence=["a"] * 4, label=[1, 0] * 2), "4 rows, by label 2, 2, are too few"),
+        (dict(sentence=["", " "] * 6, label=[1, 0] * 6), "'sentence' holds no text in any row"),
         (dict(sentence=[3], label=[1]), "holds 3 in row 0, not text"),
         (dict(sentence=["a"], label=[7]), "integers 0 to 1"),
         (dict(sentence=["a", "b"], label=[1, 0.5]), "column 'label' holds 0.5 in row 1"),
@@ -154,11 +159,100 @@ def test_bad_task_files_are_named(tmp_path, columns, message):
     assert "train.parquet" in str(caught.value)
 
 
+LABELS = [
+    ("sst2", [1, 0], [1, 0]),
+    ("sst2", ["1", "0"], [1, 0]),
+    ("sst2", [True, False], [1, 0]),
+    ("sst2", ["Positive", "negative "], [1, 0]),
+    ("mrpc", ["equivalent", "not_equivalent"], [1, 0]),
+    ("mrpc", ["paraphrase", "different"], [1, 0]),
+    ("mnli", ["contradiction", "entailment"], [2, 0]),
+    ("stsb", ["4.5", "0"], [4.5, 0]),
+    ("stsb", [5, 1], [5, 1]),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "expected"), LABELS)
+def test_labels_are_read_as_numbers_and_as_text(tmp_path, name, values, expected):
+    definition = tasks._DEFINITIONS[name]
+    columns = {column: ["a", "b"] * 6 for column in definition.columns}
+    for part in ("train", definition.validation):
+        write(tmp_path / name / f"{part}.parquet", **columns, label=values * 6)
+    assert tasks.load_task(name, tmp_path).train.labels.tolist() == expected * 6
+
+
+@pytest.mark.parametrize(
+    ("grades", "message"),
+    [
+        ([0.0, 0.4, 1.0, 0.2], "no grade above 1, expected 0 to 5"),
+        (["0.1", "0.9"], "no grade above 1, expected 0 to 5"),
+        ([10.0, 50.0, 100.0, 5.0], r"holds 10.0 in row 0, expected 0 to 5"),
+        (["high", "low"], r"holds 'high' in row 0, expected 0 to 5"),
+        ([float("nan"), 3.0], r"holds nan in row 0, expected 0 to 5"),
+        ([3.5, 3.5], r"holds 3.5 in all of its 12 rows"),
+    ],
+)
+def test_grades_of_another_scale_are_refused(tmp_path, grades, message):
+    labels = grades * (12 // len(grades))
+    write(tmp_path / "stsb" / "train.parquet", sentence1=["a"] * 12, sentence2=["b"] * 12,
+          label=labels)  # fmt: skip
+    with pytest.raises(SourceError, match=rf"train\.parquet: column 'label' .*{message}"):
+        tasks.load_task("stsb", tmp_path)
+
+
+def sst2(folder, labels):
+    texts = [f"text {row} of class {label}" for row, label in enumerate(labels)]
+    for part in ("train", "validation"):
+        write(folder / "sst2" / f"{part}.parquet", sentence=texts, label=labels)
+    return tasks.load_task("sst2", folder)
+
+
+ORDERS = {
+    "ascending": np.repeat([0, 1], 2500),
+    "descending": np.repeat([1, 0], 2500),
+    "the first half": np.append(np.repeat([0, 1], 1250), np.arange(2500) % 2),
+    "one class, then both": np.append(np.zeros(600, int), np.arange(4400) % 2),
+    "blocks": np.tile(np.repeat([0, 1], 50), 50),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_rows_in_order_of_their_label_are_shuffled(tmp_path, order):
+    labels = ORDERS[order]
+    task = sst2(tmp_path, labels)
+    assert "train: rows were in order of their label" in task.note
+    for n in (500, 2000):
+        assert abs(task.validation.head(n).labels.mean() - labels.mean()) < 0.07, n
+    split = task.train
+    assert sorted(split.first) == sorted(f"text {i} of class {k}" for i, k in enumerate(labels))
+    assert all(text.endswith(str(k)) for text, k in zip(split.first, split.labels, strict=True))
+    assert sst2(tmp_path, labels).train.first == split.first, "always alike"
+
+
+@pytest.mark.parametrize("share", [0.5, 0.32, 0.05])
+def test_rows_in_any_other_order_stay(tmp_path, share):
+    labels = (np.random.default_rng(0).random(3000) < share).astype(int)
+    task = sst2(tmp_path, labels)
+    assert np.array_equal(task.train.labels, labels) and "order" not in task.note
+
+
+def test_pairs_are_shuffled_together(tmp_path):
+    grades = np.sort(np.random.default_rng(1).random(700) * 5)
+    columns = {f"sentence{k}": [f"{grade:.9f}" for grade in grades] for k in (1, 2)}
+    for part in ("train", "validation"):
+        write(tmp_path / "stsb" / f"{part}.parquet", **columns, label=grades)
+    split = tasks.load_task("stsb", tmp_path).train
+    assert split.first == split.second == [f"{grade:.9f}" for grade in split.labels]
+    assert abs(split.head(500).labels.mean() - 2.5) < 0.2
+
+
 def test_missing_tasks_say_what_was_tried(tmp_path):
     with pytest.raises(SourceError, match="Three ways out") as caught:
         tasks.load_task("cola", tmp_path)
     assert str(tmp_path / "glue" / "cola") in str(caught.value)
     assert "docs-swap" in str(caught.value)
+    assert isinstance(caught.value, tasks.MissingLabelsError), "the demo goes on without"
+    assert str(caught.value).splitlines()[0].startswith("No labels: CoLA is neither on this mach")
     with pytest.raises(ValueError, match="sst2, cola, mrpc, mnli, stsb, docs-library"):
         tasks.load_task("sst5")
     (tmp_path / "glue" / "mrpc").mkdir(parents=True)

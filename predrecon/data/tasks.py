@@ -2,8 +2,15 @@
 
 Each task has a train and a validation split; probes are fitted on the first and reported on the
 second, geometry is measured on the second.
+
+Labels of GLUE's files are integers from 0, names of classes, or grades from 0 to 5, as numbers or
+as text. Refused by file, row and reason: any other label (-1: none), grades of which none is above
+1 (another scale), and splits that no probe of five folds can learn from. Rows in order of their
+label are shuffled, always alike, so that the first 500 or 2,000 are a sample.
 """
 
+import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +19,8 @@ import numpy as np
 
 from predrecon.data import embedded_tasks, hub, paths
 from predrecon.data.embedded_text import LIBRARIES
-from predrecon.data.readers import SourceError, read_rows
+from predrecon.data.readers import SourceError, read_rows, show
+from predrecon.seeding import numpy_generator
 
 GLUE = ("sst2", "cola", "mrpc", "mnli", "stsb")
 GLUE_TWIN = {
@@ -21,6 +29,11 @@ GLUE_TWIN = {
 }  # fmt: skip
 """`{embedded task: the GLUE task of its shape}`, beside whose numbers its own are shown."""
 EMBEDDED = tuple(GLUE_TWIN)
+_FOLDS = 5  # of the probes
+
+
+class MissingLabelsError(SourceError):
+    """GLUE is neither on this machine nor to be had from the hub."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,11 @@ class Task:
 
     def groups(self, labels: np.ndarray) -> np.ndarray:
         """Classes for class-based metrics: graded labels are binned at 1, 2, 3 and 4."""
-        return np.digitize(labels, [1, 2, 3, 4]) if not self.classes else labels
+        return _groups(labels, self.classes)
+
+
+def _groups(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    return labels if classes else np.digitize(labels, [1, 2, 3, 4])
 
 
 @dataclass(frozen=True)
@@ -81,6 +98,7 @@ class _Definition:
     columns: tuple[str, ...] = ()  # GLUE's texts
     rows: tuple[int, int] = (0, 0)  # of GLUE's official splits
     validation: str = "validation"
+    hub_classes: tuple[str, ...] = ()  # the hub's names for the classes, where they are others
 
 
 _DEFINITIONS = {
@@ -89,7 +107,8 @@ _DEFINITIONS = {
     "cola": _Definition("CoLA", "mcc", 90, ("unacceptable", "acceptable"),
                         columns=("sentence",), rows=(8551, 1043)),
     "mrpc": _Definition("MRPC", "f1", 10, ("different", "paraphrase"),
-                        columns=("sentence1", "sentence2"), rows=(3668, 408)),
+                        columns=("sentence1", "sentence2"), rows=(3668, 408),
+                        hub_classes=("not_equivalent", "equivalent")),
     "mnli": _Definition("MNLI", "accuracy", 15, ("entailment", "neutral", "contradiction"),
                         columns=("premise", "hypothesis"), rows=(392702, 9815),
                         validation="validation_matched"),
@@ -118,30 +137,40 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     if name not in _DEFINITIONS:
         raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
     task = _DEFINITIONS[name]
-    title, parts = task.title, ("train", task.validation)
+    title, parts, notes = task.title, ("train", task.validation), []
     if task.examples:
         splits = [Split(*embedded_tasks.build_split(name, part, task.examples)) for part in parts]
-        note = "embedded task, labels computed from the text"
+        notes.append("embedded task, labels computed from the text")
     else:
         root = paths.data_dir(data_dir)
         splits = [_read_split(name, part, task, root) for part in parts]
-        rows, note = tuple(map(len, splits)), ""
+        rows = tuple(map(len, splits))
         if rows != task.rows:  # said in every table and figure
             title = f"{title} (stand-in)"
-            note = (
+            notes.append(
                 f"stand-in, not the official splits: {rows[0]:,} / {rows[1]:,} rows instead of "
                 f"{task.rows[0]:,} / {task.rows[1]:,}; labels may differ too"
             )
-    return Task(name, title, task.metric, task.classes, task.epochs, *splits, note)
+        for number, split in enumerate(splits):
+            if _in_order(_groups(split.labels, task.classes)):
+                splits[number] = _shuffled(split)
+                notes.append(f"{parts[number]}: rows were in order of their label, shuffled here")
+    fields = task.metric, task.classes, task.epochs, *splits
+    return Task(name, title, *fields, "; ".join(notes))
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
     """Several tasks: `"glue"`, `"embedded"`, names, or `"auto"`: what belongs to the corpus."""
-    if isinstance(names, str):
-        families = {"glue": GLUE, "embedded": EMBEDDED}
-        families["auto"] = EMBEDDED if corpus == "docstrings" else GLUE
-        names = families.get(names) or [name.strip() for name in names.split(",")]
-    return [load_task(name, data_dir) for name in names]
+    return [load_task(name, data_dir) for name in task_names(names, corpus)]
+
+
+def task_names(names: str | list[str], corpus: str = "") -> list[str]:
+    """The tasks that `load_tasks` opens."""
+    if not isinstance(names, str):
+        return list(names)
+    families = {"glue": GLUE, "embedded": EMBEDDED}
+    families["auto"] = EMBEDDED if corpus == "docstrings" else GLUE
+    return list(families.get(names) or [name.strip() for name in names.split(",")])
 
 
 def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> Split:
@@ -154,19 +183,29 @@ def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> S
     else:
         tried = [str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"]
         fallback = f"the tasks {', '.join(EMBEDDED)}"
-        split = hub.load_split("nyu-mll/glue", name, part, tried=tried, fallback=fallback)
+        try:
+            split = hub.load_split("nyu-mll/glue", name, part, tried=tried, fallback=fallback)
+        except SourceError as error:
+            raise MissingLabelsError(
+                f"No labels: {task.title} is neither on this machine nor to be had from the hub; "
+                f"tasks 'embedded' need no download.\n{error}"
+            ) from error
         place, rows = split.place, list(split.read_rows(task.columns, ("label",)))
-    labels = _labels([row["label"] for row in rows], task.classes, place)
-    first, *second = ([row[column] for row in rows] for column in task.columns)
+    place = show(place)
+    labels = _labels([row["label"] for row in rows], task, place)
+    texts = [[row[column] for row in rows] for column in task.columns]
+    for column, values in zip(task.columns, texts, strict=True):
+        if not any(map(str.strip, values)):
+            raise SourceError(f"{place}: column {column!r} holds no text in any row.")
+    first, *second = texts
     return Split(first, second[0] if second else None, labels)
 
 
-def _labels(values: list, classes: tuple[str, ...], place: str | Path) -> np.ndarray:
+def _labels(values: list, task: _Definition, place: str) -> np.ndarray:
     """`[N]` integers for classes, grades from 0 to 5 otherwise."""
-    try:
-        labels = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise SourceError(f"{place}: column 'label' is not numeric ({error}).") from None
+    classes = task.classes
+    named = {name: n for names in (classes, task.hub_classes) for n, name in enumerate(names)}
+    labels = np.array([_number(value, named) for value in values])
     highest = len(classes) - 1 if classes else 5
     valid = (
         (labels >= 0) & (labels <= highest) & (labels == (labels.round() if classes else labels))
@@ -174,7 +213,53 @@ def _labels(values: list, classes: tuple[str, ...], place: str | Path) -> np.nda
     if not valid.all():
         row = int(np.argmin(valid))
         raise SourceError(
-            f"{place}: column 'label' holds {values[row]!r} in row {row}, expected "
-            f"{'integers ' if classes else ''}0 to {highest} (a test split has no labels)."
+            f"{place}: column 'label' holds {reprlib.repr(values[row])} in row {row}, expected "
+            f"{'integers ' if classes else ''}0 to {highest}{', '.join(['', *named])} (a test "
+            "split has no labels; leave rows of -1 out)."
+        )
+    if not classes and labels.max() <= 1:
+        raise SourceError(
+            f"{place}: column 'label' holds no grade above 1, expected 0 to 5. Multiply grades "
+            "from 0 to 1 by 5."
+        )
+    counts = np.sort(np.unique(labels, return_counts=True)[1])[::-1]
+    if len(counts) < 2:
+        raise SourceError(
+            f"{place}: column 'label' holds {values[0]!r} in all of its {len(values):,} rows: "
+            "nothing to tell apart."
+        )
+    if len(values) < 2 * _FOLDS or (classes and (counts[0] < _FOLDS or counts[1] < 2)):
+        raise SourceError(
+            f"{place}: {len(values)} rows, by label {', '.join(map(str, counts))}, are too few for "
+            f"a probe of {_FOLDS} folds: give {2 * _FOLDS} rows or more"
+            + (f", {_FOLDS} of one class and 2 of another." if classes else ".")
         )
     return labels.astype(np.int64) if classes else labels
+
+
+def _number(value, named: dict[str, int]) -> float:
+    """A label as a number; NaN if it is none."""
+    if isinstance(value, str):
+        value = named.get(value.strip().lower(), value)
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _in_order(groups: np.ndarray) -> bool:
+    """Whether rows are in order of their label: all of them, or the first 500 or 2,000.
+
+    They are if the label changes less than a tenth as often as in random order.
+    """
+    changes = 1 - np.sum((np.unique(groups, return_counts=True)[1] / len(groups)) ** 2)
+    starts = (groups[:n] for n in (500, 2000, len(groups)))
+    return any((start[1:] != start[:-1]).mean() < changes / 10 for start in starts)
+
+
+def _shuffled(split: Split) -> Split:
+    order = numpy_generator(0, "rows in order of their label").permutation(len(split))
+    first, *second = (
+        [texts[row] for row in order] for texts in (split.first, split.second) if texts is not None
+    )
+    return Split(first, second[0] if second else None, split.labels[order])
