@@ -16,6 +16,7 @@ import papermill
 
 from predrecon import recipes
 from predrecon.data import paths
+from predrecon.data.tasks import MissingLabelsError
 from predrecon.workbook import labels, pages, tables
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -25,7 +26,8 @@ def run(out_dir: Path, parameters: dict):
     """Execute every notebook into `out_dir`, export HTML, print places and the table.
 
     A notebook whose output is newer than its source and the module is not run again, unless
-    `parameters` differ from those it was run with.
+    `parameters` differ from those it was run with. One that needs labels where there are none is
+    left out, and a line says so.
 
     Raises:
         RuntimeError: a notebook failed; its partial output is kept as `<name>.failed.ipynb`.
@@ -41,7 +43,7 @@ def run(out_dir: Path, parameters: dict):
     if not sources:
         raise FileNotFoundError(f"No notebooks in {NOTEBOOKS}: run this from a checkout.")
     code = max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
-    started = time.monotonic()
+    started, executed = time.monotonic(), []
     for number, source in enumerate(sources, start=1):
         target, title = out_dir / source.name, f"[{number}/{len(sources)}] {source.stem}"
         accepted = papermill.inspect_notebook(source)
@@ -50,15 +52,24 @@ def run(out_dir: Path, parameters: dict):
         if target.is_file() and page.is_file() and target.stat().st_mtime > newest:
             if _parameters(target) == passed:
                 print(f"{title}: up to date")
+                executed.append(target)
                 continue
         notebook_started = time.monotonic()
         with _progress_line(title):
-            _execute(source, target, passed)
+            missing = _execute(source, target, passed)
+        if missing:
+            print(f"{title}: left out. {missing}", flush=True)
+            for old in (target, page):
+                old.unlink(missing_ok=True)
+            continue
+        executed.append(target)
         pages.to_html(target, page)
         print(f"{title}: done in {time.monotonic() - notebook_started:.0f} s", flush=True)
-    print(f"\nAll notebooks ready after {time.monotonic() - started:.0f} s.\n\nExecuted notebooks:")
-    for source in sources:
-        print(f"  {_relative(out_dir / source.name)}, and .html")
+    count = "All" if len(executed) == len(sources) else f"{len(executed)} of {len(sources)}"
+    print(f"\n{count} notebooks ready after {time.monotonic() - started:.0f} s.\n")
+    print("Executed notebooks:")
+    for target in executed:
+        print(f"  {_relative(target)}, and .html")
     print(f"Figures:\n  {_relative(paths.figures_dir())}/index.html shows all (numbers in data/)")
     print(f"Runs:\n  {_relative(paths.runs_dir())}/\n\n{_results(out_dir)}")
 
@@ -96,17 +107,22 @@ def _parameters(notebook: Path) -> dict:
     return metadata.get("papermill", {}).get("parameters", {})
 
 
-def _execute(source: Path, target: Path, parameters: dict):
+def _execute(source: Path, target: Path, parameters: dict) -> str:
+    """Returns what labels are missing, in a line, where nothing but labels is."""
     partial = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         quiet = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}  # of the kernel
         papermill.execute_notebook(source, partial, parameters, cwd=NOTEBOOKS, **quiet)
     except papermill.PapermillExecutionError as error:
+        if error.ename == MissingLabelsError.__name__:
+            partial.unlink()
+            return error.evalue.splitlines()[0]
         raise RuntimeError(
             f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"What it had done is in {partial}."
         ) from None
     partial.replace(target)
+    return ""
 
 
 @contextlib.contextmanager
@@ -144,6 +160,9 @@ def _print_progress(title: str, file: Path, stop: threading.Event):
 
 def _results(out_dir: Path) -> str:
     """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
+    sources = [out_dir / f"{name}.ipynb" for name in ("04_glue_probing", "05_geometry")]
+    if not all(map(Path.is_file, sources)):
+        return "No table: it takes the notebooks 04 and 05."
     passed = _parameters(out_dir / "05_geometry.ipynb")
     names = {"preset", "corpus", "max_steps"} & set(passed)
     recipe = recipes.get(**{name: passed[name] for name in names})

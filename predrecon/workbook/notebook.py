@@ -8,7 +8,8 @@ import torch
 from predrecon import recipes
 from predrecon.audit.encoders import Model, models
 from predrecon.data.corpus import Corpus, load_corpus
-from predrecon.data.tasks import Task, load_tasks
+from predrecon.data.readers import SourceError
+from predrecon.data.tasks import Task, load_task, load_tasks, task_names
 from predrecon.training.batches import draw_batch
 from predrecon.training.loop import ensure, ensure_arms, every_seed
 from predrecon.training.run_folder import Run, finished_runs
@@ -65,6 +66,18 @@ class Notebook:
     def tasks(self) -> list[Task]:
         """The labelled tasks."""
         return load_tasks(self.task_names, corpus=self.recipe.corpus, data_dir=self.data_dir)
+
+    @cached_property
+    def first_task(self) -> Task | None:
+        """The first of `tasks`; None, and a line that says why, if "auto" finds no labels."""
+        if "tasks" in vars(self):
+            return self.tasks[0]
+        try:
+            return load_task(task_names(self.task_names, self.recipe.corpus)[0], self.data_dir)
+        except SourceError as missing:
+            if self.task_names != "auto":
+                raise
+            print(str(missing).splitlines()[0])
 
     @cached_property
     def batch(self) -> dict[str, torch.Tensor]:
