@@ -394,6 +394,14 @@ def test_what_is_not_text_is_skipped_with_a_word(tmp_path, empty_cache, tokenize
     assert load_corpus(folder, tokenizer=tokenizer_dir).facts == corpus.facts, "from the cache too"
 
 
+@pytest.mark.parametrize("name", ["train.txt", "dev.txt"])
+def test_a_split_of_empty_files_is_refused(tmp_path, empty_cache, tokenizer_dir, name):
+    for file in ("train.txt", "dev.txt"):
+        (tmp_path / file).write_text("\n" if file == name else "One.\n\nTwo.")
+    with pytest.raises(SourceError, match=rf"{name}: no rows"):
+        load_corpus(tmp_path, tokenizer=tokenizer_dir)
+
+
 def test_documents_without_text_are_skipped_and_counted(
     tmp_path, empty_cache, tokenizer_dir, capsys
 ):
@@ -526,6 +534,7 @@ def bad_files(root):
     (root / "packed.parquet.gz").write_bytes(gzip.compress(b"PAR1"))
     (root / "plain.txt.gz").write_text("not compressed")
     (root / "zeros.txt").write_bytes("One.\n\nTwo.".encode("utf-16-le"))
+    (root / "mixed.txt").write_bytes(b"One.\n\n" * 9999 + "Two.".encode("utf-16-le"))
     (root / "odd.txt").write_bytes(codecs.BOM_UTF16_LE + "One.\n\nTwo.".encode("utf-16-le")[:-1])
     (root / "deep.jsonl").write_text('{"text": ' + "[" * 100_000 + "\n")
     (root / "digits.jsonl").write_text('{"text": ' + "1" * 5000 + "}\n")
@@ -560,7 +569,8 @@ def bad_files(root):
         ("packed.txt.zst", ".zst is not read here"),
         ("packed.parquet.gz", ".gz is not read here"),
         ("plain.txt.gz", "damaged or cut off"),
-        ("zeros.txt", "holds zero bytes"),
+        ("zeros.txt", "line 1: a zero byte"),
+        ("mixed.txt", "line 19999: a zero byte"),
         ("odd.txt", "is not valid UTF-16"),
         ("deep.jsonl", "line 1: not JSON"),
         ("digits.jsonl", "line 1: not JSON"),

@@ -13,7 +13,7 @@ import pytest
 from predrecon.data import embedded_text
 from predrecon.data.corpus import load_corpus, load_tokenizer
 from predrecon.data.readers import SourceError
-from predrecon.data.tasks import load_task
+from predrecon.data.tasks import MissingLabelsError, load_task
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
@@ -243,3 +243,33 @@ def test_a_missing_column_of_the_hub_is_named(hub):
     add_dataset(hub, "nyu-mll/glue", sst2={"train": {"text": ["x"], "label": [0]}})
     with pytest.raises(SourceError, match=r"sst2, train\): no column 'sentence'; it has text, lab"):
         load_task("sst2")
+
+
+def test_own_text_without_a_network_has_no_labels_and_says_so(tmp_path, hub, capsys):
+    from predrecon.workbook import Notebook
+
+    hub.online = False
+    (tmp_path / "a.txt").write_text("One.\n\nTwo.")
+    own = {"corpus": str(tmp_path / "a.txt")}
+    assert Notebook("smoke", **own).first_task is None
+    line = capsys.readouterr().out
+    assert line.startswith("No labels: SST-2 is neither on this machine") and line.count("\n") == 1
+    with pytest.raises(MissingLabelsError, match="Three ways out"):
+        _ = Notebook("smoke", **own).tasks
+    with pytest.raises(MissingLabelsError):
+        _ = Notebook("smoke", **own, tasks="cola").first_task
+    assert Notebook("smoke", **own, tasks="docs-swap,sst2").first_task.name == "docs-swap"
+    assert Notebook("smoke").first_task.name == "docs-library"
+
+
+def test_damaged_labels_are_a_line_where_none_were_asked_for(tmp_path, capsys):
+    from predrecon.workbook import Notebook
+
+    (tmp_path / "sst2").mkdir()
+    (tmp_path / "sst2" / "train.jsonl").write_text("{")
+    (tmp_path / "a.txt").write_text("One.\n\nTwo.")
+    book = Notebook("smoke", corpus=str(tmp_path / "a.txt"), data_dir=str(tmp_path))
+    assert book.first_task is None
+    assert "train.jsonl, line 1: not JSON" in capsys.readouterr().out
+    with pytest.raises(SourceError, match=r"train\.jsonl, line 1: not JSON"):
+        _ = book.tasks

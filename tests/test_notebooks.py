@@ -208,3 +208,31 @@ def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, ca
     with pytest.raises(RuntimeError):
         demo.run(tmp_path, {"preset": "demo"})
     assert len(done) == 4, "other parameters are another run"
+
+
+def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PREDRECON_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setattr(pages, "to_html", lambda notebook, page: page.write_text(""))
+    labelled = []
+
+    def execute(source, target, parameters, **_):
+        notebook = nbformat.read(source, as_version=4)
+        nbformat.write(notebook, target)
+        if "book.tasks" in "".join(cell.source for cell in notebook.cells[-30:]):
+            labelled.append(source.stem)
+            error = ("MissingLabelsError", "No labels: SST-2 is not here.\nNot found. Tried: a, b")
+            raise papermill.PapermillExecutionError(3, 2, "book.tasks", *error, [])
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "05_geometry.ipynb").write_text("of an earlier demo")
+    demo.run(out, {"preset": "smoke"})
+    printed = capsys.readouterr().out
+    assert {"00_paper_map", "04_glue_probing", "05_geometry", "06_why"} <= set(labelled)
+    for stem in STEMS:
+        left_out = f"{stem}: left out. No labels: SST-2 is not here.\n" in printed
+        assert left_out == (stem in labelled) == (not (out / f"{stem}.ipynb").exists())
+    assert f"{7 - len(labelled)} of 7 notebooks ready" in printed
+    assert "No table: it takes the notebooks 04 and 05." in printed and "Tried" not in printed
+    assert not list(out.glob("*.failed.ipynb"))

@@ -103,23 +103,20 @@ def _from_path(path: Path, whole: Callable | None = None) -> Source:
     files, skipped = ([path], {}) if not path.is_dir() else _files(path)
     for file in files:
         readers.check_file(file)
-    if path.is_dir():
+    if not files:
         beside = f"; there are {_listed(list(skipped))}" if skipped else ""
-        if not files:
-            raise SourceError(
-                f"{show(path)}: no {', '.join(readers.SUFFIXES)} file in this folder{beside}."
-            )
-        empty = {file for file in files if readers.is_empty(file)}
-        if empty == set(files):
-            raise SourceError(f"{show(path)}: no rows in {_listed([show(f) for f in files])}.")
-        files = [file for file in files if file not in empty]
-        skipped |= {show(file.relative_to(path)): "no rows" for file in sorted(empty)}
-    root = path if path.is_dir() else path.parent
-    names = {file: file.relative_to(root) for file in files}
+        raise SourceError(
+            f"{show(path)}: no {', '.join(readers.SUFFIXES)} file in this folder{beside}."
+        )
+    names = {f: f.relative_to(path if path.is_dir() else path.parent) for f in files}
     held_out = [file for file in files if file != path and is_held_out(names[file])]
-    train = [file for file in files if file not in held_out]
+    train = sorted({*files} - {*held_out})
     if not train:
         raise SourceError(f"{show(path)}: only held-out files, none to train on.")
+    if path.is_dir():  # a part may be empty, not all of a split
+        train, held_out = _with_rows(train), _with_rows(held_out)
+        empty = [names.pop(file) for file in sorted({*files} - {*train, *held_out})]
+        files, skipped = list(names), skipped | dict.fromkeys(map(show, empty), "no rows")
 
     def read(part: list[Path]) -> Iterator[dict]:
         return itertools.chain.from_iterable(readers.read_rows(file, ("text",)) for file in part)
@@ -137,6 +134,14 @@ def _from_path(path: Path, whole: Callable | None = None) -> Source:
         skipped=skipped,
         whole=whole,
     )
+
+
+def _with_rows(files: list[Path]) -> list[Path]:
+    """Those that are not empty; SourceError if all are."""
+    rest = [file for file in files if not readers.is_empty(file)]
+    if files and not rest:
+        raise SourceError(f"{_listed([show(file) for file in files])}: no rows.")
+    return rest
 
 
 def _has_mark(file: Path) -> bool:

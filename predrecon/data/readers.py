@@ -98,15 +98,8 @@ def is_empty(path: Path) -> bool:
 def encoding(path: Path) -> str:
     """Of a txt or jsonl file: what its byte order mark says, or UTF-8."""
     with _open(path) as file:
-        start = file.read(4096)
-    marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
-    name = next(marked, "utf-8")
-    if name == "utf-8" and b"\0" in start:
-        raise SourceError(
-            f"{show(path)}: holds zero bytes, so it is not text, or UTF-16 without a byte order "
-            "mark. Convert the text to UTF-8."
-        )
-    return name
+        start = file.read(4)
+    return next((name for mark, name in _MARKS.items() if start.startswith(mark)), "utf-8")
 
 
 def check_rows(
@@ -181,27 +174,36 @@ def _read_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
 
 
 def _read_jsonl(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
-    with _open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            line, place = line.strip().removeprefix("\ufeff"), f"{show(path)}, line {number}"
-            if not line:
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise SourceError(f"{place}: not JSON ({error}).") from None
-            if not isinstance(row, dict):
-                raise SourceError(f"{place}: expected an object, got {line[:40]!r}.")
-            check_columns(show(path), columns, row)
-            yield row
+    for number, line in enumerate(_lines(path), start=1):
+        line, place = line.removeprefix("\ufeff"), f"{show(path)}, line {number}"
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{place}: not JSON ({error}).") from None
+        if not isinstance(row, dict):
+            raise SourceError(f"{place}: expected an object, got {line[:40]!r}.")
+        check_columns(show(path), columns, row)
+        yield row
 
 
 def _read_txt(path: Path, columns: tuple[str, ...]) -> Iterator[dict]:
     check_columns(show(path), columns, ("text",))
+    for blank, lines in itertools.groupby(_lines(path), key=lambda line: not line):
+        if not blank:
+            yield {"text": "\n".join(lines)}
+
+
+def _lines(path: Path) -> Iterator[str]:
     with _open_text(path) as file:
-        for blank, lines in itertools.groupby(map(str.strip, file), key=lambda line: not line):
-            if not blank:
-                yield {"text": "\n".join(lines)}
+        for number, line in enumerate(file, start=1):
+            if "\0" in line:
+                raise SourceError(
+                    f"{show(path)}, line {number}: a zero byte, so this is not text, or UTF-16 "
+                    "without a byte order mark. Convert the text to UTF-8."
+                )
+            yield line.strip()
 
 
 def _open(path: Path) -> io.BufferedIOBase:
