@@ -250,6 +250,17 @@ def test_local_wikitext_is_read_by_article_like_the_hubs(tmp_path, empty_cache, 
     assert corpus.facts["validation"]["documents"] == 2
 
 
+def test_held_out_articles_are_whole(tmp_path, empty_cache):
+    lines = [
+        line for n in range(100) for line in (f" = Title {n} = ", "", f" line of {n} ", "more")
+    ]
+    (tmp_path / "wikitext-103").mkdir()
+    write_parquet(tmp_path / "wikitext-103" / "train.parquet", lines)
+    source = documents.open_source("wikitext-103", tmp_path)
+    assert list(source.read("validation")) == [f"= Title {n} =\nline of {n}\nmore" for n in (0, 50)]
+    assert len(list(source.read("train"))) == 98
+
+
 def test_a_single_file_may_be_called_test(tmp_path, empty_cache, tokenizer_dir):
     (tmp_path / "test.txt").write_text("\n\n".join(TEXTS))
     assert load_corpus(tmp_path / "test.txt", tokenizer=tokenizer_dir).facts["train"]["documents"]
