@@ -91,7 +91,7 @@ run_metrics
 
 # %% tags=["nbval-ignore-output"]
 folders = [run.folder for run in book.runs.values()]
-widgets.training_explorer(folders, task=book.tasks[0], tokenizer=book.corpus.tokenizer)
+widgets.training_explorer(folders, task=book.first_task, tokenizer=book.corpus.tokenizer)
 
 # %% [markdown]
 # ## What the MLM head predicts

@@ -68,7 +68,7 @@ print(f"logged steps with a negative gradient: {(table.gradient < 0).mean():.1%}
 # time; "live" follows runs that are in training.
 
 # %% tags=["nbval-ignore-output"]
-widgets.training_explorer([run.folder], task=book.tasks[0], tokenizer=book.corpus.tokenizer)
+widgets.training_explorer([run.folder], task=book.first_task, tokenizer=book.corpus.tokenizer)
 
 # %% [markdown]
 # ## What that means for long runs
