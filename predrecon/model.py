@@ -345,6 +345,7 @@ class Encoder(_Initialised):
         Args:
             input_ids: `[B, L]`.
             attention_mask: `[B, L]`, 1 on real tokens. Default: wherever the id is not padding.
+                Positions count from the first real one, so that padding may be on either side.
 
         Returns:
             `BaseModelOutput` with `last_hidden_state [B, L, D]`: padding is attended to by no
@@ -353,8 +354,12 @@ class Encoder(_Initialised):
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
         real = attention_mask.bool()  # (B, L)
+        start, length = real.int().argmax(dim=1, keepdim=True), real.shape[1]
+        places = torch.arange(length, device=real.device)
+        ahead, back = (places + start) % length, (places - start) % length
+        input_ids, real = input_ids.gather(1, ahead), real.gather(1, ahead)
         hidden = self.encode(input_ids, key_mask=real[:, None, None, :])
-        hidden = hidden * real[..., None].to(hidden.dtype)
+        hidden = take(hidden * real[..., None].to(hidden.dtype), back)
         if return_dict is False:
             return (hidden,)
         return BaseModelOutput(last_hidden_state=hidden)

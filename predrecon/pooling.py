@@ -1,6 +1,7 @@
 """Token vectors to sentence vectors, four ways, and one pass over texts for all of them."""
 
 import math
+import sys
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ def pool(
     Refuses (ValueError) an unknown pooling and shapes that do not fit.
 
     Args:
-        hidden: `[B, L, D]`.
+        hidden: `[B, L, D]`; half precision is pooled in float32.
         attention_mask: `[B, L]`, 1 on real tokens; a row without any is refused (ValueError).
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
             the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
@@ -50,6 +51,7 @@ def pool(
             f"hidden {tuple(hidden.shape)} and attention_mask {tuple(attention_mask.shape)}: "
             "expected [B, L, D] and [B, L]."
         )
+    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))  # halves round too much
     real = attention_mask.bool()  # (B, L)
     if not real.any(dim=1).all():
         raise ValueError("attention_mask has a row without a real token: nothing to pool.")
@@ -92,7 +94,7 @@ def embed(
     Args:
         encoder, tokenizer: what `AutoModel` and `AutoTokenizer.from_pretrained(run_dir)` return.
         first, second: N texts, at least one, as many in both (ValueError); with `second`,
-            "s1 [SEP] s2" is encoded as one sequence.
+            "s1 [SEP] s2" is encoded as one sequence. A string is one text.
         directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
         batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
@@ -102,6 +104,7 @@ def embed(
     Returns:
         `{pooling: float32 [N, D]}` in the order given, `directions` last.
     """
+    first, second = as_texts(first), as_texts(second)
     options = {how: {"how": how} for how in poolings}
     options |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
     vectors = {}
@@ -130,18 +133,42 @@ def token_vectors(
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r}: expected one of {', '.join(PADDINGS)}.")
-    length = min(max_length, encoder.config.max_position_embeddings)
+    if encoder.training:
+        raise ValueError("The encoder is in training mode, perhaps random: call .eval() first.")
+    attended, pad_id = padding == "attended", tokenizer.pad_token_id
+    if attended and pad_id is None:
+        raise ValueError("padding='attended': this tokenizer has no padding to attend to.")
+    length = min(max_length, longest_input(encoder))
     ids, device = token_ids(tokenizer, first, second, length), next(encoder.parameters()).device
-    attended = padding == "attended"
     widths = [length if attended else len(text) for text in ids]
-    options = {"padding": "max_length", "max_length": length} if attended else {}
     for rows in _batches(widths, batch_tokens):
-        batch = tokenizer.pad({"input_ids": [ids[i] for i in rows]}, return_tensors="pt", **options)
-        padded, real = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        rest = [max(widths[i] for i in rows) - len(ids[i]) for i in rows]  # padded on the right
+        padded = [ids[i] + [pad_id or 0] * n for i, n in zip(rows, rest, strict=True)]
+        real = [[1] * len(ids[i]) + [0] * n for i, n in zip(rows, rest, strict=True)]
+        padded, real = (torch.tensor(x, device=device) for x in (padded, real))
         mask = torch.ones_like(real) if attended else real
         with torch.inference_mode():
             hidden = encoder(input_ids=padded, attention_mask=mask).last_hidden_state.float()
         yield rows, hidden, real
+
+
+def longest_input(encoder) -> int:
+    """Tokens that an encoder takes at most; without a limit of its own, any number."""
+    longest = getattr(encoder.config, "max_position_embeddings", None) or sys.maxsize
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings"):
+            reserved = getattr(module, "padding_idx", None)  # RoBERTa's kin begin behind it
+            longest -= 0 if reserved is None else reserved + 1
+    return longest
+
+
+def as_texts(texts) -> list[str] | None:
+    """A list of texts; a string is one text. ValueError for what is no text."""
+    texts = [texts] if isinstance(texts, str) else texts if texts is None else list(texts)
+    for number, text in enumerate(texts or []):
+        if not isinstance(text, str):
+            raise ValueError(f"Text {number} is {text!r}: expected a string.")
+    return texts
 
 
 def _batches(lengths: list[int], batch_tokens: int):
@@ -156,16 +183,26 @@ def _batches(lengths: list[int], batch_tokens: int):
 
 
 def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:
-    """[CLS] s1 [SEP], or [CLS] s1 [SEP] s2 [SEP], cut to `max_length` ids, for every text."""
-    if len(first) == 0 or (second is not None and len(second) != len(first)):
+    """[CLS] s1 [SEP], or [CLS] s1 [SEP] s2 [SEP], cut to `max_length` ids, for every text.
+
+    A literal "[SEP]" in a text is text. Raises ValueError for what cannot be built so.
+    """
+    first, second = as_texts(first), as_texts(second)
+    if not first or (second is not None and len(second) != len(first)):
         raise ValueError(
-            f"first has {len(first)} texts, second {'none' if second is None else len(second)}: "
+            f"first has {len(first or [])} texts, second "
+            f"{'none' if second is None else len(second)}: "
             "expected at least one, and as many in both."
         )
-    options = dict(add_special_tokens=False, verbose=False)
-    bodies = tokenizer(list(first), **options)["input_ids"]
+    cls, sep, cut = tokenizer.cls_token_id, tokenizer.sep_token_id, max_length - 2
+    if cls is None or sep is None or cut < 0:
+        raise ValueError(
+            f"[CLS] is {cls}, [SEP] is {sep}, max_length={max_length}: expected a tokenizer with "
+            "both tokens, and room for them."
+        )
+    options = dict(add_special_tokens=False, split_special_tokens=True, verbose=False)
+    bodies = tokenizer(first, **options)["input_ids"]
     if second is not None:
-        others = tokenizer(list(second), **options)["input_ids"]
-        bodies = [[*a, tokenizer.sep_token_id, *b] for a, b in zip(bodies, others, strict=True)]
-    cut = max_length - 2
-    return [[tokenizer.cls_token_id, *body[:cut], tokenizer.sep_token_id] for body in bodies]
+        others = tokenizer(second, **options)["input_ids"]
+        bodies = [[*a, sep, *b] for a, b in zip(bodies, others, strict=True)]
+    return [[cls, *body[:cut], sep] for body in bodies]

@@ -1,9 +1,21 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from predrecon.pooling import PADDINGS, POOLINGS, attention_direction, embed, pool, token_ids
+from predrecon.audit.cache import encoder_digest
+from predrecon.pooling import (
+    PADDINGS,
+    POOLINGS,
+    attention_direction,
+    embed,
+    longest_input,
+    pool,
+    token_ids,
+)
 
 
 @pytest.fixture
@@ -117,7 +129,7 @@ def test_pairs_are_one_sequence(corpus):
 class Words:
     """A tokenizer of one id a word, and an encoder of one dimension that notes its batches."""
 
-    cls_token_id, sep_token_id = 1, 2
+    cls_token_id, sep_token_id, pad_token_id, training = 1, 2, 0, False
     config = type("Config", (), {"max_position_embeddings": 128})
 
     def __init__(self):
@@ -129,11 +141,8 @@ class Words:
         self.shapes.append(tuple(input_ids.shape))
         return BaseModelOutput(last_hidden_state=input_ids[..., None].float())
 
-    def pad(self, batch, **_):
-        longest = max(map(len, batch["input_ids"]))
-        rows = [row + [0] * (longest - len(row)) for row in batch["input_ids"]]
-        ids = torch.tensor(rows)
-        return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+    def named_modules(self):
+        return ()
 
     def parameters(self):
         yield torch.zeros(1)
@@ -155,3 +164,114 @@ def test_a_batch_is_no_larger_than_promised_wherever_long_texts_begin(words):
     assert len(model.shapes) <= 2 * tokens / 8192 + 2, "and none is needlessly small"
     expected = [(1 + 5 * count + 2) / (count + 2) for count in words]
     assert vectors[:, 0] == pytest.approx(expected, rel=1e-5), "in the order given"
+
+
+TEXTS = ["A word.", "Many more words stand in this longer text, and then some."]
+
+
+@pytest.fixture
+def tokenizer(corpus):
+    """One that may be told things."""
+    return copy.deepcopy(corpus.tokenizer)
+
+
+def tiny(kind, config, **options):
+    """An encoder from elsewhere."""
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    torch.manual_seed(0)
+    return kind(config(vocab_size=8192, **sizes, **options)).eval()
+
+
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours", "BERT"])
+@pytest.mark.parametrize("told", ["padding on the left", "no padding token"])
+def test_vectors_depend_neither_on_the_padding_side_nor_on_neighbours(
+    smoke_runs, tokenizer, foreign, told
+):
+    encoder = tiny(BertModel, BertConfig) if foreign else smoke_runs["hybrid"].encoder()
+    expected = [embed(encoder, tokenizer, [text])["mean"][0] for text in TEXTS]
+    if told == "no padding token":
+        tokenizer.pad_token = None
+        with pytest.raises(ValueError, match="no padding to attend to"):
+            embed(encoder, tokenizer, TEXTS, padding="attended")
+    else:
+        padded = embed(encoder, tokenizer, TEXTS, padding="attended")["mean"]
+        tokenizer.padding_side = "left"
+        again = embed(encoder, tokenizer, TEXTS, padding="attended")["mean"]
+        np.testing.assert_array_equal(again, padded)
+    np.testing.assert_allclose(embed(encoder, tokenizer, TEXTS)["mean"], expected, atol=1e-5)
+
+
+def test_a_string_is_one_text(smoke_runs, tokenizer):
+    encoder = smoke_runs["mlm"].encoder()
+    expected = embed(encoder, tokenizer, TEXTS[:1])["max"]
+    for one in (TEXTS[0], np.array(TEXTS)[0], tuple(TEXTS[:1]), iter(TEXTS[:1])):
+        np.testing.assert_array_equal(embed(encoder, tokenizer, one)["max"], expected)
+    pair = embed(encoder, tokenizer, *TEXTS)["max"]
+    np.testing.assert_array_equal(pair, embed(encoder, tokenizer, *([t] for t in TEXTS))["max"])
+    assert token_ids(tokenizer, TEXTS[0], None, 48) == token_ids(tokenizer, TEXTS[:1], None, 48)
+    for wrong in (["A text.", None], ["A text.", float("nan")], [b"A text."], [["A", "text."]]):
+        with pytest.raises(ValueError, match=rf"Text {len(wrong) - 1} is .*: expected a string"):
+            embed(encoder, tokenizer, wrong)
+    for nothing in ([], None):
+        with pytest.raises(ValueError, match="at least one"):
+            embed(encoder, tokenizer, nothing)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("foreign", [False, True], ids=["ours", "BERT"])
+def test_half_precision_is_measured_within_its_rounding(smoke_runs, tokenizer, dtype, foreign):
+    encoder = tiny(BertModel, BertConfig) if foreign else smoke_runs["hybrid"].encoder()
+    whole, digest = embed(encoder, tokenizer, TEXTS), encoder_digest(encoder)
+    half = encoder.to(dtype)
+    vectors = embed(half, tokenizer, TEXTS)
+    rounding = 16 * torch.finfo(dtype).eps
+    for how in POOLINGS:
+        scale = np.abs(whole[how]).max()
+        assert vectors[how].dtype == np.float32 and np.isfinite(vectors[how]).all()
+        np.testing.assert_allclose(vectors[how], whole[how], rtol=0, atol=rounding * scale)
+        alone = embed(half, tokenizer, TEXTS[0])[how]
+        np.testing.assert_allclose(vectors[how][:1], alone, rtol=0, atol=rounding * scale)
+    assert encoder_digest(half) not in (digest, encoder_digest(half.to(torch.float32)))
+
+
+def test_halves_are_pooled_in_float32(batch):
+    hidden, mask = batch
+    for dtype in (torch.bfloat16, torch.float16):
+        half = hidden.to(dtype)
+        for how in POOLINGS:
+            assert torch.equal(pool(half, mask, how), pool(half.float(), mask, how))
+    assert pool(hidden, mask, "mean").dtype == torch.float64
+
+
+def test_texts_are_cut_to_what_an_encoder_takes(smoke_runs, tokenizer):
+    long = "many words " * 500
+    positions = dict(max_position_embeddings=66, pad_token_id=1)
+    roberta = tiny(RobertaModel, RobertaConfig, **positions)
+    assert longest_input(roberta) == 64, "two positions are reserved"
+    bert = tiny(BertModel, BertConfig, max_position_embeddings=66)
+    assert longest_input(bert) == 66
+    assert longest_input(smoke_runs["mlm"].encoder()) == 48
+    for encoder in (roberta, bert, smoke_runs["mlm"].encoder()):
+        vectors = embed(encoder, tokenizer, [long, "A word."], max_length=10**6)["mean"]
+        cut = embed(encoder, tokenizer, long, max_length=longest_input(encoder))["mean"]
+        np.testing.assert_allclose(vectors[:1], cut, atol=1e-5)
+    with pytest.raises(ValueError, match="room for them"):
+        embed(bert, tokenizer, long, max_length=1)
+
+
+def test_what_would_be_random_or_without_its_tokens_is_refused(tokenizer):
+    encoder = tiny(BertModel, BertConfig)
+    with pytest.raises(ValueError, match=r"training mode.*eval"):
+        embed(encoder.train(), tokenizer, TEXTS)
+    tokenizer.sep_token = None
+    with pytest.raises(ValueError, match=r"\[SEP\] is None"):
+        embed(encoder.eval(), tokenizer, TEXTS)
+
+
+def test_special_tokens_in_a_text_are_text_whatever_the_tokenizer_says(tokenizer):
+    texts = ["a [SEP] b", "[MASK] c", "[CLS][PAD]"]
+    expected = token_ids(tokenizer, texts, None, 48)
+    tokenizer.split_special_tokens = False
+    assert token_ids(tokenizer, texts, None, 48) == expected
+    assert [ids.count(tokenizer.sep_token_id) for ids in expected] == [1, 1, 1]
+    assert not any(tokenizer.mask_token_id in ids for ids in expected)

