@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from predrecon.data import paths
 from predrecon.data.documents import digest
@@ -65,6 +66,8 @@ def cached_all(
     ]
     numbers = {folder: i for i, folder in enumerate(folders)}
     missing = {f: i for f, i in numbers.items() if not (f / "rows.json").is_file()}
+    if missing:
+        paths.cache_dir(write=True)  # shows now, not after an hour of measuring
     computed = compute(list(missing.values())) if missing else []
     for folder, (rows, arrays) in zip(missing, computed, strict=True):
 
@@ -89,7 +92,8 @@ def encoder_digest(encoder) -> str:
     total.update(code_digest(f"{type(encoder).__module__}.{type(encoder).__name__}").encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         total.update(name.encode())
-        total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+        content = tensor.detach().cpu().contiguous().flatten()
+        total.update(content.view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return total.hexdigest()
 
 

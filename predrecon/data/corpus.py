@@ -5,6 +5,7 @@ document. A block of `length` tokens is [CLS], the next `length - 2` ids of the 
 padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
 """
 
+import copy
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from tokenizers.processors import TemplateProcessing
 
 from predrecon.data import embedded_text, hub, paths, token_store
 from predrecon.data.documents import EMBEDDED_CORPUS, digest, open_source
+from predrecon.data.progress import one_line
 from predrecon.data.readers import SourceError
+from predrecon.pooling import token_ids
 from predrecon.seeding import numpy_generator
 
 BERT = "google-bert/bert-base-uncased"
+_PROBES = (["a"], None), (["a"], ["b"])  # one text, and a pair
 _FORMAT = "1"  # raise when the layout of the cache changes
 
 
@@ -128,9 +133,11 @@ def load_corpus(
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)
     stem = stem.encode()[:200].decode(errors="ignore")  # a name has 255 bytes
     folder = paths.cache_dir() / "corpora" / f"{stem}-{key}"
-    facts = token_store.stored_facts(folder, tokenizer.sep_token_id) or token_store.build(
-        folder, name, source.read, tokenizer, source.count, source.summary
-    )
+    facts = token_store.stored_facts(folder, tokenizer.sep_token_id)
+    if facts is None:
+        paths.cache_dir(write=True)
+        arguments = name, source.read, tokenizer, source.count, source.summary
+        facts = token_store.build(folder, *arguments)
     if facts["train"]["without_text"] or facts["validation"]["without_text"]:
         key = digest(key, "without blank documents")  # older versions kept them
     facts |= {"files": source.files, "skipped": source.skipped}
@@ -161,17 +168,59 @@ def load_tokenizer(name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir=None):
     elif name in (BERT, BERT.split("/")[-1]):
         name, folder = BERT, root / "tokenizer" if root else folder
     if folder.is_dir():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except Exception as error:  # transformers, tokenizers and json share no base
+            raise SourceError(
+                f"{name}: transformers cannot read this tokenizer ({one_line(error)})."
+            ) from error
     else:
         tried = [f"the folder {folder.resolve()}"]
         tokenizer = hub.load_tokenizer(name, tried=tried, fallback=repr(EMBEDDED_CORPUS))
-    needed = (f"{role}_token_id" for role in ("mask", "cls", "sep", "pad"))
-    if missing := [name for name in needed if getattr(tokenizer, name) is None]:
+    _check_tokenizer(name, tokenizer)
+    tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer):
+    if not tokenizer.is_fast:
+        raise SourceError(f"Tokenizer {name!r} is a slow one: only fast ones work.")
+    ids = {role: getattr(tokenizer, f"{role}_token_id") for role in ("mask", "cls", "sep", "pad")}
+    if missing := [f"{role}_token_id" for role, value in ids.items() if value is None]:
         raise SourceError(f"Tokenizer {name!r} has no {', '.join(missing)}; MLM needs it.")
+    if shared := [role for role in ("mask", "cls", "sep") if ids[role] == ids["pad"]]:
+        raise SourceError(
+            f"Tokenizer {name!r} pads with its {shared[0]}_token, which an encoder would take for "
+            "padding. Give it a pad token of its own."
+        )
     if (highest := max(tokenizer.get_vocab().values(), default=-1)) >= len(tokenizer):
         raise SourceError(
             f"Tokenizer {name!r}: {len(tokenizer):,} tokens with ids up to {highest:,}. A model "
             "has a row a token: number them from 0 without holes, and save the tokenizer again."
         )
-    tokenizer.split_special_tokens = True  # a literal "[SEP]" in an article is not a separator
-    return tokenizer
+
+
+def save_tokenizer(tokenizer, folder: Path, length: int):
+    """Write a tokenizer with which `AutoTokenizer` alone gives the ids that are measured.
+
+    They are those of `pooling.token_ids`: special tokens in a text are text, [CLS] and [SEP] stand
+    around it, and what is longer than `length`, the encoder's longest input, is cut on the right
+    (pairs: truncation="only_second"). The padding side is as it was.
+    """
+    kept = copy.deepcopy(tokenizer)
+    kept.model_max_length, kept.truncation_side, kept.split_special_tokens = length, "right", True
+    names = ("padding_side", "truncation_side", "split_special_tokens")
+    kept.init_kwargs |= {name: getattr(kept, name) for name in names}
+    backend = kept.backend_tokenizer
+    if any(kept(*texts)["input_ids"] != token_ids(kept, *texts, 64) for texts in _PROBES):
+        cls, sep = kept.cls_token, kept.sep_token
+        backend.post_processor = TemplateProcessing(
+            single=[cls, "$A", sep],
+            pair=[cls, "$A", sep, "$B:1", f"{sep}:1"],
+            special_tokens=[(cls, kept.cls_token_id), (sep, kept.sep_token_id)],
+        )
+    backend.no_truncation()
+    backend.no_padding()
+    kept.save_pretrained(folder)

@@ -106,6 +106,7 @@ def documents() -> list[Document]:
         (part / file.name).write_text("".join(lines), encoding="utf-8")
 
     if not file.is_file():
+        paths.cache_dir(write=True)
         build_folder(file.parent, write)
     rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     return [Document(name, library, tuple(paragraphs)) for name, library, paragraphs in rows]
@@ -119,6 +120,7 @@ def tokenizer_folder() -> Path:
         train_tokenizer([d.text for d in documents() if d.split == "train"]).save_pretrained(part)
 
     if not (folder / "tokenizer.json").is_file():
+        paths.cache_dir(write=True)
         build_folder(folder, write)
     return folder
 

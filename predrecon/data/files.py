@@ -33,6 +33,18 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
         shutil.rmtree(part, ignore_errors=True)
 
 
+def make_writable(folder: Path, remedy: str) -> Path:
+    """Make a folder, and find out now that nothing can be written there (PermissionError)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PermissionError(
+            f"{folder}: cannot be written to ({error.strerror}). {remedy}"
+        ) from None
+    return folder
+
+
 def remove_folder(folder: Path):
     """Delete a folder; under its own name it is there whole or not at all."""
     if folder.exists():

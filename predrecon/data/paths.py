@@ -11,6 +11,8 @@
 import os
 from pathlib import Path
 
+from predrecon.data.files import make_writable
+
 VARIABLES = ("PREDRECON_DATA", "PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_FIGURES")
 
 
@@ -29,21 +31,29 @@ def data_dir(folder: str | Path | None = None) -> Path | None:
     return path
 
 
-def cache_dir() -> Path:
+def cache_dir(*, write: bool = False) -> Path:
+    """The cache; with `write` it is made, and one that cannot be written to is an error."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return _from_variable("PREDRECON_CACHE", Path(base).expanduser() / "predrecon")
+    return _from_variable("PREDRECON_CACHE", f"{base}/predrecon", write)
 
 
-def runs_dir() -> Path:
-    return _from_variable("PREDRECON_RUNS", _checkout() / "runs")
+def runs_dir(*, write: bool = False) -> Path:
+    """The runs; `write` as in `cache_dir`."""
+    return _from_variable("PREDRECON_RUNS", _checkout() / "runs", write)
 
 
-def figures_dir() -> Path:
-    return _from_variable("PREDRECON_FIGURES", _checkout() / "figures")
+def figures_dir(*, write: bool = False) -> Path:
+    """The figures; `write` as in `cache_dir`."""
+    return _from_variable("PREDRECON_FIGURES", _checkout() / "figures", write)
 
 
-def _from_variable(variable: str, default: Path) -> Path:
-    return Path(os.environ.get(variable) or default).expanduser().resolve()
+def _from_variable(variable: str, default: str | Path, write: bool) -> Path:
+    value, remedy = os.environ.get(variable) or default, f"Set {variable} to a folder that can."
+    try:
+        folder = Path(value).expanduser().resolve()
+    except RuntimeError:
+        raise RuntimeError(f"{value}: there is no home folder. Set {variable} or HOME.") from None
+    return make_writable(folder, remedy) if write else folder
 
 
 def _checkout() -> Path:

@@ -11,7 +11,8 @@ class Progress:
 
     In a notebook it is a single display that is updated (so a saved notebook keeps one line, not
     hundreds); in a terminal the line is overwritten; in a log only the last state is printed. If
-    `PREDRECON_PROGRESS` names a file, the line is also written there for a watching process.
+    `PREDRECON_PROGRESS` names a file, the line is also written there for a watching process (until
+    that fails, which is said once).
     `total` is 0 if unknown; all but one of several processes are `quiet`.
     """
 
@@ -51,7 +52,11 @@ class Progress:
             parts[1:2] = share, f"{self.done:,}/{self.total:,} {self.unit}"
         line = " · ".join(filter(None, parts))
         if watched := os.environ.get("PREDRECON_PROGRESS"):
-            Path(watched).write_text(line, encoding="utf-8")
+            try:
+                Path(watched).write_text(line, encoding="utf-8")
+            except OSError as error:
+                del os.environ["PREDRECON_PROGRESS"]
+                print(f"Not watched: {watched}: {error.strerror}.", file=sys.stderr)
         shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
         if hasattr(shell, "kernel"):
             from IPython.display import display
@@ -70,3 +75,8 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in its first line; its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,7 +12,6 @@ metrics.json        held-out losses, tokens, wall seconds, operations: written l
 import contextlib
 import glob
 import json
-import tempfile
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,9 +20,9 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from predrecon.data import paths
-from predrecon.data.corpus import Corpus
+from predrecon.data.corpus import Corpus, save_tokenizer
 from predrecon.data.documents import digest
-from predrecon.data.files import build_folder, remove_folder, write_text
+from predrecon.data.files import build_folder, make_writable, remove_folder, write_text
 from predrecon.model import Encoder, PredictReconstruct, untrained
 from predrecon.recipes import Recipe
 from predrecon.training import checkpoints
@@ -165,17 +164,12 @@ def flatten(facts: dict) -> dict:
 @contextlib.contextmanager
 def lock(out_dir: Path):
     """Hold a run's folder for this process, and find out now that nothing can be written there."""
+    make_writable(out_dir, "Use another folder.")
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out_dir).close()
         acquired = FileLock(out_dir / ".lock", timeout=0).acquire()
     except Timeout:
         raise RuntimeError(
             f"Another process trains in {out_dir}. Wait for it, stop it, or use another folder."
-        ) from None
-    except OSError as error:
-        raise PermissionError(
-            f"{out_dir}: cannot be written to ({error.strerror}). Use another folder."
         ) from None
     with acquired:
         yield
@@ -222,7 +216,7 @@ def save_snapshot(out_dir: Path, model: PredictReconstruct, metrics: dict):
 
 def save_finished(out_dir: Path, model: PredictReconstruct, corpus: Corpus, metrics: dict):
     """The model, its tokenizer, and last metrics.json, which makes the run a finished one."""
-    corpus.tokenizer.save_pretrained(out_dir)
+    save_tokenizer(corpus.tokenizer, out_dir, model.config.max_position_embeddings)
     with quiet_transformers():
         model.save_pretrained(out_dir)
     write_text(out_dir / "metrics.json", json.dumps(metrics, indent=1))
