@@ -1,14 +1,19 @@
 """Two-dimensional maps of embeddings: PCA, and UMAP (McInnes et al. 2018)."""
 
 import hashlib
-import itertools
+import importlib.util
+import os
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from predrecon.audit.cache import cached
+from predrecon.data import paths
+from predrecon.data.files import make_writable
+from predrecon.data.progress import one_line
 
 METHODS = ("PCA", "UMAP")
 
@@ -27,6 +32,7 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     def compute():
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="umap")
+            _give_numba_a_folder()
             from umap import UMAP  # takes seconds to import
 
             mapper = UMAP(metric="cosine", random_state=seed, n_jobs=1)
@@ -36,14 +42,37 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     return cached("umap", (digest, z.shape, seed), compute)[1]["xy"]
 
 
+def _give_numba_a_folder():
+    """In the cache, where numba cannot keep its compiled code: umap would not be importable."""
+    import numba
+
+    beside = Path(importlib.util.find_spec("umap").origin).with_name("__pycache__")
+    try:
+        make_writable(Path(os.environ.get("NUMBA_CACHE_DIR") or beside), "")
+    except PermissionError:
+        os.environ["NUMBA_CACHE_DIR"] = str(paths.cache_dir(write=True) / "numba")
+        numba.config.reload_config()
+
+
 def points(
     embeddings: dict[str, np.ndarray], labels: list[str], texts: list[str], *, seed: int = 0
 ) -> pd.DataFrame:
-    """Both maps of every model's `[N, D]`: columns `model, method, label, text, x, y`."""
+    """Both maps of every model's `[N, D]`: columns `model, method, label, text, x, y`.
+
+    UMAP is left out with a line if it fails: its libraries are the most delicate ones here.
+    """
     parts, hover = [], {"label": labels, "text": shortened(texts)}
-    for method, (model, z) in itertools.product(METHODS, embeddings.items()):
-        x, y = np.round(place(z, method, seed=seed).T, 3)
-        parts.append(pd.DataFrame({"model": model, "method": method, **hover, "x": x, "y": y}))
+    for method in METHODS:
+        try:
+            places = {model: place(z, method, seed=seed) for model, z in embeddings.items()}
+        except Exception as error:
+            if method != "UMAP":
+                raise
+            print(f"No UMAP: {one_line(error)}")
+            continue
+        for model, xy in places.items():
+            x, y = np.round(xy.T, 3)
+            parts.append(pd.DataFrame({"model": model, "method": method, **hover, "x": x, "y": y}))
     return pd.concat(parts, ignore_index=True)
 
 

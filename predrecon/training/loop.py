@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedType
 from accelerate.tracking import get_available_trackers
 from filelock import FileLock
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from predrecon.data import paths
 from predrecon.data.corpus import Corpus
 from predrecon.data.files import remove_unfinished, sync, write_text
 from predrecon.data.progress import Progress
@@ -75,7 +75,7 @@ def pretrain(
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
             the batch cannot be divided among the processes, `shard` with one process or with Muon,
-            or a tracker that is not installed.
+            a tracker that is not installed, or a launcher's plugin that would decide instead.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
@@ -86,14 +86,7 @@ def pretrain(
     if tracker and tracker not in map(str, get_available_trackers()):
         raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
     folder = out_dir if tracker else None
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), log_with=tracker, project_dir=folder
-    )
-    if accelerator.distributed_type == DistributedType.FSDP:
-        raise ValueError(
-            "Launched with Accelerate's FSDP plugin: launch with predrecon/training/launch/*.yaml "
-            "instead, and add --shard (shard=True)."
-        )
+    accelerator = machine.accelerator(log_with=tracker, project_dir=folder)
     world = accelerator.num_processes
     if shard and world == 1:
         raise ValueError("shard=True with one process: start several with `accelerate launch`.")
@@ -130,10 +123,12 @@ def ensure(
     A second process that asks for the same run waits for the first and opens its result.
     """
     out_dir = run_folder.folder_of(recipe, corpus, seed)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out_dir.with_name(f".{out_dir.name}.lock"))
-    together = int(os.environ.get("WORLD_SIZE", 1)) > 1  # the processes train one run
-    with contextlib.nullcontext() if together else lock:
+    lock = contextlib.nullcontext()
+    if not Run(out_dir).finished:
+        runs = paths.runs_dir(write=True)
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:  # several processes train one run
+            lock = FileLock(runs / f".{out_dir.name}.lock")
+    with lock:
         return pretrain(
             recipe, corpus, out_dir, seed=seed, on_log=on_log, may_differ=run_folder.BOOKKEEPING
         )
@@ -164,7 +159,8 @@ class Training:
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
         self.bare = build_model(recipe, corpus, facts["seed"])  # without the DDP wrapper
-        if machine.compiles(recipe.compile, self.device):
+        self.compiled = machine.compiles(recipe.compile, self.device)
+        if self.compiled:
             self.bare.compile_blocks()
         self.sharded = shard
         if shard:
@@ -181,7 +177,8 @@ class Training:
         step = self._resume()
         if self.main:
             environment = machine.environment(self.device, self.processes)
-            environment |= {"precision": "bf16" if self.bf16 else "fp32", "sharded": self.sharded}
+            environment |= {"precision": "bf16" if self.bf16 else "fp32"}
+            environment |= {"compiled": self.compiled, "sharded": self.sharded}
             write_text(self.out_dir / "environment.json", json.dumps(environment, indent=1))
         if tracker:
             self.accelerator.init_trackers("predrecon", config=run_folder.flatten(self.facts))

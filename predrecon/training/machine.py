@@ -2,13 +2,18 @@
 
 import contextlib
 import importlib.metadata
+import os
 import platform
+import shutil
 import signal
 import subprocess
+import sysconfig
 import threading
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DynamoBackend, GradientAccumulationPlugin, parse_flag_from_env
 
 _WIDE = 256  # below this width bf16 gains nothing on a CPU: the matrices are too small
 
@@ -30,8 +35,57 @@ def precision(requested: str, device: torch.device, hidden_size: int) -> str:
 
 
 def compiles(requested: bool | None, device: torch.device) -> bool:
-    """Whether to compile: as requested, else on a GPU only (a CPU gains nothing)."""
-    return device.type == "cuda" if requested is None else requested
+    """Whether to compile: as requested, else on a GPU only (a CPU gains nothing).
+
+    Without a C compiler or Python's headers: a line if it was not requested, RuntimeError if so.
+    """
+    wanted = device.type == "cuda" if requested is None else requested
+    if not wanted or not (missing := _missing_to_compile()):
+        return wanted
+    if requested:
+        raise RuntimeError(f"compile=True: no {missing}. Install it, or train without (auto, no).")
+    print(f"Not compiled, hence slower: no {missing}. The losses are the same but for rounding.")
+    return False
+
+
+def _missing_to_compile() -> str:
+    """What torch.compile needs and this machine lacks, if anything."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    compilers = [os.environ.get(name) for name in ("CC", "CXX")]
+    if not any(map(shutil.which, filter(None, [*compilers, "gcc", "clang", "g++", "cl"]))):
+        return "C compiler (gcc, clang, or what CC names)"
+    return "" if header.is_file() else f"headers of Python ({header})"
+
+
+def accelerator(**options) -> Accelerator:
+    """Accelerate for processes and devices alone, whatever a launcher's environment says.
+
+    Precision, accumulation and compilation are the recipe's. What cannot be overruled is refused
+    (ValueError): plugins of a launcher, and settings of PyTorch or Accelerate in this process.
+    """
+    for plugin in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{plugin}"):
+            raise ValueError(
+                f"ACCELERATE_USE_{plugin} is set: launch with predrecon/training/launch/*.yaml "
+                "instead, and to spread a model add --shard (shard=True)."
+            )
+    if torch.get_default_dtype() != torch.float32:
+        raise ValueError(
+            f"PyTorch's default type is {torch.get_default_dtype()}, and weights are float32: "
+            "call torch.set_default_dtype(torch.float32) first."
+        )
+    made = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
+        dynamo_backend="no",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        **options,
+    )
+    if made.state.dynamo_plugin.backend != DynamoBackend.NO:
+        raise ValueError(
+            "Another Accelerator of this process compiles (dynamo_backend). Start a process anew."
+        )
+    return made
 
 
 def environment(device: torch.device, processes: int = 1) -> dict:
