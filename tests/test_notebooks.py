@@ -198,16 +198,19 @@ def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, ca
         done.append(source.stem)
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
+    for name in ("RUNS", "FIGURES"):
+        monkeypatch.setenv(f"PREDRECON_{name}", str(tmp_path / name))
     for _ in range(2):
         with pytest.raises(RuntimeError, match=r"03_lambda_dynamics\.ipynb failed in cell 3: Zero"):
             demo.run(tmp_path, {"preset": "smoke"})
     assert (tmp_path / "03_lambda_dynamics.failed.ipynb").is_file()
     assert not (tmp_path / "03_lambda_dynamics.ipynb").is_file()
-    assert done == ["01_masking", "02_pretrain"]
-    assert capsys.readouterr().out.count("up to date") == 2
+    others = [stem for stem in STEMS if not stem.startswith("03")]
+    assert sorted(done) == others, "one that fails keeps no other from running"
+    assert capsys.readouterr().out.count("up to date") == len(others)
     with pytest.raises(RuntimeError):
         demo.run(tmp_path, {"preset": "demo"})
-    assert len(done) == 4, "other parameters are another run"
+    assert len(done) == 2 * len(others), "other parameters are another run"
 
 
 def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkeypatch, capsys):
@@ -236,3 +239,41 @@ def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkey
     assert f"{7 - len(labelled)} of 7 notebooks ready" in printed
     assert "No table: it takes the notebooks 04 and 05." in printed and "Tried" not in printed
     assert not list(out.glob("*.failed.ipynb"))
+
+
+def test_a_page_that_fails_costs_no_second_run(tmp_path, monkeypatch, capsys):
+    def execute(source, target, parameters, **_):
+        done.append(source.stem)
+        notebook = nbformat.read(source, as_version=4)
+        notebook.metadata["papermill"] = {"parameters": parameters}
+        nbformat.write(notebook, target)
+
+    def fail(notebook, page):
+        raise OSError("no space left\non the device")
+
+    done, to_html = [], pages.to_html
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    monkeypatch.setattr(demo, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(made, tmp_path / "notebooks" / "05_geometry.ipynb")
+    for name in ("RUNS", "FIGURES"):
+        monkeypatch.setenv(f"PREDRECON_{name}", str(tmp_path / name))
+    for write, state in ((fail, "done, without"), (to_html, "done in"), (fail, "up to date")):
+        monkeypatch.setattr(pages, "to_html", write)
+        demo.run(tmp_path / "out", {})
+        out = capsys.readouterr().out
+        assert f"05_geometry: {state}" in out and "No table: " in out
+        assert done == ["05_geometry"]
+        assert (tmp_path / "out" / "05_geometry.html").is_file() == (state != "done, without")
+
+
+@pytest.mark.parametrize("variable", ["PREDRECON_CACHE", "PREDRECON_RUNS", "PREDRECON_FIGURES"])
+def test_a_demo_stops_first_where_it_could_not_write(tmp_path, monkeypatch, variable):
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setenv(variable, "/dev/null/nowhere")
+    with pytest.raises(PermissionError, match=f"Set {variable}"):
+        demo.run(tmp_path, {})
+    with pytest.raises(PermissionError, match="--out"):
+        demo.run(Path("/dev/null/nowhere"), {})

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import os
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,9 +12,14 @@ import jupytext
 import nbformat
 import pandas as pd
 import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_core.paths import jupyter_runtime_dir
 
 from predrecon import recipes
 from predrecon.data import paths
+from predrecon.data.files import make_writable
+from predrecon.data.progress import one_line
 from predrecon.data.tasks import MissingLabelsError
 from predrecon.workbook import labels, pages, tables
 
@@ -26,11 +30,12 @@ def run(out_dir: Path, parameters: dict):
     """Execute every notebook into `out_dir`, export HTML, print places and the table.
 
     A notebook whose output is newer than its source and the module is not run again, unless
-    `parameters` differ from those it was run with. One that needs labels where there are none is
-    left out, and a line says so.
+    `parameters` differ from those it was run with. One that fails does not keep others from
+    running; one that needs labels where there are none is left out, and a line says so.
 
     Raises:
-        RuntimeError: a notebook failed; its partial output is kept as `<name>.failed.ipynb`.
+        RuntimeError: notebooks failed; their partial output is kept as `<name>.failed.ipynb`.
+        PermissionError: a folder that is needed cannot be written to; says what to set.
     """
     for variable in paths.VARIABLES:  # the notebooks run in another folder
         if os.environ.get(variable):
@@ -38,40 +43,73 @@ def run(out_dir: Path, parameters: dict):
     for name in ("corpus", "data_dir"):
         if name in parameters and Path(parameters[name]).expanduser().exists():
             parameters = parameters | {name: str(Path(parameters[name]).expanduser().resolve())}
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_writable(out_dir, "Name another with --out.")
+    for folder in (paths.cache_dir, paths.runs_dir, paths.figures_dir):
+        folder(write=True)
+    _give_jupyter_a_home()
     sources = sorted(NOTEBOOKS.glob("0*.ipynb"), key=lambda f: (f.stem.startswith("00"), f.stem))
     if not sources:
         raise FileNotFoundError(f"No notebooks in {NOTEBOOKS}: run this from a checkout.")
-    code = max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
-    started, executed = time.monotonic(), []
+    started, failures = time.monotonic(), []
     for number, source in enumerate(sources, start=1):
-        target, title = out_dir / source.name, f"[{number}/{len(sources)}] {source.stem}"
-        accepted = papermill.inspect_notebook(source)
-        passed = {name: value for name, value in parameters.items() if name in accepted}
-        page, newest = target.with_suffix(".html"), max(code, source.stat().st_mtime)
-        if target.is_file() and page.is_file() and target.stat().st_mtime > newest:
-            if _parameters(target) == passed:
-                print(f"{title}: up to date")
-                executed.append(target)
-                continue
+        title = f"[{number}/{len(sources)}] {source.stem}"
         notebook_started = time.monotonic()
-        with _progress_line(title):
-            missing = _execute(source, target, passed)
-        if missing:
-            print(f"{title}: left out. {missing}", flush=True)
-            for old in (target, page):
-                old.unlink(missing_ok=True)
-            continue
-        executed.append(target)
-        pages.to_html(target, page)
-        print(f"{title}: done in {time.monotonic() - notebook_started:.0f} s", flush=True)
-    count = "All" if len(executed) == len(sources) else f"{len(executed)} of {len(sources)}"
+        try:
+            state = _run_one(source, out_dir / source.name, parameters, title)
+        except Exception as error:
+            failures.append(f"{error}")
+            print(f"{title}: failed ({one_line(error)})", flush=True)
+        else:
+            state = state or f"done in {time.monotonic() - notebook_started:.0f} s"
+            print(f"{title}: {state}", flush=True)
+    ready = [file for file in (out_dir / source.name for source in sources) if file.is_file()]
+    count = "All" if len(ready) == len(sources) else f"{len(ready)} of {len(sources)}"
     print(f"\n{count} notebooks ready after {time.monotonic() - started:.0f} s.\n")
     print("Executed notebooks:")
-    for target in executed:
-        print(f"  {_relative(target)}, and .html")
+    for file in ready:
+        print(f"  {_relative(file)}, and .html")
     print(f"Figures:\n  {_relative(paths.figures_dir())}/index.html shows all (numbers in data/)")
     print(f"Runs:\n  {_relative(paths.runs_dir())}/\n\n{_results(out_dir)}")
+    if failures:
+        raise RuntimeError("\n".join(failures))
+
+
+def _run_one(source: Path, target: Path, parameters: dict, title: str) -> str:
+    """Execute a notebook and write its page; returns what there was to say instead."""
+    accepted = papermill.inspect_notebook(source)
+    passed = {name: value for name, value in parameters.items() if name in accepted}
+    code = max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
+    newest, page = max(code, source.stat().st_mtime), target.with_suffix(".html")
+    current = target.is_file() and target.stat().st_mtime > newest and _parameters(target) == passed
+    if not current:
+        with _progress_line(title, target.with_name(".progress")):
+            missing = _execute(source, target, passed)
+        if missing:
+            for old in (target, page):
+                old.unlink(missing_ok=True)
+            return f"left out. {missing}"
+    elif page.is_file() and page.stat().st_mtime >= target.stat().st_mtime:
+        return "up to date"
+    try:
+        pages.to_html(target, page)
+    except Exception as error:
+        page.unlink(missing_ok=True)  # an older one's
+        return f"done, without {page.name} ({one_line(error)})"
+    return ""
+
+
+def _give_jupyter_a_home():
+    """In the cache, if the usual place is none: kernels keep their connections and history there.
+
+    A home folder that is only read stays one, for the hub's cache.
+    """
+    home = paths.cache_dir() / "home"
+    try:
+        make_writable(Path(jupyter_runtime_dir()), "")
+    except RuntimeError:
+        os.environ["HOME"] = str(make_writable(home, "Set HOME."))
+    except PermissionError:
+        os.environ |= {"JUPYTER_RUNTIME_DIR": str(home / "runtime"), "IPYTHONDIR": str(home)}
 
 
 def adopt(out_dir: Path):
@@ -111,8 +149,9 @@ def _execute(source: Path, target: Path, parameters: dict) -> str:
     """Returns what labels are missing, in a line, where nothing but labels is."""
     partial = target.with_name(f"{target.stem}.failed.ipynb")
     try:
-        quiet = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}  # of the kernel
-        papermill.execute_notebook(source, partial, parameters, cwd=NOTEBOOKS, **quiet)
+        options = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}  # of the kernel
+        options |= {"kernel_manager_class": OwnPython, "cwd": NOTEBOOKS}
+        papermill.execute_notebook(source, partial, parameters, **options)
     except papermill.PapermillExecutionError as error:
         if error.ename == MissingLabelsError.__name__:
             partial.unlink()
@@ -125,21 +164,33 @@ def _execute(source: Path, target: Path, parameters: dict) -> str:
     return ""
 
 
+class OwnPython(AsyncKernelManager):
+    """Kernels of the Python and the package that run here, whatever kernel specs say."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        known = os.environ.get("PYTHONPATH", "")
+        here = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), known]))
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        options = {"display_name": "Python 3", "language": "python", "env": {"PYTHONPATH": here}}
+        return KernelSpec(argv=command, **options)
+
+
 @contextlib.contextmanager
-def _progress_line(title: str):
+def _progress_line(title: str, file: Path):
     """Print the progress line that the kernel leaves in a file."""
     stop = threading.Event()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "progress"
-        os.environ["PREDRECON_PROGRESS"] = str(file)
-        thread = threading.Thread(target=_print_progress, args=(title, file, stop), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            del os.environ["PREDRECON_PROGRESS"]
-            stop.set()
-            thread.join()
+    file.unlink(missing_ok=True)
+    os.environ["PREDRECON_PROGRESS"] = str(file)
+    thread = threading.Thread(target=_print_progress, args=(title, file, stop), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.environ.pop("PREDRECON_PROGRESS", None)
+        stop.set()
+        thread.join()
+        file.unlink(missing_ok=True)
 
 
 def _print_progress(title: str, file: Path, stop: threading.Event):
@@ -163,14 +214,17 @@ def _results(out_dir: Path) -> str:
     sources = [out_dir / f"{name}.ipynb" for name in ("04_glue_probing", "05_geometry")]
     if not all(map(Path.is_file, sources)):
         return "No table: it takes the notebooks 04 and 05."
-    passed = _parameters(out_dir / "05_geometry.ipynb")
+    passed = _parameters(sources[1])
     names = {"preset", "corpus", "max_steps"} & set(passed)
     recipe = recipes.get(**{name: passed[name] for name in names})
     data = paths.figures_dir() / "data" / labels.tag(recipe, seed=0)
     files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
     if missing := [_relative(file) for file in files if not file.is_file()]:
         return f"No table: {missing[0]} is gone. `rm -r {_relative(out_dir)}` makes all anew."
-    return tables.summary(*map(pd.read_csv, files))
+    try:
+        return tables.summary(*map(pd.read_csv, files))
+    except Exception as error:  # files of another version, or half of one
+        return f"No table: {one_line(error)}"
 
 
 def _relative(path: Path) -> Path:

@@ -6,8 +6,14 @@ figures/<tag>/<name>.html  a figure (and .png); its <title> is its caption in th
 figures/data/<tag>/<name>.csv  the numbers behind it
 """
 
+import contextlib
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import unescape
@@ -17,10 +23,29 @@ import jinja2
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+import psutil
 
 from predrecon.data import files, paths
+from predrecon.data.progress import one_line
 
 PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
+
+PATIENCE = 90  # seconds for a picture
+_DRAW = """
+import json, pathlib, sys
+import plotly.io as pio
+from kaleido.errors import ChromeNotFoundError
+
+folder, reason = pathlib.Path(sys.argv[1]), ""
+figures, images, options = json.loads((folder / "work.json").read_text())
+try:
+    pio.write_images(figures, images, **options)
+except Exception as error:
+    reason = f"the browser failed ({type(error).__name__})"
+    if isinstance(error.__context__, ChromeNotFoundError):
+        reason = "no Chrome or Chromium found"
+(folder / "reason").write_text(reason)
+"""
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -48,7 +73,7 @@ class Gallery:
         return paths.figures_dir() / "data" / self.tag
 
     def show(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
-        """Display a figure and remember it, with its numbers, for `export`.
+        """Display a figure and remember it for `export`; its numbers are written at once.
 
         `caption` replaces the gallery's, for a figure of fewer seeds than the others.
         """
@@ -57,31 +82,47 @@ class Gallery:
             small = dict(text=caption, font=dict(size=11, color="#777777"))
             fig.update_layout(title_subtitle=small)
         self.entries[stem] = (fig, data)
+        with contextlib.suppress(OSError):  # `export` says so
+            self.keep(stem, data)
         show(fig)
 
     def keep(self, stem: str, table: pd.DataFrame) -> Path:
         """Write a table's numbers beside those of the figures; returns the file."""
+        paths.figures_dir(write=True)
         self.data_folder.mkdir(parents=True, exist_ok=True)
         file = self.data_folder / f"{stem}.csv"
         files.write_text(file, table.to_csv(index=False))
         return file
 
     def export(self) -> str:
-        """Write everything shown so far; returns one line that says where, and what was skipped."""
-        root = paths.figures_dir()
-        folder = root / self.tag
-        folder.mkdir(parents=True, exist_ok=True)
-        write_plotly_js(root)
+        """Write everything shown so far; returns one line that says where, and what was skipped.
+
+        Nothing that goes wrong here is an error: what a notebook has computed stays usable.
+        """
+        try:
+            root = paths.figures_dir(write=True)
+            (root / self.tag).mkdir(exist_ok=True)
+            write_plotly_js(root)
+        except (OSError, RuntimeError) as error:
+            return f"No figures exported: {one_line(error)}"
+        written, failed = {}, []
         for stem, (fig, data) in self.entries.items():
-            self.keep(stem, data)
-            write_page(root, self.tag, stem, fig)
-        images = {folder / f"{stem}.png": fig for stem, (fig, _) in self.entries.items()}
-        reason = write_images(images.values(), images, width=1000, scale=1.5)
-        write_gallery(root)
+            try:
+                self.keep(stem, data)
+                write_page(root, self.tag, stem, fig)
+                written[root / self.tag / f"{stem}.png"] = fig
+            except Exception as error:  # a figure is data: anything may be wrong with it
+                failed.append(f"{stem} ({one_line(error)})")
+        if reason := write_images(written.values(), written, width=1000, scale=1.5):
+            failed.append(f"no PNG: {reason}")
+        try:
+            write_gallery(root)
+        except Exception as error:
+            failed.append(f"index.html ({one_line(error)})")
         place = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) else root.name
         kinds = "HTML and CSV" if reason else "HTML, PNG and CSV"
-        line = f"{len(self.entries)} figures as {kinds} in {place}/{self.tag} (and data/)"
-        return line + (f"; no PNG: {reason}" if reason else "")
+        line = f"{len(written)} figures as {kinds} in {place}/{self.tag} (and data/)"
+        return "; ".join([line, *failed])
 
 
 def show(fig: go.Figure, handle=None):
@@ -103,18 +144,52 @@ def bundle(fig: go.Figure) -> dict:
 def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -> str:
     """PNG files of the figures' own heights; `size` is `width` in pixels, and `scale`.
 
-    Returns why there are none; nothing if there are.
+    Returns why there are none; nothing if there are. The browser belongs to a process of its own,
+    which is ended if no picture comes for `PATIENCE` seconds.
     """
-    from kaleido.errors import ChromeNotFoundError
-
+    figures, images = list(figures), [str(image) for image in images]
     heights = [figure.layout.height or 420 for figure in figures]
+    if not figures:
+        return ""
     try:
-        pio.write_images(list(figures), list(images), height=heights, **size)
-    except Exception as error:  # a browser that does not start must not cost the numbers
-        if isinstance(error.__context__, ChromeNotFoundError):
-            return "no Chrome or Chromium found"
-        return f"the browser failed ({type(error).__name__})"
-    return ""
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            work = [[json.loads(figure.to_json()) for figure in figures], images]
+            (Path(folder) / "work.json").write_text(json.dumps([*work, size | {"height": heights}]))
+            return _draw(folder, images)
+    except Exception as error:  # no temporary folder, a figure that is no JSON
+        return one_line(error)
+
+
+def _draw(folder: str, images: list[str]) -> str:
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | {"TMPDIR": folder}
+    command = [sys.executable, "-P", "-c", _DRAW, folder]
+    process = psutil.Popen(command, env=environment, **quiet)
+    drawn, since = None, time.monotonic()
+    try:
+        while process.poll() is None:
+            time.sleep(0.1)
+            state = [os.path.getmtime(image) for image in images if os.path.isfile(image)]
+            if state != drawn:
+                drawn, since = state, time.monotonic()
+            if time.monotonic() - since > PATIENCE:
+                return f"the browser did not answer for {PATIENCE} s"
+    finally:
+        _end(process)
+        for image in map(Path, images):
+            if image.is_file() and not image.stat().st_size:  # begun, never drawn
+                image.unlink()
+    reason = Path(folder) / "reason"
+    return reason.read_text(encoding="utf-8") if reason.is_file() else "the browser failed"
+
+
+def _end(process: psutil.Popen):
+    """End a process and its children, whatever session they are in."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+    process.wait()
 
 
 def write_plotly_js(folder: Path):
