@@ -215,8 +215,18 @@ def break_transfer(hub):
     hub.answer = truncated
 
 
-@pytest.mark.parametrize("damage", [break_file, break_transfer])
-def test_truncated_downloads_are_the_same_error(hub, damage):
+def break_types(hub):
+    """A split in two files of other columns: no data set can be built."""
+    folder = hub.files / "nyu-mll/glue/sst2"
+    pq.write_table(pa.table({"another": [{"a": 1}]}), folder / "train-00001-of-00002.parquet")
+
+
+def break_hub(hub):
+    hub.answer = lambda request: httpx2.Response(503)
+
+
+@pytest.mark.parametrize("damage", [break_file, break_transfer, break_types, break_hub])
+def test_failures_of_the_hub_are_the_same_error(hub, damage):
     add_sst2(hub, ["Good.", "Bad."], [1, 0])
     damage(hub)
     with pytest.raises(SourceError, match=r"nyu-mll/glue \(sst2, train\)(.|\n)*Three ways out"):
@@ -273,3 +283,26 @@ def test_damaged_labels_are_a_line_where_none_were_asked_for(tmp_path, capsys):
     assert "train.jsonl, line 1: not JSON" in capsys.readouterr().out
     with pytest.raises(SourceError, match=r"train\.jsonl, line 1: not JSON"):
         _ = book.tasks
+
+
+def test_a_damaged_cache_of_the_hub_is_named(hub, tmp_path):
+    """Whole as far as its reader looks when it is opened."""
+    from predrecon.data.hub import HubSplit
+
+    add_sst2(hub, ["Good.", "Bad."], [1, 0])
+    load_task("sst2")
+
+    class Damaged:
+        column_names, cache_files = ["sentence", "label"], [{"filename": "/cache/some.arrow"}]
+
+        def select_columns(self, columns):
+            return self
+
+        def with_format(self, kind):
+            return self
+
+        def iter(self, size):
+            raise pa.ArrowInvalid("Corrupted buffer header")
+
+    with pytest.raises(SourceError, match=r"place: Corrupted buffer header.*/cache/some\.arrow"):
+        list(HubSplit("place", Damaged()).read_rows(("sentence",), ("label",)))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from predrecon.data import readers
+from predrecon.data.progress import one_line
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,18 @@ class HubSplit:
         """Rows as dictionaries; arguments and errors as `readers.read_rows`."""
         columns = [*texts, *others]
         readers.check_columns(self.place, columns, self.dataset.column_names)
+        return readers.check_rows(self.place, self._rows(columns), texts, others)
+
+    def _rows(self, columns: list[str]) -> Iterator[dict]:
         tables = self.dataset.select_columns(columns).with_format("arrow").iter(1024)
-        rows = (row for table in tables for row in table.to_pylist())
-        return readers.check_rows(self.place, rows, texts, others)
+        try:
+            for table in tables:
+                yield from table.to_pylist()
+        except Exception as error:  # a damaged cache: pyarrow's and the disk's errors share no base
+            raise readers.SourceError(
+                f"{self.place}: {_reason(error)}. Delete it from the cache of the hub's libraries, "
+                f"{[f['filename'] for f in self.dataset.cache_files]}, to have it downloaded again."
+            ) from error
 
 
 def load_split(
@@ -30,10 +40,10 @@ def load_split(
 
     The SourceError names the places `tried` before, and the `fallback` that needs no download.
     """
-    import datasets
-
     place = f"the hub's {repository} ({config}, {split})"
     with _hub_or_cache(place, tried, fallback):
+        import datasets
+
         dataset = datasets.load_dataset(repository, config, split=split, keep_in_memory=False)
     return HubSplit(place, dataset)
 
@@ -61,14 +71,16 @@ def _hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]
     session = get_session()
     hooks, unreachable = session.event_hooks, None
     try:
-        session.head(constants.ENDPOINT, timeout=3)
+        status = session.head(constants.ENDPOINT, timeout=3).status_code
+        if status >= 500:
+            raise ConnectionError(f"{constants.ENDPOINT} answers {status}")
     except Exception as error:  # offline mode, or whatever the HTTP library of the day raises
         unreachable = error
         session.event_hooks = {**hooks, "request": [refuse, *hooks["request"]]}
     try:
         yield
     except Exception as error:  # the hub's, the network's, the builder's: they share no base
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _reason(error)
         if unreachable:
             reason = f"no answer from the hub, and not in its cache ({reason})"
         searched = "".join(f"  - {line}\n" for line in [*tried, f"{place}: {reason}"])
@@ -80,3 +92,8 @@ def _hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]
         ) from error
     finally:
         session.event_hooks = hooks
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error, and of what caused it if that says more."""
+    return ": ".join(dict.fromkeys(one_line(e) for e in (error, error.__cause__) if e))
