@@ -29,7 +29,7 @@ def task():
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.paths, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(cache.paths, "cache_dir", lambda **_: tmp_path)
     return tmp_path / "results"
 
 
