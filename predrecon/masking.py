@@ -76,7 +76,7 @@ def block_masks(
             raise ValueError(f"{name}={tuple(scale)}: expected (low, high), 0 < low <= high <= 1.")
     if num_targets < 1:
         raise ValueError(f"num_targets={num_targets}: at least one target block is needed.")
-    _check_room(shortest, context_scale, target_scale, min_context)
+    check_room(shortest, context_scale, target_scale, min_context)
 
     size_c = _draw_size(context_scale, shortest, generator)
     size_t = _draw_size(target_scale, shortest, generator)
@@ -230,7 +230,8 @@ def _check_lengths(batch_size: int, length: int, lengths, device) -> tuple[torch
     return real.to(device), int(real.min())
 
 
-def _check_room(shortest: int, context_scale, target_scale, min_context: int) -> None:
+def check_room(shortest: int, context_scale, target_scale, min_context: int) -> None:
+    """ValueError where masks of these scales cannot leave `min_context` of `shortest` tokens."""
     smallest_context = max(1, int(context_scale[0] * shortest))
     beside_target = shortest - max(1, int(target_scale[1] * shortest))
     if min_context < 1:

@@ -27,7 +27,7 @@ from transformers.utils import ModelOutput
 
 from predrecon.masking import IGNORE
 from predrecon.objectives import Balance, jepa_loss, mlm_loss
-from predrecon.recipes import ARCHITECTURES, ARMS, TOKEN_SCALES
+from predrecon.recipes import ARCHITECTURES, ARMS, TOKEN_SCALES, check_architecture
 
 
 class PredictReconstructConfig(PretrainedConfig):
@@ -82,17 +82,12 @@ class PredictReconstructConfig(PretrainedConfig):
             raise ValueError(f"token_scale={token_scale!r}: expected one of {TOKEN_SCALES}.")
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture={architecture!r}: expected one of {ARCHITECTURES}.")
-        if architecture == "modern" and token_scale != "none":
-            raise ValueError(
-                f"token_scale={token_scale!r} with the modern architecture: its embeddings are "
-                "normalised, no scale would be seen. Use 'none', or architecture='published'."
-            )
-        widths = (hidden_size, num_attention_heads), (predictor_size, predictor_heads)
-        for width, heads in widths:
-            if width % heads or width % 2:
-                raise ValueError(f"width {width} must be even and divide by its {heads} heads.")
-            if architecture == "modern" and width // heads % 2:
-                raise ValueError(f"width {width} over {heads} heads: rotation needs an even width.")
+        check_architecture(
+            architecture,
+            token_scale,
+            hidden_size=(hidden_size, num_attention_heads),
+            predictor_size=(predictor_size, predictor_heads),
+        )
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers

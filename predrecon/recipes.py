@@ -5,8 +5,13 @@
 plateau of word frequencies early. `demo` and `demo-published` are the same pair for two CPU cores.
 """
 
+import contextlib
 import dataclasses
+import math
+import numbers
 import os
+import types
+import typing
 from dataclasses import dataclass
 
 ARMS = ("hybrid", "mlm")
@@ -15,11 +20,6 @@ TOKEN_SCALES = ("none", "sqrt_dim")
 OPTIMIZERS = ("adamw", "muon")
 PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
 _TWINS = {"demo": "demo-published", "modern": "paper"}
-
-
-def _expect(what: str, value: str, valid: tuple[str, ...]):
-    if value not in valid:
-        raise ValueError(f"{what}={value!r}: expected one of {', '.join(valid)}.")
 
 
 @dataclass(frozen=True)
@@ -118,30 +118,18 @@ class Recipe:
     validation_blocks: int = 256
 
     def __post_init__(self):
-        _expect("arm", self.arm, ARMS)
-        _expect("architecture", self.architecture, ARCHITECTURES)
-        _expect("token_scale", self.token_scale, TOKEN_SCALES)
-        _expect("optimizer", self.optimizer, OPTIMIZERS)
-        _expect("precision", self.precision, ("fp32", "bf16", "auto"))
-        for names, valid, expected in (
-            (
-                "length batch_size log_every checkpoint_every keep_last",
-                lambda v: v >= 1,
-                "at least 1",
-            ),
-            ("snapshots lr muon_lr warmup_steps", lambda v: v >= 0, "0 or more"),
-            ("epochs", lambda v: v > 0, "more than 0"),
-            ("lam", lambda v: v is None or 0 < v < 1, "between 0 and 1, or None to learn it"),
-            ("max_steps", lambda v: v is None or v >= 1, "at least 1, or None for epochs"),
-            ("checkpoint_minutes", lambda v: v is None or v > 0, "more than 0, or None"),
-        ):
-            for name in names.split():
-                if not valid(getattr(self, name)):
-                    raise ValueError(f"{name}={getattr(self, name)}: expected {expected}.")
-        if self.lam_lr is not None and (self.lam_lr < 0 or self.lam is not None):
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, read(field.name, getattr(self, field.name)))
+        if self.lam_lr is not None and self.lam is not None:
             raise ValueError(
-                f"lam_lr={self.lam_lr}, lam={self.lam}: a rate of 0 or more for a learned lambda."
+                f"lam_lr={self.lam_lr}, lam={self.lam}: a fixed lambda has no rate. Leave one out."
             )
+        check_architecture(
+            self.architecture,
+            self.token_scale,
+            hidden_size=(self.hidden_size, self.num_heads),
+            predictor_size=(self.predictor_size, self.predictor_heads),
+        )
         if self.arm == "mlm":  # it has no lambda and no context: one run is enough
             for name, unused in (("lam", None), ("lam_lr", None), ("leak", False)):
                 object.__setattr__(self, name, unused)
@@ -149,6 +137,154 @@ class Recipe:
     def steps(self, blocks: int) -> int:
         """Optimiser steps on a corpus of `blocks` blocks."""
         return self.max_steps or max(1, int(self.epochs * blocks / self.batch_size))
+
+
+def check_architecture(architecture: str, token_scale: str, **widths: tuple[int, int]):
+    """Refuse what no model can be built from; `widths` are `name=(width, heads)`."""
+    if architecture == "modern" and token_scale != "none":
+        raise ValueError(
+            f"token_scale={token_scale!r} with the modern architecture: its embeddings are "
+            "normalised, no scale would be seen. Use 'none', or architecture='published'."
+        )
+    for name, (width, heads) in widths.items():
+        if width % heads or width % 2:
+            raise ValueError(f"{name}={width} over {heads} heads: expected an even multiple.")
+        if architecture == "modern" and width // heads % 2:
+            raise ValueError(f"{name}={width} over {heads} heads: rotation needs an even width.")
+
+
+def read(name: str, value):
+    """A field of a recipe, or another parameter of a notebook or command, as its declared type.
+
+    From Python, YAML, papermill or a command line: numbers may be text ("1e-4"), whole numbers
+    floats (4.0), pairs lists or text ("0.1,0.25"), names numbers (a corpus called 2024), switches
+    yes, no, true, false, on, off, 1 or 0. What may be None may be the word none or auto.
+
+    Raises:
+        ValueError: names the field, its value, and what was expected.
+    """
+    hint, (limit, valid) = _types()[name], _LIMITS.get(name, ("", lambda _: True))
+    optional = isinstance(hint, types.UnionType)
+    if optional and str(value).strip().lower() in ("none", "auto"):
+        return None
+    convert, expected = _KINDS[typing.get_args(hint)[0] if optional else hint]
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        result = convert(value)
+        if valid(result):
+            return result
+    if limit:
+        expected = limit if hint is str else f"{expected}, {limit}"
+    expected += ", or none (auto)" * optional
+    raise ValueError(f"{name}={value!r:.80}: expected {expected}.")
+
+
+def names(what: str, value) -> list[str]:
+    """`"a, b"` or `["a", "b"]` as a list, each name once; ValueError for what holds no names."""
+    with contextlib.suppress(TypeError, ValueError):
+        parts = value.strip().strip("()[]").split(",") if isinstance(value, str) else [*value]
+        words = [_name(part).strip() for part in parts if part != "" and not str(part).isspace()]
+        return list(dict.fromkeys(words))
+    raise ValueError(f"{what}={value!r:.80}: expected names, as a list or separated by commas.")
+
+
+def _number(value) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | numbers.Real):
+        raise TypeError
+    number = float(value) + 0.0  # no -0.0
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _whole(value) -> int:
+    exact = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    number = int(value) if exact else _number(value)
+    if number != int(number) or not -(2**63) <= number < 2**63:
+        raise ValueError
+    return int(number)
+
+
+def _switch(value) -> bool:
+    word = str(value).strip().lower()
+    if word not in _ON + _OFF:
+        raise ValueError
+    return word in _ON
+
+
+def _name(value) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        _number(value)
+    name = str(value)
+    if not name.strip() or "\0" in name:
+        raise ValueError
+    return name
+
+
+def _pair(value) -> tuple[float, float]:
+    if isinstance(value, str):
+        value = value.strip().strip("()[]").split(",")
+    if isinstance(value, bytes | dict | set | frozenset):
+        raise TypeError
+    first, second = map(_number, value)
+    return first, second
+
+
+_ON, _OFF = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+_KINDS = {
+    bool: (_switch, "yes or no"),
+    int: (_whole, "a whole number"),
+    float: (_number, "a number"),
+    str: (_name, "a name"),
+    tuple[float, float]: (_pair, "two numbers"),
+}
+_OTHERS = {  # parameters of notebooks and commands that are no field of a recipe
+    "seed": int, "seeds": int | None, "workers": int, "max_samples": int,
+    "max_train": int | None, "data_dir": str | None, "every_seed": bool, "train_missing": bool,
+}  # fmt: skip
+
+
+def _types() -> dict[str, typing.Any]:
+    return {field.name: field.type for field in dataclasses.fields(Recipe)} | _OTHERS
+
+
+def _choice(*valid: str):
+    return f"one of {', '.join(valid)}", lambda value: value in valid
+
+
+_LIMITS = {  # what is expected in words, and whether a value is that
+    "arm": _choice(*ARMS),
+    "architecture": _choice(*ARCHITECTURES),
+    "token_scale": _choice(*TOKEN_SCALES),
+    "optimizer": _choice(*OPTIMIZERS),
+    "precision": _choice("fp32", "bf16", "auto"),
+    "length": ("at least 3", lambda value: value >= 3),
+    "mlm_probability": ("above 0 and at most 1", lambda value: 0 < value <= 1),
+    "epochs": ("above 0 and at most a million", lambda value: 0 < value <= 1e6),
+    "lam": ("between 0 and 1", lambda value: 0 < value < 1),
+    "checkpoint_minutes": ("above 0", lambda value: value > 0),
+    "betas": ("each from 0 to below 1", lambda pair: 0 <= min(pair) and max(pair) < 1),
+    "ema": ("each from 0 to 1", lambda pair: 0 <= min(pair) and max(pair) <= 1),
+    "seed": ("from 0 to 2^32 - 1", lambda value: 0 <= value < 2**32),
+}
+_LIMITS |= dict.fromkeys(
+    ("context_scale", "target_scale"),
+    ("0 < low <= high <= 1", lambda pair: 0 < pair[0] <= pair[1] <= 1),
+)
+_LIMITS |= dict.fromkeys(
+    ("snapshots", "lr", "muon_lr", "lam_lr", "warmup_steps", "weight_decay"),
+    ("0 or more", lambda value: value >= 0),
+)
+_LIMITS |= dict.fromkeys(
+    (
+        "hidden_size", "num_layers", "num_heads", "mlp_ratio", "predictor_size",
+        "predictor_layers", "predictor_heads", "num_targets", "min_context", "batch_size",
+        "max_steps", "log_every", "checkpoint_every", "keep_last", "validation_blocks",
+        "seeds", "workers", "max_samples", "max_train",
+    ),
+    ("at least 1", lambda value: value >= 1),
+)  # fmt: skip
 
 
 # minutes on two CPU cores
@@ -214,25 +350,29 @@ def get(preset: str = "auto", **overrides) -> Recipe:
     Args:
         preset: one of `PRESETS`, or `"auto"`: the environment variable `PREDRECON_PRESET` if set,
             else `paper` on a machine with CUDA and `demo` elsewhere.
-        overrides: fields of `Recipe`; None leaves the preset's value, as does the corpus `"auto"`.
+        overrides: fields of `Recipe`, as `read` takes them; None leaves the preset's value, as does
+            the corpus `"auto"`, and `"none"` is the field's own None.
 
     Raises:
         ValueError: an unknown preset or field (the valid ones are listed) or a bad value.
     """
-    name = os.environ.get("PREDRECON_PRESET") or "auto" if preset == "auto" else preset
+    name = os.environ.get("PREDRECON_PRESET") or "auto" if preset in ("auto", None) else preset
     if name == "auto":
         import torch
 
         name = "paper" if torch.cuda.is_available() else "demo"
-    _expect("preset", name, PRESETS)
+    if name not in PRESETS:
+        raise ValueError(f"preset={name!r:.80}: expected one of {', '.join(PRESETS)}.")
     fields = {f.name for f in dataclasses.fields(Recipe)} - {"preset"}
     if unknown := set(overrides) - fields:
         raise ValueError(
             f"No such field of a recipe: {', '.join(sorted(unknown))}. "
             f"Fields: {', '.join(sorted(fields))}."
         )
-    chosen = {k: v for k, v in overrides.items() if v is not None and (k, v) != ("corpus", "auto")}
-    if "lam" in chosen:  # a fixed lambda has no rate
+    chosen = {k: read(k, v) for k, v in overrides.items() if v is not None}
+    if chosen.get("corpus") == "auto":
+        del chosen["corpus"]
+    if chosen.get("lam") is not None:  # a fixed lambda has no rate
         chosen = {"lam_lr": None} | chosen
     return dataclasses.replace(_PRESETS[name], **chosen)
 
@@ -255,9 +395,7 @@ def published_twin(recipe: Recipe) -> Recipe | None:
 
 def arms(value: str | list[str]) -> list[str]:
     """`"hybrid"`, `"hybrid,mlm"` or `["hybrid", "mlm"]` as a list; unknown arms are an error."""
-    names = [a.strip() for a in value.split(",")] if isinstance(value, str) else list(value)
-    for name in names:
-        _expect("arm", name, ARMS)
-    if not names:
+    chosen = [read("arm", name) for name in names("arms", value)]
+    if not chosen:
         raise ValueError(f"arms is empty: expected some of {', '.join(ARMS)}.")
-    return names
+    return chosen

@@ -27,7 +27,7 @@ def test_every_field_is_an_option_that_is_explained(capsys, command):
             assert re.search(rf"{option} \S+ \w.+?\. Default: \S", text), option
     assert "peak learning rate; linear warm-up, then cosine to 0. Default: smoke 0.001, " in text
     assert "demo 0.001, paper 5e-05" in text
-    assert "--lam X lambda, fixed between 0 and 1; None (auto): learned" in text
+    assert "--lam X|auto lambda, fixed between 0 and 1; None (auto): learned" in text
 
 
 def test_options_reach_the_run(corpus, tmp_path, capsys):
@@ -60,16 +60,30 @@ def test_mistakes_are_one_line_on_stderr(corpus, tmp_path, capsys, more, named):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("--ema 0.9", "expected two numbers"),
+        ("--ema 0.9", "ema='0.9': expected two numbers, each from 0 to 1."),
         ("--ema 0.9,0.99,1", "expected two numbers"),
-        ("--compile perhaps", "'perhaps': expected yes, no or auto"),
-        ("--lam half", "'half': expected a number or auto"),
-        ("--lr auto", "'auto': expected a number"),
-        ("--max-steps auto", "'auto': expected a whole number"),  # of no preset: 30, 500, none
-        ("--batch-size 2.5", "'2.5': expected a whole number"),
+        ("--compile perhaps", "compile='perhaps': expected yes or no, or none (auto)."),
+        ("--lam half", "lam='half': expected a number, between 0 and 1, or none (auto)."),
+        ("--lr auto", "lr='auto': expected a number, 0 or more."),
+        ("--batch-size 2.5", "batch_size='2.5': expected a whole number, at least 1."),
+        ("--validation-blocks 0", "validation_blocks='0': expected a whole number, at least 1."),
+        ("--seed 1.5", "seed='1.5': expected a whole number"),
     ],
 )
 def test_mistyped_values_say_what_was_expected(capsys, words, expected):
-    with pytest.raises(SystemExit):
-        main(["pretrain", *words.split()])
+    assert main(["pretrain", *words.split()]) == 1
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--seeds 0", "--seeds two", "--workers 0", "--workers 1.5"])
+def test_a_grid_of_nothing_is_refused(capsys, words):
+    assert main(["grid", *words.split()]) == 1
+    name, value = words.removeprefix("--").split()
+    assert f"{name}={value!r}: expected a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", ["0", "2.5", "-1", "many", "nan"])
+def test_the_demo_refuses_values_before_its_first_notebook(capsys, tmp_path, steps):
+    assert main(["demo", f"--max-steps={steps}", "--out", str(tmp_path / "out")]) == 1
+    assert f"max_steps={steps!r}: expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -223,7 +223,7 @@ def test_objectives_on_known_values():
      (dict(architecture="old"), "architecture='old'"),
      (dict(architecture="modern", token_scale="sqrt_dim"), "architecture='published'"),
      (dict(architecture="modern", hidden_size=12, num_attention_heads=4), "12 over 4 heads"),
-     (dict(hidden_size=30, num_attention_heads=4), "width 30")],
+     (dict(hidden_size=30, num_attention_heads=4), "hidden_size=30 over 4 heads")],
 )  # fmt: skip
 def test_bad_configurations_are_named(change, named):
     with pytest.raises(ValueError, match=named):

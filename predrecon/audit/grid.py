@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from predrecon.data.corpus import Corpus
-from predrecon.recipes import Recipe, get, published_twin
+from predrecon.recipes import Recipe, get, names, published_twin, read
 from predrecon.training.batches import draw_batch
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import ensure
@@ -65,14 +65,14 @@ class Cell:
 def cells(
     base: Recipe,
     corpus: Corpus,
-    seeds: Iterable[int] | None = None,
+    seeds: Iterable[int] | int | str | None = None,
     conditions: str | Iterable[str] = "",
 ) -> list[Cell]:
     """All runs, seed by seed, so that an unfinished grid holds whole comparisons.
 
     Args:
         base: what all conditions share.
-        seeds: of every condition; None: as many as `SEEDS` says, from 0 on.
+        seeds: of every condition, or how many, from 0 on; None: as many as `SEEDS` says.
         conditions: names, as a list or separated by commas; empty: all that `base` allows (one that
             is as published already has no published twin).
 
@@ -80,14 +80,15 @@ def cells(
         ValueError: an unknown condition (the valid ones are listed); a base that sets a field
             which conditions vary; too few steps to tell equal operations from equal steps.
     """
-    if isinstance(conditions, str):
-        conditions = [name.strip() for name in conditions.split(",") if name.strip()]
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        count = read("seeds", seeds)
+        seeds = None if count is None else range(count)
     twin = published_twin(base) is not None
     every = [
         name for name, (_, changes) in CONDITIONS.items() if twin or "architecture" not in changes
     ]
-    names = list(conditions) or every
-    recipes = {name: recipe_of(name, base, corpus) for name in names}
+    chosen = names("conditions", conditions) or every
+    recipes = {name: recipe_of(name, base, corpus) for name in chosen}
     return [
         Cell(name, seed, recipe)
         for seed in (range(max(SEEDS.values())) if seeds is None else seeds)

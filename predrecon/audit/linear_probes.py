@@ -134,7 +134,7 @@ def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Inte
 
     MCC and rho of a constant answer are 0 on any samples.
     """
-    train, labels = task.train.head(max_train or None).labels, task.validation.labels
+    train, labels = task.train.head(max_train, "max_train").labels, task.validation.labels
     answer = probes.majority_answer(train, labels, task.metric)
     value = probes.score(labels, answer, task.metric)
     return bootstrap_interval(value, _replicates(answer, task, seed), len(labels))
@@ -152,7 +152,7 @@ def _fit(
 
     One training serves `last` and `reported`: with one of them comes the other.
     """
-    splits = task.train.head(max_train or None), task.validation
+    splits = task.train.head(max_train, "max_train"), task.validation
     selects = _ONE_TRAINING if select in _ONE_TRAINING else (select,)
     names = list(itertools.product(models, poolings, selects))
     texts = [split_digest(split) for split in splits]
@@ -187,7 +187,7 @@ def _fit(
 def _probed(result: probes.ProbeResult, task: Task, max_train: int | None, seed: int) -> Probed:
     spread = _replicates(result.predictions, task, seed)
     interval = bootstrap_interval(result.score, spread, result.n)
-    return result, interval, len(task.train.head(max_train or None))
+    return result, interval, len(task.train.head(max_train, "max_train"))
 
 
 def _replicates(predictions, task: Task, seed: int) -> np.ndarray:

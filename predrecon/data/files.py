@@ -2,10 +2,24 @@
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+
+def fitting(name: str, longest: int = 220) -> str:
+    """A name that fits a file system, which takes 255 bytes: one that does is returned as it is.
+
+    A longer one, or one that is not UTF-8, is cut to `longest` bytes, its last nine a digest of the
+    whole. What is left of the 255 is for what comes beside it: seeds, locks, temporary copies.
+    """
+    clean = re.sub(r"[\ud800-\udfff]", "_", name)  # halves of characters
+    if clean == name and len(name.encode()) <= longest:
+        return name
+    key = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{clean.encode()[: longest - 9].decode(errors='ignore')}-{key}"
 
 
 def build_folder(folder: Path, write: Callable[[Path], None]):

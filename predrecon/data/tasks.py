@@ -20,6 +20,7 @@ import numpy as np
 from predrecon.data import embedded_tasks, hub, paths
 from predrecon.data.embedded_text import LIBRARIES
 from predrecon.data.readers import SourceError, read_rows, show
+from predrecon.recipes import names, read
 from predrecon.seeding import numpy_generator
 
 GLUE = ("sst2", "cola", "mrpc", "mnli", "stsb")
@@ -47,7 +48,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def head(self, n: int) -> "Split":
+    def head(self, n: int | None, name: str = "max_samples") -> "Split":
+        """The first `n`, None: all; `name` is what an error calls `n`."""
+        n = None if n is None else read(name, n)
         second = None if self.second is None else self.second[:n]
         return Split(self.first[:n], second, self.labels[:n])
 
@@ -134,9 +137,7 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     Raises:
         SourceError: data that cannot be found or read; the message names file and column.
     """
-    if name not in _DEFINITIONS:
-        raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
-    task = _DEFINITIONS[name]
+    task = _definition(name)
     title, parts, notes = task.title, ("train", task.validation), []
     if task.examples:
         splits = [Split(*embedded_tasks.build_split(name, part, task.examples)) for part in parts]
@@ -160,17 +161,28 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
-    """Several tasks: `"glue"`, `"embedded"`, names, or `"auto"`: what belongs to the corpus."""
+    """Several tasks, as `task_names` takes them."""
     return [load_task(name, data_dir) for name in task_names(names, corpus)]
 
 
-def task_names(names: str | list[str], corpus: str = "") -> list[str]:
-    """The tasks that `load_tasks` opens."""
-    if not isinstance(names, str):
-        return list(names)
+def task_names(chosen: str | list[str] = "auto", corpus: str = "") -> list[str]:
+    """`"glue"`, `"embedded"`, names, or `"auto"`: what belongs to the corpus. Errors are named."""
     families = {"glue": GLUE, "embedded": EMBEDDED}
     families["auto"] = EMBEDDED if corpus == "docstrings" else GLUE
-    return list(families.get(names) or [name.strip() for name in names.split(",")])
+    every = [task for name in names("tasks", chosen) for task in families.get(name, [name])]
+    if not every:
+        raise ValueError(
+            f"tasks is empty: expected some of {', '.join((*families, *_DEFINITIONS))}."
+        )
+    for name in every:
+        _definition(name)
+    return list(dict.fromkeys(every))
+
+
+def _definition(name: str) -> _Definition:
+    if name not in _DEFINITIONS:
+        raise ValueError(f"task {name!r}: expected one of {', '.join((*GLUE, *EMBEDDED))}.")
+    return _DEFINITIONS[name]
 
 
 def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> Split:

@@ -24,9 +24,10 @@ from predrecon.data import paths
 from predrecon.data.corpus import Corpus
 from predrecon.data.files import remove_unfinished, sync, write_text
 from predrecon.data.progress import Progress
+from predrecon.masking import check_room
 from predrecon.model import Block
 from predrecon.objectives import ema_momentum, learning_rate
-from predrecon.recipes import Recipe
+from predrecon.recipes import Recipe, read
 from predrecon.training import checkpoints, machine, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
@@ -82,7 +83,7 @@ def pretrain(
         OSError: a checkpoint could not be written; says what was needed.
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
-    out_dir = Path(out_dir)
+    out_dir, seed = Path(out_dir), read("seed", seed)
     if tracker and tracker not in map(str, get_available_trackers()):
         raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
     folder = out_dir if tracker else None
@@ -102,6 +103,8 @@ def pretrain(
         )
     for split in ("train", "validation"):
         corpus.blocks(split, recipe.length)  # too short a text shows now, not after training
+    if recipe.arm == "hybrid":
+        check_room(recipe.length, recipe.context_scale, recipe.target_scale, recipe.min_context)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
     with contextlib.ExitStack() as locks:
         finished = (out_dir / "metrics.json").is_file()

@@ -12,6 +12,7 @@ metrics.json        held-out losses, tokens, wall seconds, operations: written l
 import contextlib
 import glob
 import json
+import re
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,9 +23,9 @@ from filelock import FileLock, Timeout
 from predrecon.data import paths
 from predrecon.data.corpus import Corpus, save_tokenizer
 from predrecon.data.documents import digest
-from predrecon.data.files import build_folder, make_writable, remove_folder, write_text
+from predrecon.data.files import build_folder, fitting, make_writable, remove_folder, write_text
 from predrecon.model import Encoder, PredictReconstruct, untrained
-from predrecon.recipes import Recipe
+from predrecon.recipes import Recipe, read
 from predrecon.training import checkpoints
 
 BOOKKEEPING = (
@@ -51,8 +52,7 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The run's recipe; fields that this version does not have are left out."""
-        values = {k: v for k, v in self.facts["recipe"].items() if k in _DEFAULTS}
-        return Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return Recipe(**{k: v for k, v in self.facts["recipe"].items() if k in _DEFAULTS})
 
     @property
     def history(self) -> pd.DataFrame:
@@ -92,19 +92,34 @@ def folder_of(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
     The text counts, not its name: a path and its absolute form are one run. Fields that have the
     recipe's default are left out, so that a new field leaves old runs where they are.
     """
+    folders = [
+        paths.runs_dir() / f"{_name(recipe)}-seed{read('seed', seed)}-{key}"
+        for key in _keys(recipe, corpus)
+    ]
+    return next(filter(Path.is_dir, folders), folders[0])
+
+
+def _name(recipe: Recipe) -> str:
+    stem = fitting(Path(recipe.corpus).stem, 218 - len(recipe.preset + recipe.arm))
+    return f"{recipe.preset}-{stem}-{recipe.arm}"
+
+
+def _keys(recipe: Recipe, corpus: Corpus) -> list[str]:
+    """The digest, and that of a run from when 5 epochs and 5.0 were two recipes."""
     left_out = (*BOOKKEEPING, "corpus", "tokenizer")
     values = asdict(recipe).items()
     values = {k: v for k, v in values if k not in left_out and v != _DEFAULTS[k]}
-    key = digest(json.dumps([values, corpus.fingerprint], sort_keys=True))[:8]
-    name = f"{recipe.preset}-{Path(recipe.corpus).stem}-{recipe.arm}"
-    return paths.runs_dir() / f"{name}-seed{seed}-{key}"
+    text = json.dumps([values, corpus.fingerprint], sort_keys=True)
+    return [digest(t)[:8] for t in dict.fromkeys((text, re.sub(r"(\d)\.0\b", r"\1", text)))]
 
 
 def finished_runs(recipe: Recipe, corpus: Corpus) -> list[Run]:
     """The finished runs of this recipe and corpus, by seed, whatever seeds there are."""
-    name, _, key = folder_of(recipe, corpus, 0).name.rpartition("-seed0-")
-    files = paths.runs_dir().glob(f"{glob.escape(name)}-seed*-{key}/metrics.json")
-    return sorted((Run(file.parent) for file in files), key=lambda run: run.facts["seed"])
+    name, root = glob.escape(_name(recipe)), paths.runs_dir()
+    keys = _keys(recipe, corpus)
+    files = (f for key in keys for f in root.glob(f"{name}-seed*-{key}/metrics.json"))
+    runs = {run.facts["seed"]: run for run in map(Run, (file.parent for file in files))}
+    return [runs[seed] for seed in sorted(runs)]
 
 
 def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] = ()):

@@ -1,24 +1,18 @@
 """Command line: `python -m predrecon demo`, `pretrain`, `grid` and `pair`."""
 
 import argparse
-import functools
+import dataclasses
 import inspect
 import itertools
 import re
 import signal
 import sys
-import typing
 from pathlib import Path
 
 from predrecon import recipes
 
-_KINDS = {  # metavar, and what an error says was expected
-    bool: ("yes|no|auto", "yes, no"),
-    int: ("N", "a whole number"),
-    float: ("X", "a number"),
-    str: ("NAME", "a name"),
-    tuple: ("A,B", "two numbers, as 0.1,0.25"),
-}
+_WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
+_WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +34,10 @@ def _demo(options):
     from predrecon.workbook import demo
 
     named = {name: getattr(options, name) for name in ("preset", "corpus", "max_steps")}
-    demo.run(options.out.resolve(), {k: v for k, v in named.items() if v is not None})
+    named = {name: value for name, value in named.items() if value is not None}
+    recipe = recipes.get(**named)
+    values = {name: getattr(recipe, name) for name in named}
+    demo.run(options.out.resolve(), {k: "none" if v is None else v for k, v in values.items()})
 
 
 def _pair(options):
@@ -53,6 +50,7 @@ def _pair(options):
 def _pretrain(options):
     """train one arm without a notebook: in one process, or under accelerate launch"""
     recipe = recipes.get(options.preset, **_overrides(options))
+    seed = recipes.read("seed", options.seed)
     import accelerate
 
     from predrecon.data.corpus import load_corpus
@@ -64,8 +62,8 @@ def _pretrain(options):
     run = pretrain(
         recipe,
         corpus,
-        options.out or folder_of(recipe, corpus, options.seed),
-        seed=options.seed,
+        options.out or folder_of(recipe, corpus, seed),
+        seed=seed,
         resume=not options.no_resume,
         may_differ=tuple(filter(None, options.may_differ.split(","))),
         tracker=options.tracker,
@@ -78,11 +76,11 @@ def _pretrain(options):
 def _grid(options):
     """train the grid of notebook 06: objectives, equal operations, lambda, a leak, as published"""
     base = recipes.get(options.preset, **_overrides(options))
+    seeds, workers = (recipes.read(name, getattr(options, name)) for name in ("seeds", "workers"))
     from predrecon.audit import grid
     from predrecon.data.corpus import load_corpus
 
     corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
-    seeds = None if options.seeds is None else range(options.seeds)
     cells = grid.cells(base, corpus, seeds, options.conditions)
     numbers = itertools.count(1)
 
@@ -96,7 +94,7 @@ def _grid(options):
             flush=True,
         )
 
-    grid.train(cells, corpus, workers=options.workers, on_done=report)
+    grid.train(cells, corpus, workers=workers, on_done=report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,13 +115,13 @@ def _parser() -> argparse.ArgumentParser:
 
     demo, pair = command(_demo, "demo"), command(_pair)
     demo.add_argument("--corpus", help="name or path; default: the preset's")
-    demo.add_argument("--max-steps", type=int, help="optimiser steps; default: the preset's")
+    demo.add_argument("--max-steps", help="optimiser steps; default: the preset's")
     folder = {"type": Path, "default": Path("outputs"), "help": "folder; default: %(default)s"}
     for added in (demo, pair):
         added.add_argument("--out", **folder)
 
     pretrain = command(_pretrain, "auto")
-    pretrain.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    pretrain.add_argument("--seed", default=0, help="default: %(default)s")
     pretrain.add_argument(
         "--out", help="the run's folder; default: one in runs/, named after recipe, text and seed"
     )
@@ -143,10 +141,10 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = command(_grid, "demo")
     grid.add_argument(
-        "--seeds", type=int, help="of each condition; default: 8 of the first three, 3 of the rest"
+        "--seeds", help="of each condition; default: 8 of the first three, 3 of the rest"
     )
     grid.add_argument(
-        "--workers", type=int, default=2, help="runs at a time, a thread each; default: %(default)s"
+        "--workers", default=2, help="runs at a time, a thread each; default: %(default)s"
     )
     grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
     copies = "local copies of the real data; default: PREDRECON_DATA"
@@ -168,39 +166,20 @@ def _add_recipe_fields(parser: argparse.ArgumentParser):
         default = texts["paper"] if same else ", ".join(f"{p} {text}" for p, text in texts.items())
         group.add_argument(
             "--" + name.replace("_", "-"),
-            type=functools.partial(_read, kind, set(values.values()) == {None}),
-            metavar=_KINDS[kind][0],
+            metavar=_WORDS[kind],
             default=argparse.SUPPRESS,
             help=f"{about[name]}. Default: {default}".replace("%", "%%"),
         )
 
 
 def _fields() -> dict[str, type]:
-    """The fields of a recipe that are options, and what each holds if it is not None."""
-    return {
-        name: tuple if typing.get_origin(hint) is tuple else next(iter(typing.get_args(hint)), hint)
-        for name, hint in typing.get_type_hints(recipes.Recipe).items()
-        if name != "preset"
-    }
+    """The fields of a recipe that are options."""
+    return {f.name: f.type for f in dataclasses.fields(recipes.Recipe) if f.name != "preset"}
 
 
 def _overrides(options: argparse.Namespace) -> dict:
     """The fields of a recipe that were named on the command line."""
     return {name: value for name, value in vars(options).items() if name in _fields()}
-
-
-def _read(kind: type, automatic: bool, word: str):
-    """A field's value from a word; `auto` is None where that is every preset's value."""
-    if automatic and word in ("auto", "none"):
-        return None
-    try:
-        if kind is tuple:
-            first, second = map(float, word.split(","))
-            return first, second
-        return {"yes": True, "no": False}[word] if kind is bool else kind(word)
-    except (KeyError, ValueError):
-        expected = _KINDS[kind][1] + " or auto" * automatic
-        raise argparse.ArgumentTypeError(f"{word!r}: expected {expected}") from None
 
 
 def _text(value) -> str:

@@ -4,22 +4,27 @@ import dataclasses
 from pathlib import Path
 
 from predrecon import recipes
-from predrecon.data import paths
+from predrecon.data import files, paths
 from predrecon.data.documents import EMBEDDED_CORPUS, HUB_CORPORA, digest
 from predrecon.recipes import Recipe
 
 
 def tag(recipe: Recipe, seed: int) -> str:
-    """Names a comparison's figures: preset and corpus, then whatever differs from the preset."""
+    """Names a comparison's figures: preset and corpus, then whatever differs from the preset.
+
+    A name that is too long for a folder ends in its digest.
+    """
     preset = dataclasses.asdict(recipes.get(recipe.preset))
     changed = {k: v for k, v in dataclasses.asdict(recipe).items() if v != preset[k]}
+    if changed.get("epochs", 0.5).is_integer():
+        changed["epochs"] = int(changed["epochs"])  # 5, as it is written
     parts = [f"{k}={v}" for k, v in changed.items() if k not in ("arm", "corpus")]
-    parts += [f"seed={seed}"] if seed else []
+    parts += [f"seed={seed}"] if (seed := recipes.read("seed", seed)) else []
     corpus = Path(recipe.corpus).stem
     if recipe.corpus not in (EMBEDDED_CORPUS, *HUB_CORPORA):  # two files may have one name
         corpus += "-" + digest(str(Path(recipe.corpus).expanduser().resolve()))[:4]
     name = "-".join([recipe.preset, corpus, *parts])
-    return "".join(c if c.isalnum() or c in "-_=." else "_" for c in name)
+    return files.fitting("".join(c if c.isalnum() or c in "-_=." else "_" for c in name), 240)
 
 
 def caption(recipe: Recipe, *seeds: int) -> str:

@@ -28,13 +28,13 @@ class Notebook:
         preset, corpus, tokenizer, max_steps: of `recipe`, as in `recipes.get`.
         arms: objectives to compare.
         seed: of the runs that are trained if they are missing.
-        tasks: as in `data.tasks.load_tasks`.
+        tasks: as in `data.tasks.task_names`.
         data_dir: local copies of the real data; None: the variable PREDRECON_DATA.
         overrides: other fields of the recipe.
         every_seed: compare every seed that is on disk, not `seed` alone.
 
     Raises:
-        ValueError: an unknown preset, arm or field, or a bad value.
+        ValueError: an unknown preset, arm, task or field, or a bad value.
     """
 
     def __init__(
@@ -52,9 +52,18 @@ class Notebook:
         every_seed: bool = False,
     ):
         fields = {"corpus": corpus, "tokenizer": tokenizer, "max_steps": max_steps}
-        self.recipe = recipes.get(preset, **fields | (overrides or {}))
-        self.arms, self.seed, self.every_seed = recipes.arms(arms), seed, every_seed
-        self.task_names, self.data_dir = tasks, data_dir
+        overrides = {} if overrides is None else overrides
+        if not isinstance(overrides, dict) or {*map(type, overrides)} - {str}:
+            raise ValueError(
+                f"overrides={overrides!r:.80}: expected fields and their values, in Python as "
+                "{'lr': 1e-4}, for papermill as -y 'overrides: {lr: 1e-4}'."
+            )
+        self.recipe = recipes.get(preset, **fields | overrides)
+        self.arms, self.seed = recipes.arms(arms), recipes.read("seed", seed)
+        self.every_seed = recipes.read("every_seed", every_seed)
+        task_names(tasks, self.recipe.corpus)  # an unknown one is an error now, not after training
+        self.task_names = tasks
+        self.data_dir = recipes.read("data_dir", data_dir)
 
     @cached_property
     def corpus(self) -> Corpus:
