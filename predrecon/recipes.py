@@ -148,7 +148,9 @@ def check_architecture(architecture: str, token_scale: str, **widths: tuple[int,
         )
     for name, (width, heads) in widths.items():
         if width % heads or width % 2:
-            raise ValueError(f"{name}={width} over {heads} heads: expected an even multiple.")
+            raise ValueError(
+                f"{name}={width} over {heads} heads: expected an even multiple of them."
+            )
         if architecture == "modern" and width // heads % 2:
             raise ValueError(f"{name}={width} over {heads} heads: rotation needs an even width.")
 
@@ -169,9 +171,9 @@ def read(name: str, value):
         return None
     convert, expected = _KINDS[typing.get_args(hint)[0] if optional else hint]
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        result = convert(value)
-        if valid(result):
-            return result
+        value = convert(value)
+        if valid(value):
+            return value
     if limit:
         expected = limit if hint is str else f"{expected}, {limit}"
     expected += ", or none (auto)" * optional

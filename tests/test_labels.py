@@ -18,7 +18,7 @@ def test_tags_tell_comparisons_apart():
 
 def test_captions_say_what_the_numbers_cost():
     recipe = recipes.get("demo", corpus="wikipedia")
-    cost = "preset demo, wikipedia, 500 steps, 1.02 M tokens an arm"
+    cost = "preset demo, wikipedia, 800 steps, 1.64 M tokens an arm"
     assert labels.caption(recipe, 0) == f"{cost}, seed 0"
     assert labels.caption(recipe, 0, 1) == f"{cost}, seeds 0, 1"
 

@@ -62,8 +62,7 @@ class Notebook:
         self.arms, self.seed = recipes.arms(arms), recipes.read("seed", seed)
         self.every_seed = recipes.read("every_seed", every_seed)
         task_names(tasks, self.recipe.corpus)  # an unknown one is an error now, not after training
-        self.task_names = tasks
-        self.data_dir = recipes.read("data_dir", data_dir)
+        self.task_names, self.data_dir = tasks, recipes.read("data_dir", data_dir or None)
 
     @cached_property
     def corpus(self) -> Corpus:
