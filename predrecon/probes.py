@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from predrecon.recipes import read
 from predrecon.seeding import torch_generator
 
 SELECT = ("last", "inner", "reported")
@@ -397,7 +398,8 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
     z, labels = np.asarray(z, dtype=np.float64), np.asarray(labels)
     regression = metric == "spearman"
     _check_samples(z, labels, folds, regression)
-    splitter = (KFold if regression else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    splitter = KFold if regression else StratifiedKFold
+    splitter = splitter(folds, shuffle=True, random_state=read("seed", seed))
     splits = list(splitter.split(z, labels))
     head = Ridge() if regression else LogisticRegression(max_iter=500)
     model = make_pipeline(StandardScaler(), head)

@@ -148,9 +148,7 @@ def check_architecture(architecture: str, token_scale: str, **widths: tuple[int,
         )
     for name, (width, heads) in widths.items():
         if width % heads or width % 2:
-            raise ValueError(
-                f"{name}={width} over {heads} heads: expected an even multiple of them."
-            )
+            raise ValueError(f"{name}={width} over {heads} heads: expected an even multiple.")
         if architecture == "modern" and width // heads % 2:
             raise ValueError(f"{name}={width} over {heads} heads: rotation needs an even width.")
 

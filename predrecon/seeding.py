@@ -9,9 +9,11 @@ import zlib
 import numpy as np
 import torch
 
+from predrecon.recipes import read
+
 
 def _state(seed: int, purpose: str, step: int) -> int:
-    words = [seed, zlib.crc32(purpose.encode()), step]
+    words = [read("seed", seed), zlib.crc32(purpose.encode()), step]
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

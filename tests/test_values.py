@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from papermill.translators import PythonTranslator
 from predrecon import recipes
 from predrecon.data import files
 from predrecon.data.tasks import Split, task_names
+from predrecon.seeding import numpy_generator
+from predrecon.training.batches import draw_batch
 from predrecon.training.run_folder import Run, finished_runs, folder_of
 from predrecon.workbook import Notebook, commands, labels
 from predrecon.workbook.figures import Gallery
@@ -186,6 +189,17 @@ def test_counts_of_texts_are_read_and_refused():
         split.head(0)
     with pytest.raises(ValueError, match=r"max_train='1\.5'"):
         split.head("1.5", "max_train")
+
+
+def test_a_seed_is_read_wherever_it_is_used(corpus):
+    recipe = recipes.get("smoke")
+    blocks, (plain, *others) = corpus.blocks("train", recipe.length), (3, "3", 3.0, np.int64(3))
+    expected = draw_batch(recipe, corpus, blocks, plain, 0)["masked_ids"]
+    for seed in others:
+        assert torch.equal(draw_batch(recipe, corpus, blocks, seed, 0)["masked_ids"], expected)
+        assert labels.caption(recipe, seed) == labels.caption(recipe, plain)
+    with pytest.raises(ValueError, match=r"seed='1\.5': expected a whole number"):
+        numpy_generator("1.5", "anything")
 
 
 MANY = dict(

@@ -24,6 +24,7 @@ from predrecon.audit.statistics import (
 )
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed, token_ids
+from predrecon.recipes import read
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
 """The paper's six metrics, by its equations; tables also hold `CONVENTIONS` and both probes."""
@@ -150,7 +151,7 @@ def measure(
     Raises:
         ValueError: of a metric or a probe, with the names of task and model.
     """
-    split = task.validation.head(max_samples)
+    split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
     passes = {"poolings": poolings, "padding": padding}
 

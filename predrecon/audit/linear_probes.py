@@ -21,6 +21,7 @@ from predrecon.audit.statistics import (
 )
 from predrecon.data.tasks import Split, Task
 from predrecon.pooling import POOLINGS, embed
+from predrecon.recipes import read
 
 Probed = tuple[probes.ProbeResult, Interval, int]
 """One head on one frozen encoder: the result, its 95 % interval over validation samples, and the
@@ -152,7 +153,7 @@ def _fit(
 
     One training serves `last` and `reported`: with one of them comes the other.
     """
-    splits = task.train.head(max_train, "max_train"), task.validation
+    splits, seed = (task.train.head(max_train, "max_train"), task.validation), read("seed", seed)
     selects = _ONE_TRAINING if select in _ONE_TRAINING else (select,)
     names = list(itertools.product(models, poolings, selects))
     texts = [split_digest(split) for split in splits]

@@ -8,7 +8,7 @@ import torch
 
 from predrecon.data.corpus import Corpus
 from predrecon.masking import IGNORE, block_masks, token_masks
-from predrecon.recipes import Recipe
+from predrecon.recipes import Recipe, read
 from predrecon.seeding import torch_generator
 from predrecon.training.batches import draw_batch
 
@@ -141,7 +141,7 @@ def leak_without_removal(
         `tokens`: share of target positions visible in the context; `blocks`: share of target
         blocks that are visible as a whole.
     """
-    rng, scales = np.random.default_rng(seed), (context_scale, target_scale)
+    rng, scales = np.random.default_rng(read("seed", seed)), (context_scale, target_scale)
     size_c, size_t = ((rng.uniform(*s, samples) * length).astype(int) for s in scales)
     start_c, start_t = (rng.integers(0, length - size + 1) for size in (size_c, size_t))
     ends = np.minimum(start_c + size_c, start_t + size_t)

@@ -14,6 +14,7 @@ from predrecon.audit.cache import cached
 from predrecon.data import paths
 from predrecon.data.files import make_writable
 from predrecon.data.progress import one_line
+from predrecon.recipes import read
 
 METHODS = ("PCA", "UMAP")
 
@@ -28,6 +29,7 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
         from sklearn.decomposition import PCA
 
         return PCA(n_components=2, svd_solver="full").fit_transform(z)
+    seed = read("seed", seed)
 
     def compute():
         with warnings.catch_warnings():

@@ -33,7 +33,8 @@ def caption(recipe: Recipe, *seeds: int) -> str:
     if recipe.max_steps:
         tokens = recipe.max_steps * recipe.batch_size * recipe.length
         length = f"{recipe.max_steps:,} steps, {tokens / 1e6:.3g} M tokens an arm"
-    seed_list = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds)) or '–'}"
+    numbers = [recipes.read("seed", seed) for seed in seeds]
+    seed_list = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, numbers)) or '–'}"
     return f"preset {recipe.preset}, {Path(recipe.corpus).stem}, {length}, {seed_list}"
 
 
