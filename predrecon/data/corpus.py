@@ -18,6 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from predrecon.data import embedded_text, hub, paths, token_store
 from predrecon.data.documents import EMBEDDED_CORPUS, digest, open_source
 from predrecon.data.progress import one_line
+from predrecon.data.files import fitting
 from predrecon.data.readers import SourceError
 from predrecon.pooling import token_ids
 from predrecon.seeding import numpy_generator
@@ -131,8 +132,7 @@ def load_corpus(
         raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
     key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
     stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(name).stem or name)
-    stem = stem.encode()[:200].decode(errors="ignore")  # a name has 255 bytes
-    folder = paths.cache_dir() / "corpora" / f"{stem}-{key}"
+    folder = paths.cache_dir() / "corpora" / f"{fitting(stem)}-{key}"
     facts = token_store.stored_facts(folder, tokenizer.sep_token_id)
     if facts is None:
         paths.cache_dir(write=True)
