@@ -17,8 +17,8 @@ from tokenizers.processors import TemplateProcessing
 
 from predrecon.data import embedded_text, hub, paths, token_store
 from predrecon.data.documents import EMBEDDED_CORPUS, digest, open_source
-from predrecon.data.progress import one_line
 from predrecon.data.files import fitting
+from predrecon.data.progress import one_line
 from predrecon.data.readers import SourceError
 from predrecon.pooling import token_ids
 from predrecon.seeding import numpy_generator
