@@ -52,6 +52,8 @@ from predrecon.workbook import Notebook, tables, typeset
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
                 tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+
+# %% tags=["nbval-ignore-output"]
 for architecture, arms in book.by_architecture.items():
     for arm, runs in arms.items():
         print(f"{architecture}, {tables.runs_line(arm, runs)}")

@@ -96,7 +96,7 @@ print("targets", small.targets.tolist())
 # masked.
 
 # %% tags=["nbval-ignore-output"]
-shares, sizes = mask_counts.coverage_shares(book.recipe, book.corpus, seed, batches=400)
+shares, sizes = mask_counts.coverage_shares(book.recipe, book.corpus, book.seed, batches=400)
 book.gallery.show("01_coverage", figures.coverage(shares), shares)
 sizes.describe().loc[["mean", "min", "max"]].round(1)
 
@@ -107,7 +107,7 @@ sizes.describe().loc[["mean", "min", "max"]].round(1)
 # the original one, with a chance of 1 in the size of the vocabulary; it counts as "kept" below.
 
 # %% tags=["nbval-ignore-output"]
-fates = mask_counts.token_fates(book.recipe, book.corpus, seed, batches=40)
+fates = mask_counts.token_fates(book.recipe, book.corpus, book.seed, batches=40)
 book.gallery.show("01_token_fates", figures.token_fates(fates), fates)
 fates.round(4)
 
@@ -137,7 +137,7 @@ print("labels", labels.tolist())
 # be solved by copying.
 
 # %%
-leak = mask_counts.leak_without_removal(length=128, samples=100_000, seed=seed)
+leak = mask_counts.leak_without_removal(length=128, samples=100_000, seed=book.seed)
 print(f"predrecon: {sizes['leaked'].sum():.0f} target tokens are visible in the context")
 print(f"without removal: {leak['tokens']:.1%} of the target tokens are visible")
 print(f"without removal: {leak['blocks']:.1%} of the target blocks are visible as a whole")

@@ -30,7 +30,7 @@ arms = "hybrid,mlm"
 seed = 0
 max_steps = None  # optimiser steps; None: the preset's
 data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
-overrides = {}  # any other field of a recipe, e.g. {"lr": 1e-4, "token_scale": "sqrt_dim"}
+overrides = {}  # any other field of a recipe, e.g. {"lr": 1e-4, "num_layers": 4}
 
 # %% tags=["nbval-ignore-output"]
 import pandas as pd

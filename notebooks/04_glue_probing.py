@@ -69,7 +69,7 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 # class shows.
 
 # %% tags=["nbval-ignore-output"]
-options = {"max_train": max_train, "seed": seed}
+options = {"max_train": max_train, "seed": book.seed}
 gains = linear_probes.epoch_selection_gain(book.models, book.tasks, **options)
 probes = linear_probes.linear_probing(book.models, book.tasks, select=select, **options)
 print(tables.budget(book.runs))
@@ -101,7 +101,7 @@ typeset.show(tables.epoch_gain_table(gains), caption="Best epoch minus last, in 
 
 # %% tags=["nbval-ignore-output"]
 max_texts = min(2000, max_train or 2000)
-widgets.probing_explorer(book.models, book.tasks, max_train=max_texts, seed=seed)
+widgets.probing_explorer(book.models, book.tasks, max_train=max_texts, seed=book.seed)
 
 # %% [markdown]
 # ## What we saw

@@ -55,7 +55,7 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 # ## The whole table
 
 # %% tags=["nbval-ignore-output"]
-measured = geometry.measure_all(book.encoders, book.tasks, max_samples=max_samples, seed=seed)
+measured = geometry.measure_all(book.encoders, book.tasks, max_samples=max_samples, seed=book.seed)
 print(tables.budget(book.runs))
 table = tables.geometry_table(measured.table)
 typeset.show(table, caption="Value with its 95 % interval.")
@@ -208,7 +208,7 @@ texts = first_task.validation.head(min(500, max_samples))
 groups = first_task.groups(texts.labels)
 label_names = [first_task.classes[g] if first_task.classes else str(g) for g in groups]
 embeddings = {arm: measured.embeddings[first_task.name, "mean", arm][:500] for arm in book.arms}
-places = projections.points(embeddings, label_names, texts.first, seed=seed)
+places = projections.points(embeddings, label_names, texts.first, seed=book.seed)
 figure = figures.embedding_map(places, f"{first_task.title}, mean pooling")
 book.gallery.show("05_map", figure, places, caption=book.caption(seed))
 
@@ -229,7 +229,7 @@ widgets.geometry_explorer(measured)
 # or by the most frequent token.
 
 # %% tags=["nbval-ignore-output"]
-widgets.map_explorer(measured, book.tasks, book.corpus.tokenizer, seed=seed)
+widgets.map_explorer(measured, book.tasks, book.corpus.tokenizer, seed=book.seed)
 
 # %% [markdown]
 # ## What we saw

@@ -54,8 +54,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # ## The runs on this disk
 
 # %% tags=["nbval-ignore-output"]
-numbers = None if num_seeds is None else range(num_seeds)
-cells = grid.cells(book.recipe, book.corpus, numbers, conditions)
+cells = grid.cells(book.recipe, book.corpus, num_seeds, conditions)
 if train_missing:
     grid.train(cells, book.corpus)
 cell_runs = grid.finished(cells, book.corpus)

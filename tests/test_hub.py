@@ -285,12 +285,9 @@ def test_damaged_labels_are_a_line_where_none_were_asked_for(tmp_path, capsys):
         _ = book.tasks
 
 
-def test_a_damaged_cache_of_the_hub_is_named(hub, tmp_path):
+def test_a_damaged_cache_of_the_hub_is_named():
     """Whole as far as its reader looks when it is opened."""
     from predrecon.data.hub import HubSplit
-
-    add_sst2(hub, ["Good.", "Bad."], [1, 0])
-    load_task("sst2")
 
     class Damaged:
         column_names, cache_files = ["sentence", "label"], [{"filename": "/cache/some.arrow"}]

@@ -248,7 +248,7 @@ def run_command(*arguments, **environment):
 
 
 @pytest.mark.slow
-def test_a_command_finishes_in_locale_c_without_a_home(corpus, tmp_path):
+def test_a_command_finishes_in_locale_c(corpus, tmp_path):
     """What it prints cannot be encoded there."""
     facts = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
     facts |= dict(PYTHONPATH=str(ROOT), PREDRECON_CACHE=str(paths.cache_dir()))

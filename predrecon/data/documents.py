@@ -273,6 +273,6 @@ def _identity(files: dict[str, Path]) -> list[str]:
         digests[key] = digests.get(key) or sha256(path)
         parts += [name, digests[key]]
     if len(digests) > before:
-        memo.parent.mkdir(parents=True, exist_ok=True)
+        paths.cache_dir(write=True)
         write_text(memo, json.dumps(digests, indent=1))
     return parts

@@ -22,9 +22,8 @@ class HubSplit:
         return readers.check_rows(self.place, self._rows(columns), texts, others)
 
     def _rows(self, columns: list[str]) -> Iterator[dict]:
-        tables = self.dataset.select_columns(columns).with_format("arrow").iter(1024)
         try:
-            for table in tables:
+            for table in self.dataset.select_columns(columns).with_format("arrow").iter(1024):
                 yield from table.to_pylist()
         except Exception as error:  # a damaged cache: pyarrow's and the disk's errors share no base
             raise readers.SourceError(

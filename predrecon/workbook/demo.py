@@ -140,8 +140,11 @@ def adopt(out_dir: Path):
 
 
 def _parameters(notebook: Path) -> dict:
-    """What papermill passed to an executed notebook."""
-    metadata = nbformat.read(notebook, as_version=4).metadata
+    """What papermill passed to an executed notebook; nothing where the file is damaged."""
+    try:
+        metadata = nbformat.read(notebook, as_version=4).metadata
+    except (ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
+        return {}
     return metadata.get("papermill", {}).get("parameters", {})
 
 
