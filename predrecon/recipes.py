@@ -17,6 +17,7 @@ from dataclasses import dataclass
 ARMS = ("hybrid", "mlm")
 ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
+OF_HYBRID = ("lam", "lam_lr", "leak")  # fields that the MLM-only arm does not have
 OPTIMIZERS = ("adamw", "muon")
 PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
 _TWINS = {"demo": "demo-published", "modern": "paper"}
@@ -131,8 +132,8 @@ class Recipe:
             predictor_size=(self.predictor_size, self.predictor_heads),
         )
         if self.arm == "mlm":  # it has no lambda and no context: one run is enough
-            for name, unused in (("lam", None), ("lam_lr", None), ("leak", False)):
-                object.__setattr__(self, name, unused)
+            for name in OF_HYBRID:
+                object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
 
     def steps(self, blocks: int) -> int:
         """Optimiser steps on a corpus of `blocks` blocks."""

