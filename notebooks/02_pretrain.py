@@ -118,7 +118,11 @@ for arm, run in book.runs.items():
 # %% [markdown]
 # ## What we saw
 #
-# TO WRITE
+# *Embedded text, 1.6 M tokens, seed 0.* Both arms leave word frequencies far behind: by 1.95 nats
+# (hybrid) and 1.92 (MLM-only); over eight seeds 1.93 [1.88, 1.98] and 1.91 [1.86, 1.96]. The JEPA
+# loss ends at 0.57: what is to be predicted is no longer a function of the position. As published,
+# the same number of steps ends on the plateau in all six runs (−0.02 nats), with a JEPA loss under
+# 0.001 (notebook 06).
 #
 # > **Gotcha.** Equal steps are not equal compute: a hybrid step runs the encoder on the corrupted
 # > text and on the context, the target encoder on the clean text, and the predictor on every target

@@ -92,13 +92,15 @@ final.round(3)
 #
 # The trained λ stays close to the prediction and slightly below it: Adam's averages need some
 # steps to build up, and the size of the gradient changes from batch to batch. On the embedded text
-# TO WRITE
+# (800 steps) Σ lr = 0.401 predicts 0.599; 0.595 was trained, in each of eight seeds, whatever their
+# losses.
 #
 # ## Caveats
 #
 # - The prediction is for an adaptive optimiser whose second moment follows the gradient. With
 #   plain SGD, λ would depend on the losses themselves.
 # - It says where λ goes, not that this is bad: notebook 06 compares runs with a fixed λ.
+# - Its rate is the demo's own (`lam_lr`); at the rate of the weights λ would end at 0.77.
 
 # %% tags=["nbval-ignore-output"]
 print(book.gallery.export())
