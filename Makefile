@@ -28,7 +28,7 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-demo: $(READY) ## run all notebooks on the embedded data; about 13 minutes on two cores
+demo: $(READY) ## run all notebooks on the embedded data; about 8 minutes on two cores
 	@$(BIN)/python -m predrecon demo --preset demo --out $(OUT)
 
 test: $(READY) ## all tests, notebooks included; about 8 minutes on two cores

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from predrecon.training.heldout import PLATEAU
 from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish
 
@@ -32,7 +33,12 @@ def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") ->
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
-    """`contrasts.paired_contrasts`: one panel a metric, one line a suspect, with intervals."""
+    """`contrasts.paired_contrasts`: one panel a metric, one line a suspect, with intervals.
+
+    Without the architecture's, which would press all others into a line.
+    """
+    of_architecture = gaps["contrast"].str.startswith("architecture")
+    gaps = gaps if of_architecture.all() else gaps[~of_architecture]
     metrics = [m for m in _CONTRASTED if m in set(gaps["metric"])]
     note = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
     heading = f"What each suspect changes (mean pooling, mean of tasks{note})"
@@ -87,6 +93,8 @@ def lambdas(table: pd.DataFrame) -> go.Figure:
 def plateau(runs: pd.DataFrame) -> go.Figure:
     """`plateau.per_run`: uniformity of every run against how far it has left word frequencies.
 
+    Runs on the plateau are left out and counted, unless all are on it.
+
     Raises:
         ValueError: no run, or none with the nats and a uniformity.
     """
@@ -96,6 +104,9 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
             f"{len(runs)} runs with the columns {', '.join(map(str, runs)) or 'none'}: expected a "
             "run or more with below_unigram and uniformity. `python -m predrecon grid` trains them."
         )
+    stuck, note = runs["below_unigram"] < PLATEAU, ""
+    if stuck.any() and not stuck.all():
+        runs, note = runs[~stuck], f"; {stuck.sum()} on the plateau left out"
     fig, places, _ = grid([titled(m, " ") for m in metrics], 2, 0.1)
     looks, hover = _looks(runs), "%{text}: %{x:.3f} nats, %{y:.3f}<extra></extra>"
     for metric, place in zip(metrics, places, strict=True):
@@ -110,7 +121,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     facts = f"mean of tasks, {len(located)} {'run' if len(located) == 1 else 'runs'}"
     if len(located) > 2 and (located.nunique() > 1).all():
         facts += f", rank correlation {located.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
-    heading = f"Mean-pooled uniformity and nats below word frequencies ({facts})"
+    heading = f"Mean-pooled uniformity and nats below word frequencies ({facts}{note})"
     return finish(fig, heading, height=430)
 
 
