@@ -144,12 +144,12 @@ def test_few_masked_tokens_weigh_the_same_on_many_processes(masked):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(corpus, tmp_path, monkeypatch):
-    from predrecon.training import loop
+    from predrecon.training import machine
 
-    class Three(loop.Accelerator):
+    class Three(machine.Accelerator):
         num_processes = 3
 
-    monkeypatch.setattr(loop, "Accelerator", Three)
+    monkeypatch.setattr(machine, "Accelerator", Three)
     with pytest.raises(ValueError, match="batch_size=8 cannot be divided among 3 processes"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, seed=0)
 

@@ -79,11 +79,17 @@ def test_published_ratios_are_those_that_the_paper_speaks_of():
 
 def test_the_picture_holds_every_ratio_by_seed_and_the_published_ones():
     table = pd.concat([made_up(), made_up(task="own-task")])
-    fig = figures.pooler_spread(table, poolers.ratios(table), poolers.published_ratios())
+    ratios = poolers.ratios(table)
+    fig = figures.pooler_spread(table, ratios, poolers.published_ratios())
     above = [t for t in fig.data if t.yaxis in ("y", "y2")]
     traces = {(t.name, t.yaxis): t for t in above}
     pairs = traces["random attention, all pairs of draws", "y"]
-    assert len(pairs.y) == 2 * 4 and len(set(pairs.x)) == 2, "a box a seed"
+    of_task = ratios[(ratios["title"] == ratios["title"].iloc[0]) & (ratios["basis"] == "own draw")]
+    by_seed = of_task.groupby("seed")["ratio"]
+    assert by_seed.size().tolist() == [4, 4] and len(set(pairs.x)) == 2, "a box a seed"
+    for side, expected in (("lowerfence", by_seed.min()), ("upperfence", by_seed.max())):
+        assert list(pairs[side]) == pytest.approx(list(expected)), "all pairs are inside"
+    assert list(pairs.median) == pytest.approx(list(by_seed.median()))
     assert list(traces["mean", "y"].y) == pytest.approx([3, 3])
     assert list(traces["attention fitted", "y2"].y) == pytest.approx([2, 2])
     assert traces["published, mean", "y"].y[0] == pytest.approx(3.07, abs=0.01)

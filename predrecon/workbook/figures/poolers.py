@@ -23,8 +23,9 @@ def pooler_spread(
 ) -> go.Figure:
     """Above, a panel a task: the ratio hybrid / MLM-only by training seed; below, the first task.
 
-    A box is all pairs of random poolers, one of each model's draws; marks are poolers that leave
-    nothing to chance. Without pairs (one arm alone) only the lower panel is drawn.
+    A box is all pairs of random poolers, one of each model's draws, from the lowest ratio to the
+    highest, with quartiles; marks are poolers that leave nothing to chance. Without pairs (one arm
+    alone) only the lower panel is drawn.
 
     Args:
         table, ratios, published: of `poolers.spread`, `ratios` and `published_ratios`.
@@ -71,7 +72,10 @@ def _ratio_panels(fig: go.Figure, ratios: pd.DataFrame, published: pd.DataFrame,
     for col, title in enumerate(tasks, start=1):
         place, rows = dict(row=1, col=col), ratios[ratios["title"] == title]
         pairs, same = (rows[rows["basis"] == basis] for basis in ("own draw", "same draw"))
-        fig.add_box(x=pairs["x"] - 0.12, y=pairs["ratio"], boxpoints="outliers", **box, **place)
+        ends = pairs.groupby("x")["ratio"].quantile([0, 0.25, 0.5, 0.75, 1]).unstack()
+        sides = "lowerfence q1 median q3 upperfence".split()
+        quartiles = dict(zip(sides, ends.to_numpy().T, strict=True))
+        fig.add_box(x=ends.index - 0.12, **quartiles, **box, **place)
         for pooler, (symbol, color) in _MARKS.items():
             marks = same[same["pooler"] == pooler]
             look = dict(mode="markers", marker=dict(symbol=symbol, color=color, size=9))

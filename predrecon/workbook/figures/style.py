@@ -93,6 +93,11 @@ def finish(
     title, caption, legend, titles of panels. `height` is with one row of legend, more rows (at 700
     pixels) make the figure higher; `plot` is the height of the panels alone, in its place.
     """
+    for trace in fig.data:
+        for axis in ("x", "y"):  # seven digits are enough for a picture, at half the size
+            values = trace[axis]
+            if isinstance(values, np.ndarray) and values.dtype == float and len(values) > 100:
+                trace[axis] = values.astype(np.float32)
     names = set()
     for trace in fig.data if len(fig.data) > 1 else ():
         if trace.name and trace.showlegend is None:
