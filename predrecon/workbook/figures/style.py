@@ -94,7 +94,7 @@ def finish(
     pixels) make the figure higher; `plot` is the height of the panels alone, in its place.
     """
     for trace in fig.data:
-        for axis in ("x", "y"):  # seven digits are enough for a picture, at half the size
+        for axis in {"x", "y"} & set(trace):  # seven digits are enough for a picture
             values = trace[axis]
             if isinstance(values, np.ndarray) and values.dtype == float and len(values) > 100:
                 trace[axis] = values.astype(np.float32)
