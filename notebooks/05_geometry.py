@@ -201,13 +201,13 @@ for pooling in POOLINGS:
 #
 # The same embeddings in two dimensions, coloured by label; hover for the sentence. PCA keeps large
 # distances, UMAP neighbourhoods; distances between UMAP's islands mean little. These are the first
-# 500 texts of the first task; the explorer below has all texts.
+# 250 texts of the first task; the explorer below has all texts.
 
 # %% tags=["nbval-ignore-output"]
-texts = first_task.validation.head(min(500, max_samples))
+texts = first_task.validation.head(min(250, max_samples))
 groups = first_task.groups(texts.labels)
 label_names = [first_task.classes[g] if first_task.classes else str(g) for g in groups]
-embeddings = {arm: measured.embeddings[first_task.name, "mean", arm][:500] for arm in book.arms}
+embeddings = {arm: measured.embeddings[first_task.name, "mean", arm][:250] for arm in book.arms}
 places = projections.points(embeddings, label_names, texts.first, seed=book.seed)
 figure = figures.embedding_map(places, f"{first_task.title}, mean pooling")
 book.gallery.show("05_map", figure, places, caption=book.caption(seed))
