@@ -71,8 +71,8 @@ def learned(*losses: dict) -> str:
         return nats
     return (
         f"{nats}: on their plateau. The encoder knows how often words occur and little else, so "
-        "its geometry says nothing about its objective. Use architecture='modern' and "
-        "optimizer='muon', or train longer."
+        "its geometry says nothing about its objective. Train longer or, where it is as published, "
+        "use architecture='modern' and optimizer='muon'."
     )
 
 
