@@ -51,7 +51,8 @@ from predrecon.audit import claims
 from predrecon.workbook import Notebook, tables, typeset
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
-                tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+                tasks=tasks, data_dir=data_dir, overrides=overrides, max_samples=max_samples,
+                max_train=max_train)  # fmt: skip
 
 # %% tags=["nbval-ignore-output"]
 for architecture, arms in book.by_architecture.items():
@@ -65,7 +66,7 @@ for architecture, arms in book.by_architecture.items():
 # frequencies in the same time.
 
 # %% tags=["nbval-ignore-output"]
-limits = {"max_samples": max_samples, "max_train": max_train}
+limits = {"max_samples": book.max_samples, "max_train": book.max_train}
 columns = []
 for architecture, arms in book.by_architecture.items():
     measured = claims.measure_runs(arms, book.corpus, book.tasks, **limits)

@@ -41,7 +41,7 @@ from predrecon.workbook import Notebook, figures, tables, typeset, widgets
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
                 seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
-                every_seed=True)  # fmt: skip
+                max_train=max_train, every_seed=True)  # fmt: skip
 
 # %% [markdown]
 # ## The tasks
@@ -69,7 +69,7 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 # class shows.
 
 # %% tags=["nbval-ignore-output"]
-options = {"max_train": max_train, "seed": book.seed}
+options = {"max_train": book.max_train, "seed": book.seed}
 gains = linear_probes.epoch_selection_gain(book.models, book.tasks, **options)
 probes = linear_probes.linear_probing(book.models, book.tasks, select=select, **options)
 print(tables.budget(book.runs))
@@ -100,7 +100,7 @@ typeset.show(tables.epoch_gain_table(gains), caption="Best epoch minus last, in 
 # `mean`: the paper's weights were never trained.
 
 # %% tags=["nbval-ignore-output"]
-max_texts = min(2000, max_train or 2000)
+max_texts = min(2000, book.max_train or 2000)
 widgets.probing_explorer(book.models, book.tasks, max_train=max_texts, seed=book.seed)
 
 # %% [markdown]

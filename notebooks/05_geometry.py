@@ -43,7 +43,7 @@ from predrecon.workbook import Notebook, figures, tables, typeset, widgets
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
                 seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
-                every_seed=True)  # fmt: skip
+                max_samples=max_samples, every_seed=True)  # fmt: skip
 
 # %% [markdown]
 # ## The tasks
@@ -55,7 +55,8 @@ typeset.show(tables.task_table(book.tasks, book.encoders[0]))
 # ## The whole table
 
 # %% tags=["nbval-ignore-output"]
-measured = geometry.measure_all(book.encoders, book.tasks, max_samples=max_samples, seed=book.seed)
+limits = {"max_samples": book.max_samples}
+measured = geometry.measure_all(book.encoders, book.tasks, seed=book.seed, **limits)
 print(tables.budget(book.runs))
 table = tables.geometry_table(measured.table)
 typeset.show(table, caption="Value with its 95 % interval.")
@@ -123,7 +124,7 @@ book.gallery.show("05_pooling_ablation", figure, means[means["task"] == first_ta
 # not due to the pooler. Lines are the published ratios of that task.
 
 # %% tags=["nbval-ignore-output"]
-by_pooler = poolers.spread(book.encoders, book.tasks, max_samples=max_samples)
+by_pooler = poolers.spread(book.encoders, book.tasks, **limits)
 ratios = poolers.ratios(by_pooler)
 figure = figures.pooler_spread(by_pooler, ratios, poolers.published_ratios())
 book.gallery.show("05_poolers", figure, by_pooler)
@@ -149,7 +150,7 @@ else:
 # texts.
 
 # %% tags=["nbval-ignore-output"]
-control = length.length_control(book.models, book.tasks, max_samples=max_samples)
+control = length.length_control(book.models, book.tasks, **limits)
 lengths = seeds.over_seeds(control)
 typeset.show(tables.length_table(lengths), caption="Uniformity and length.")
 
@@ -204,7 +205,7 @@ for pooling in POOLINGS:
 # 250 texts of the first task; the explorer below has all texts.
 
 # %% tags=["nbval-ignore-output"]
-texts = first_task.validation.head(min(250, max_samples))
+texts = first_task.validation.head(min(250, book.max_samples))
 groups = first_task.groups(texts.labels)
 label_names = [first_task.classes[g] if first_task.classes else str(g) for g in groups]
 embeddings = {arm: measured.embeddings[first_task.name, "mean", arm][:250] for arm in book.arms}

@@ -44,18 +44,20 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
+from predrecon import recipes
 from predrecon.audit import contrasts, grid, plateau, snapshots
 from predrecon.workbook import Notebook, figures, tables, typeset
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
-                tasks=tasks, data_dir=data_dir, overrides=overrides)  # fmt: skip
+                tasks=tasks, data_dir=data_dir, overrides=overrides,
+                max_samples=max_samples)  # fmt: skip
 
 # %% [markdown]
 # ## The runs on this disk
 
 # %% tags=["nbval-ignore-output"]
 cells = grid.cells(book.recipe, book.corpus, num_seeds, conditions)
-if train_missing:
+if recipes.read("train_missing", train_missing):
     grid.train(cells, book.corpus)
 cell_runs = grid.finished(cells, book.corpus)
 facts = contrasts.training_facts(cell_runs)
@@ -102,7 +104,7 @@ if len(balance):
 
 # %% tags=["nbval-ignore-output"]
 endpoints = contrasts.endpoints(
-    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=max_samples
+    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=book.max_samples
 )
 book.gallery.keep("06_ends", endpoints)
 typeset.show(tables.endpoint_table(endpoints))
@@ -175,7 +177,7 @@ typeset.show(tables.equal_loss_table(at_equal_loss), index=False)
 
 # %% tags=["nbval-ignore-output"]
 references = contrasts.with_references(
-    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=max_samples
+    cell_runs, book.tasks, book.corpus.tokenizer, max_samples=book.max_samples
 )
 typeset.show(tables.references_table(references))
 

@@ -8,6 +8,7 @@ import pytest
 from predrecon import pretrain, recipes
 from predrecon.data.corpus import load_corpus
 from predrecon.seeding import numpy_generator
+from predrecon.training import heldout
 from predrecon.training.heldout import PLATEAU, below_unigram, evaluate, learned
 from predrecon.training.optimizer import build_model
 
@@ -22,6 +23,15 @@ def test_every_recipe_is_asked_the_same(corpus):
     losses = [evaluate(model, r, corpus) for r in (recipe, dataclasses.replace(recipe, **changed))]
     assert losses[0] == losses[1]
     assert losses[0]["below_unigram"] == below_unigram(losses[0])
+
+
+def test_held_out_text_without_a_masked_token_is_refused_before_training(
+    corpus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(heldout, "MASKED", 1e-9)
+    with pytest.raises(ValueError, match="none of them is masked"):
+        pretrain(recipes.get("smoke", arm="mlm"), corpus, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_says_what_it_has_learned(smoke_runs):

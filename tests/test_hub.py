@@ -192,6 +192,20 @@ def test_offline_is_an_error_with_ways_out(hub, tokenizer_dir, monkeypatch, offl
     assert constants.HF_HUB_OFFLINE == offline, "the setting is left alone"
 
 
+def test_own_text_offline_takes_the_embedded_tokenizer_and_says_so(
+    hub, tokenizer_dir, monkeypatch, tmp_path, capsys
+):
+    hub.online = False
+    file = tmp_path / "own.txt"
+    file.write_text("\n\n".join(f"A document about the number {n}." for n in range(100)))
+    monkeypatch.setattr("predrecon.data.embedded_text.tokenizer_folder", lambda: tokenizer_dir)
+    corpus = load_corpus(file)
+    assert "neither on this machine" in capsys.readouterr().out
+    assert corpus.fingerprint == load_corpus(file, tokenizer="docstrings").fingerprint
+    with pytest.raises(SourceError, match="bert-base-uncased"):
+        load_corpus(file, tokenizer="bert-base-uncased")
+
+
 def test_a_repository_the_hub_does_not_have_is_named(hub):
     with pytest.raises(SourceError, match=r"nyu-mll/glue \(sst2, train\)(.|\n)*Three ways out"):
         load_task("sst2")

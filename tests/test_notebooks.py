@@ -104,6 +104,9 @@ def test_opening_a_notebook_loads_nothing_that_its_cells_do_not_use(monkeypatch)
         Notebook("smoke", arms="jepa")
     with pytest.raises(ValueError, match="No such field of a recipe: learning_rate"):
         Notebook("smoke", overrides={"learning_rate": 1})
+    for name in ("max_samples", "max_train"):
+        with pytest.raises(ValueError, match=f"{name}='many'"):
+            Notebook("smoke", **{name: "many"})
 
 
 def test_a_notebook_trains_what_is_missing_and_finds_other_seeds(tmp_path, monkeypatch, corpus):

@@ -117,7 +117,8 @@ def load_corpus(
             folder of parquet, jsonl (column `text`) or txt files. In a folder, files whose names
             say so are held out (`documents.is_held_out`); without any, one document in 50 is.
         tokenizer: what `load_tokenizer` takes; `"auto"` is the trained WordPiece for the embedded
-            text and bert-base-uncased for everything else.
+            text and bert-base-uncased for everything else; own text without either a network or a
+            copy of that takes the embedded text's, and a line says so.
         data_dir: folder that may hold `wikipedia/` or `wikitext-103/`; default `PREDRECON_DATA`.
 
     Raises:
@@ -126,8 +127,9 @@ def load_corpus(
     name = str(name_or_path)
     source = open_source(name, paths.data_dir(data_dir))
     if tokenizer == "auto":
-        tokenizer = EMBEDDED_CORPUS if name == EMBEDDED_CORPUS else BERT
-    tokenizer = load_tokenizer(tokenizer, data_dir=data_dir)
+        tokenizer = _auto_tokenizer(name, data_dir)
+    else:
+        tokenizer = load_tokenizer(tokenizer, data_dir=data_dir)
     if len(tokenizer) > 2**16:
         raise ValueError(f"Vocabulary of {len(tokenizer):,}: at most {2**16:,} ids fit the cache.")
     key = digest(_FORMAT, source.digest, tokenizer.backend_tokenizer.to_str())
@@ -142,6 +144,22 @@ def load_corpus(
         key = digest(key, "without blank documents")  # older versions kept them
     facts |= {"files": source.files, "skipped": source.skipped}
     return Corpus(name, tokenizer, folder, facts, key)
+
+
+def _auto_tokenizer(name: str, data_dir):
+    if name == EMBEDDED_CORPUS:
+        return load_tokenizer(EMBEDDED_CORPUS)
+    try:
+        return load_tokenizer(BERT, data_dir=data_dir)
+    except SourceError:
+        if not Path(name).exists():
+            raise
+    tokenizer = load_tokenizer(EMBEDDED_CORPUS)
+    print(
+        f"{BERT} is neither on this machine nor to be had from the hub: {name} is read with the "
+        f"tokenizer of the embedded text ({len(tokenizer):,} pieces). To choose: tokenizer=..."
+    )
+    return tokenizer
 
 
 def load_tokenizer(name_or_dir: str | Path = EMBEDDED_CORPUS, *, data_dir=None):

@@ -1,6 +1,7 @@
 """Losses on held-out text."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -26,30 +27,47 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
     that MLM training has to leave.
     """
-    blocks = corpus.blocks("validation", recipe.length)
-    rows = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
     device = next(model.parameters()).device
     unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
-    masks = dataclasses.replace(recipe, mlm_probability=MASKED)
-    sums, masked = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0
+    sums, masked, rows = {"jepa": 0.0, "mlm": 0.0, "unigram": 0.0}, 0, 0
     model.eval()
-    for start in range(0, len(rows), GROUP):
-        group = rows[start : start + GROUP]
-        batch = mask_batch(masks, corpus, blocks.batch(group), seed=0, step=start)  # on the CPU
+    for batch in _batches(recipe, corpus):
         out = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         labels = batch["labels"][batch["labels"] != IGNORE]
-        masked += len(labels)
+        size = len(batch["labels"])
+        masked, rows = masked + len(labels), rows + size
         sums["mlm"] += out.mlm_loss.item() * len(labels)
         sums["unigram"] += unigram[labels].sum().item()
-        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * len(group)
+        sums["jepa"] += (
+            0.0 if out.jepa_loss is None else out.jepa_loss.item() * size
+        )
     model.train()
     losses = {
-        "validation_mlm": sums["mlm"] / max(1, masked),
-        "validation_unigram": sums["unigram"] / max(1, masked),
-        "validation_jepa": sums["jepa"] / len(rows) if recipe.arm == "hybrid" else None,
+        "validation_mlm": sums["mlm"] / masked,
+        "validation_unigram": sums["unigram"] / masked,
+        "validation_jepa": sums["jepa"] / rows if recipe.arm == "hybrid" else None,
         "validation_masked_tokens": masked,
     }
     return losses | {"below_unigram": below_unigram(losses)}
+
+
+def check(recipe: Recipe, corpus: Corpus):
+    """Refuse (ValueError) held-out text of which `evaluate` would mask no token."""
+    if not any((batch["labels"] != IGNORE).any() for batch in _batches(recipe, corpus)):
+        raise ValueError(
+            f"{corpus.name}, validation: so few tokens that none of them is masked, hence no "
+            "held-out loss. Use more held-out text, a shorter length or more validation_blocks."
+        )
+
+
+def _batches(recipe: Recipe, corpus: Corpus) -> Iterator[dict]:
+    """Held-out blocks, masked, in groups, on the CPU."""
+    blocks = corpus.blocks("validation", recipe.length)
+    rows = np.linspace(0, len(blocks) - 1, min(len(blocks), recipe.validation_blocks)).astype(int)
+    masks = dataclasses.replace(recipe, mlm_probability=MASKED)
+    for start in range(0, len(rows), GROUP):
+        group = blocks.batch(rows[start : start + GROUP])
+        yield mask_batch(masks, corpus, group, seed=0, step=start)
 
 
 def below_unigram(losses: dict) -> float:

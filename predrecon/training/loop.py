@@ -28,7 +28,7 @@ from predrecon.masking import check_room
 from predrecon.model import Block
 from predrecon.objectives import ema_momentum, learning_rate
 from predrecon.recipes import Recipe, read
-from predrecon.training import checkpoints, machine, run_folder
+from predrecon.training import checkpoints, heldout, machine, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.heldout import evaluate, learned
@@ -105,6 +105,7 @@ def pretrain(
         corpus.blocks(split, recipe.length)  # too short a text shows now, not after training
     if recipe.arm == "hybrid":
         check_room(recipe.length, recipe.context_scale, recipe.target_scale, recipe.min_context)
+    heldout.check(recipe, corpus)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
     with contextlib.ExitStack() as locks:
         finished = (out_dir / "metrics.json").is_file()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from predrecon import recipes
 
+_DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo may differ in
 _WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
 _WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
 
@@ -33,7 +34,7 @@ def _demo(options):
     """run the notebooks headless and print where their results are"""
     from predrecon.workbook import demo
 
-    named = {name: getattr(options, name) for name in ("preset", "corpus", "max_steps")}
+    named = {name: getattr(options, name) for name in _DEMO}
     named = {name: value for name, value in named.items() if value is not None}
     recipe = recipes.get(**named)
     values = {name: getattr(recipe, name) for name in named}
@@ -115,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo, pair = command(_demo, "demo"), command(_pair)
     demo.add_argument("--corpus", help="name or path; default: the preset's")
+    demo.add_argument("--tokenizer", help="hub name or folder; default: the corpus's own")
     demo.add_argument("--max-steps", help="optimiser steps; default: the preset's")
     folder = {"type": Path, "default": Path("outputs"), "help": "folder; default: %(default)s"}
     for added in (demo, pair):

@@ -40,7 +40,7 @@ def run(out_dir: Path, parameters: dict):
     for variable in paths.VARIABLES:  # the notebooks run in another folder
         if os.environ.get(variable):
             os.environ[variable] = str(Path(os.environ[variable]).expanduser().resolve())
-    for name in ("corpus", "data_dir"):
+    for name in ("corpus", "tokenizer", "data_dir"):
         if name in parameters and Path(parameters[name]).expanduser().exists():
             parameters = parameters | {name: str(Path(parameters[name]).expanduser().resolve())}
     make_writable(out_dir, "Name another with --out.")

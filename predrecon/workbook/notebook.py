@@ -7,6 +7,7 @@ import torch
 
 from predrecon import recipes
 from predrecon.audit.encoders import Model, models
+from predrecon.audit.geometry import GEOMETRY_SAMPLES
 from predrecon.data.corpus import Corpus, load_corpus
 from predrecon.data.readers import SourceError
 from predrecon.data.tasks import Task, load_task, load_tasks, task_names
@@ -31,6 +32,8 @@ class Notebook:
         tasks: as in `data.tasks.task_names`.
         data_dir: local copies of the real data; None: the variable PREDRECON_DATA.
         overrides: other fields of the recipe.
+        max_samples: texts of a validation split at most.
+        max_train: training texts of a probe at most; None: all.
         every_seed: compare every seed that is on disk, not `seed` alone.
 
     Raises:
@@ -49,6 +52,8 @@ class Notebook:
         tasks: str | list[str] = "auto",
         data_dir: str | None = None,
         overrides: dict | None = None,
+        max_samples: int = GEOMETRY_SAMPLES,
+        max_train: int | None = None,
         every_seed: bool = False,
     ):
         fields = {"corpus": corpus, "tokenizer": tokenizer, "max_steps": max_steps}
@@ -61,6 +66,8 @@ class Notebook:
         self.recipe = recipes.get(preset, **fields | overrides)
         self.arms, self.seed = recipes.arms(arms), recipes.read("seed", seed)
         self.every_seed = recipes.read("every_seed", every_seed)
+        self.max_samples = recipes.read("max_samples", max_samples)
+        self.max_train = recipes.read("max_train", max_train)
         task_names(tasks, self.recipe.corpus)  # an unknown one is an error now, not after training
         self.task_names, self.data_dir = tasks, recipes.read("data_dir", data_dir or None)
 
