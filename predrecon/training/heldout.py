@@ -38,9 +38,7 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
         masked, rows = masked + len(labels), rows + size
         sums["mlm"] += out.mlm_loss.item() * len(labels)
         sums["unigram"] += unigram[labels].sum().item()
-        sums["jepa"] += (
-            0.0 if out.jepa_loss is None else out.jepa_loss.item() * size
-        )
+        sums["jepa"] += 0.0 if out.jepa_loss is None else out.jepa_loss.item() * size
     model.train()
     losses = {
         "validation_mlm": sums["mlm"] / masked,
