@@ -30,7 +30,7 @@ from predrecon.training.loop import pretrain
 from predrecon.training.optimizer import build_model, build_optimizer
 
 HERE = Path(__file__).parent
-SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry", "quality")
+SECTIONS = ("agreement", "hybrid", "mlm", "data", "geometry", "encode", "quality")
 
 
 class _EnoughError(Exception):
@@ -282,6 +282,55 @@ def geometry(args) -> list[dict]:
     return [line]
 
 
+def encode(args) -> list[dict]:
+    """Vectors of an encoder of BERT-base's size, beside sentence-transformers' `encode`."""
+    import importlib.util
+
+    import transformers
+
+    from predrecon.data.tasks import load_task
+    from predrecon.pooling import POOLINGS, embed, token_ids
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = load_corpus().tokenizer
+    small = dict(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    shape = dict(vocab_size=len(tokenizer), max_position_embeddings=128)
+    config = transformers.BertConfig(**shape | (small if args.tiny else {}))
+    encoder = transformers.BertModel(config).eval().to(device)
+    task = load_task("docs-library")
+    texts = (task.train.first + task.validation.first)[: 50 if args.tiny else 1000]
+    tokens = sum(map(len, token_ids(tokenizer, texts, None, 128)))
+    ways = {"ours": lambda: embed(encoder, tokenizer, texts)}
+    if importlib.util.find_spec("sentence_transformers"):
+        theirs = _sentence_transformer(encoder, tokenizer)
+        for batch in (32, 128):  # its default, and a larger one
+            name = f"sentence-transformers, batch {batch}"
+            ways[name] = lambda batch=batch: theirs.encode(texts, batch_size=batch)
+    timed = {name: [] for name in ways}
+    for _ in range(1 if args.tiny else 3):
+        for name, way in ways.items():
+            timed[name].append(tokens / seconds(way, device))
+    line = {"measure": "encoding", "texts": len(texts), "tokens": tokens}
+    line |= {"poolings": len(POOLINGS), "width": config.hidden_size}
+    line |= {f"{name} tokens/s": round(statistics.median(rates)) for name, rates in timed.items()}
+    if len(ways) > 1:
+        best = max(list(ways)[1:], key=lambda name: statistics.median(timed[name]))
+        line["share of the faster"] = round(_middle_ratio(timed["ours"], timed[best]), 2)
+    return [line]
+
+
+def _sentence_transformer(encoder, tokenizer):
+    """sentence-transformers' model of the same weights, with mean pooling."""
+    from sentence_transformers import SentenceTransformer, models
+
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        words = models.Transformer(folder, max_seq_length=128)
+    pooling = models.Pooling(encoder.config.hidden_size, pooling_mode="mean")
+    return SentenceTransformer(modules=[words, pooling], device=str(encoder.device))
+
+
 def _recipe(args, arm: str, device: torch.device):
     """The paper's model: L = 128 and batch 8 on a CPU, the paper's recipe on a GPU."""
     preset, gpu = "smoke" if args.tiny else "paper", device.type == "cuda"
@@ -349,6 +398,7 @@ _SECTION = {
     "mlm": lambda args: training(args, "mlm"),
     "data": data,
     "geometry": geometry,
+    "encode": encode,
     "quality": quality,
 }
 

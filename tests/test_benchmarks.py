@@ -46,12 +46,13 @@ def test_the_textbook_measures_the_same():
 
 
 def test_every_section_prints_json_and_writes_it(tmp_path):
-    lines = run("agreement,hybrid,data", tmp_path)
+    lines = run("agreement,hybrid,data,encode", tmp_path)
     assert lines[0]["versions"] and [line["measure"] for line in lines[1:]] == [
         "hybrid agreement",
         "mlm agreement",
         "hybrid training",
         "preparing data",
+        "encoding",
     ]
     assert all(line["within limits"] and line["20 steps reproducible"] for line in lines[1:3])
     assert lines[3]["roofline %"] > 0 and lines[3]["times textbook"] > 0
