@@ -188,6 +188,14 @@ def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | 
     return _value(counts @ distances / counts.sum(axis=1), weights)
 
 
+def cosines(first, second) -> np.ndarray:
+    """Cosine similarities `[P]` of `first, second [P, D]`, row by row; refuses zero rows."""
+    u, v = _unit(first), _unit(second)
+    if u.shape != v.shape:
+        raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
+    return (u * v).sum(axis=1)
+
+
 def explained_share(z, groups) -> float:
     """Share of the directions' variance that lies between `groups [N]` (eta squared), in [0, 1].
 
