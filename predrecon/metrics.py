@@ -196,6 +196,41 @@ def cosines(first, second) -> np.ndarray:
     return (u * v).sum(axis=1)
 
 
+def retrieval(queries, candidates, truth) -> dict[str, np.ndarray]:
+    """How soon each query's own candidate comes among all, by cosine: one value a query, `[Q]`.
+
+    `recall@1` and `recall@10` (the own candidate is among the first 1 or 10) and `mrr` (1 / rank;
+    the mean over queries is the mean reciprocal rank). Cosines within 1e-6 of each other are ties:
+    each order of theirs counts alike, so that equal embeddings score what chance does and a
+    sentence that stands there twice is found half of the time.
+
+    Args:
+        queries: `[Q, D]`. candidates: `[N, D]`. truth: `[Q]`, the row of each query's candidate.
+
+    Raises:
+        ValueError: as all metrics, zero rows too; another width; a row that is not there.
+    """
+    u, v, truth = _unit(queries), _unit(candidates), np.asarray(truth)
+    if u.shape[1] != v.shape[1] or truth.shape != (len(u),):
+        raise ValueError(
+            f"queries {u.shape}, candidates {v.shape}, truth {truth.shape}: expected [Q, D], "
+            "[N, D] and [Q]."
+        )
+    if not np.isin(truth, np.arange(len(v))).all():
+        raise ValueError(f"truth holds rows outside 0 to {len(v) - 1}.")
+    before, tied = np.empty(len(u)), np.empty(len(u))
+    for start in range(0, len(u), 512):
+        rows = slice(start, start + 512)
+        margin = u[rows] @ v.T  # (block, N)
+        margin -= np.take_along_axis(margin, truth[rows, None], axis=1)
+        before[rows] = (margin > 1e-6).sum(axis=1)
+        tied[rows] = (np.abs(margin) <= 1e-6).sum(axis=1)  # its own is one of them
+    values = {f"recall@{k}": np.clip((k - before) / tied, 0, 1) for k in (1, 10)}
+    harmonic = np.concatenate([[0], np.cumsum(1 / np.arange(1, len(v) + 1))])
+    last = (before + tied).astype(int)
+    return values | {"mrr": (harmonic[last] - harmonic[before.astype(int)]) / tied}
+
+
 def explained_share(z, groups) -> float:
     """Share of the directions' variance that lies between `groups [N]` (eta squared), in [0, 1].
 

@@ -201,7 +201,9 @@ def load_similarity_task(name: str, data_dir: str | Path | None = None) -> Simil
     """
     if name in _GRADED:
         task = load_task(name, data_dir)
-        return SimilarityTask(name, task.title, _shuffled(task.validation), task.note)
+        notes = [task.note, "validation split (MTEB's numbers are of the test split)"]
+        note = "; ".join(filter(None, notes if name == "stsb" else notes[:1]))
+        return SimilarityTask(name, task.title, _shuffled(task.validation), note)
     if name not in _SIMILARITY:
         expected = ", ".join(dict.fromkeys((*SIMILARITY, *_GRADED)))
         raise ValueError(f"similarity task {name!r}: expected one of {expected}.")
