@@ -56,11 +56,17 @@ def test_rows_are_read_and_cut_by_paradigm(tmp_path):
     assert len(load_blimp(tmp_path)) == 8
 
 
+def test_equal_sentences_are_ties_and_said(tmp_path):
+    write(tmp_path, [row(0), row(1, sentence_bad="the cat sleeps 1")])
+    pairs = load_blimp(tmp_path)
+    assert len(pairs) == 2
+    assert pairs.note.endswith("pairs of two equal sentences, hence ties: 1")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(sentence_bad="the cat sleeps 1 "), "row 1 holds the pair 'the cat sleeps 1', 'the"),
-        (dict(sentence_good=" "), "row 1 holds the pair ''"),
+        (dict(sentence_good=" "), "column 'sentence_good' holds no text in row 1"),
         (dict(field="semantics"), "agreement of semantics in row 1, and agreement of syntax"),
         (dict(UID=None), "'UID' has no value in row 1"),
     ],

@@ -39,8 +39,8 @@ def load_blimp(data_dir: str | Path | None = None, *, max_pairs: int | None = No
     from the hub's `nyu-mll/blimp`, which has one configuration a paradigm.
 
     Raises:
-        SourceError: data that cannot be found or read; a paradigm of two fields or terms; a pair of
-            equal or empty sentences. The message names file, column and row.
+        SourceError: data that cannot be found or read; a paradigm of two fields or terms; an
+            empty sentence. The message names file, column and row.
     """
     max_pairs = None if max_pairs is None else read("max_pairs", max_pairs)
     rows = _rows(paths.data_dir(data_dir))
@@ -60,7 +60,10 @@ def load_blimp(data_dir: str | Path | None = None, *, max_pairs: int | None = No
         )
     if len(kept) < len(rows):
         notes.append(f"the first {max_pairs:,} pairs of each paradigm")
+    if equal := sum(row[_TEXTS[0]] == row[_TEXTS[1]] for row in kept):  # BLiMP itself has one
+        notes.append(f"pairs of two equal sentences, hence ties: {equal}")
     texts = (columns[name] for name in _TEXTS)
+    columns["field"] = [field.replace("/", "_") for field in columns["field"]]  # BLiMP has both
     names = (np.array(columns[name]) for name in _NAMES)
     return MinimalPairs(title, *texts, *names, "; ".join(notes))
 
@@ -85,11 +88,9 @@ def _rows(root: Path | None) -> list[dict]:
 def _checked(place: str, rows: list[dict]) -> list[dict]:
     kinds: dict[str, tuple] = {}
     for number, row in enumerate(rows):
-        good, bad = (row[name].strip() for name in _TEXTS)
-        if good == bad or not (good and bad):
+        if empty := next((name for name in _TEXTS if not row[name].strip()), None):
             raise SourceError(
-                f"{place}: row {number} holds the pair {good!r}, {bad!r}: two sentences that "
-                "differ are needed. Leave that row out."
+                f"{place}: column {empty!r} holds no text in row {number}. Leave that row out."
             )
         kind = row["linguistics_term"], row["field"]
         if kinds.setdefault(row["UID"], kind) != kind:
