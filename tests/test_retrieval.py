@@ -25,10 +25,20 @@ def model(corpus):
     return Model("tiny", Encoder(config).eval(), corpus.tokenizer)
 
 
-def short(name, n=80):
-    task = load_task(name)
-    fields = task.name, task.title, task.metric, task.classes, task.epochs
-    return Task(*fields, task.train.head(n), task.validation.head(n), "cut short")
+@pytest.fixture(scope="module")
+def short():
+    """Tasks cut short, opened while the corpus is still in its usual cache."""
+    opened = {
+        name: load_task(name)
+        for name in ("docs-swap", "docs-edit", "docs-overlap", "docs-relation")
+    }
+
+    def cut(name, n=80):
+        task = opened[name]
+        fields = task.name, task.title, task.metric, task.classes, task.epochs
+        return Task(*fields, task.train.head(n), task.validation.head(n), "cut short")
+
+    return cut
 
 
 def test_retrieval_against_a_plain_loop():
@@ -66,7 +76,7 @@ def test_bad_retrieval_is_named(arguments, message):
         metrics.retrieval(*arguments)
 
 
-def test_first_sentences_of_true_pairs_search_all_second_ones(model):
+def test_first_sentences_of_true_pairs_search_all_second_ones(model, short):
     task = short("docs-edit")
     table = measure_retrieval([model], [task, short("docs-relation")], poolings=("mean",))
     positive = task.validation.labels == 1
@@ -83,14 +93,14 @@ def test_first_sentences_of_true_pairs_search_all_second_ones(model):
     assert (table["low"] < table["value"]).all() and set(table["note"]) == {"cut short"}
 
 
-def test_retrieval_is_measured_once(model, monkeypatch):
+def test_retrieval_is_measured_once(model, monkeypatch, short):
     task = short("docs-edit")
     first = measure_retrieval([model], [task])
     monkeypatch.setattr(retrieval, "embed", lambda *_, **__: pytest.fail("encoded again"))
     assert measure_retrieval([model], [task]).equals(first)
 
 
-def test_tasks_without_true_pairs_are_refused(model):
+def test_tasks_without_true_pairs_are_refused(model, short):
     with pytest.raises(ValueError, match="no true pairs in Docs-relation"):
         measure_retrieval([model], [short("docs-relation")])
     with pytest.raises(ValueError, match="0 tasks: nothing to measure"):
@@ -137,7 +147,7 @@ def test_heads_with_few_samples_and_unknown_heads():
         probes.semantic_probe(z, [0, 1] * 5, head="svm")
 
 
-def test_heads_are_measured_on_the_same_folds_as_geometry(model, monkeypatch):
+def test_heads_are_measured_on_the_same_folds_as_geometry(model, monkeypatch, short):
     tasks = [short("docs-swap"), short("docs-overlap")]
     table = measure_probe_heads([model], tasks, poolings=("mean", "max"))
     assert set(table.query("task == 'docs-swap'")["metric"]) == {
@@ -155,6 +165,6 @@ def test_heads_are_measured_on_the_same_folds_as_geometry(model, monkeypatch):
 
 
 @pytest.mark.parametrize("heads", [(), ("linear", "svm")])
-def test_unknown_heads_are_named(model, heads):
+def test_unknown_heads_are_named(model, heads, short):
     with pytest.raises(ValueError, match="expected some of linear, knn, mlp"):
         measure_probe_heads([model], [short("docs-swap")], heads=heads)

@@ -17,7 +17,7 @@ def results(tmp_path, monkeypatch):
     monkeypatch.setattr(cache.paths, "cache_dir", lambda **_: tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tasks():
     split = load_similarity_task("docs-overlap").test
     return [
