@@ -150,15 +150,13 @@ def test_heads_with_few_samples_and_unknown_heads():
 def test_heads_are_measured_on_the_same_folds_as_geometry(model, monkeypatch, short):
     tasks = [short("docs-swap"), short("docs-overlap")]
     table = measure_probe_heads([model], tasks, poolings=("mean", "max"))
-    assert set(table.query("task == 'docs-swap'")["metric"]) == {
-        f"{head}_probe{suffix}" for head in probes.HEADS for suffix in ("", "_mcc")
-    }
-    assert set(table.query("task == 'docs-overlap'")["metric"]) == {
-        f"{head}_probe" for head in probes.HEADS
-    }
+    names = {"semantic_probe", "semantic_probe_knn", "semantic_probe_mlp"}
+    assert set(table.query("task == 'docs-overlap'")["metric"]) == names
+    with_mcc = names | {f"{name}_mcc" for name in names}
+    assert set(table.query("task == 'docs-swap'")["metric"]) == with_mcc
     split = tasks[0].validation
     z = embed(model.encoder, model.tokenizer, split.first, split.second)["max"]
-    row = table.query("task == 'docs-swap' and pooling == 'max' and metric == 'linear_probe'")
+    row = table.query("task == 'docs-swap' and pooling == 'max' and metric == 'semantic_probe'")
     assert row["value"].item() == probes.semantic_probe(z, split.labels).score
     monkeypatch.setattr(probe_heads, "embed", lambda *_, **__: pytest.fail("encoded again"))
     assert measure_probe_heads([model], tasks, poolings=("mean", "max")).equals(table)

@@ -34,8 +34,9 @@ def measure_probe_heads(
 
     Returns:
         Columns `task, title, pooling, model, seed, metric, value, low, high, n, note`. Metrics are
-        `<head>_probe` (accuracy; graded tasks: Spearman's rho) and, for tasks scored by it,
-        `<head>_probe_mcc`. `low` and `high` are a 95 % interval over samples of the out-of-fold
+        `semantic_probe` (linear, as in `geometry`), `semantic_probe_knn` and `semantic_probe_mlp`
+        (accuracy; graded tasks: Spearman's rho) and, for tasks scored by Matthews' correlation,
+        each with `_mcc`. `low` and `high` are a 95 % interval over samples of the out-of-fold
         predictions: the probes are not fitted again.
 
     Raises:
@@ -84,11 +85,12 @@ def probe_heads(
             for head in heads:
                 probe = probes.semantic_probe(z, split.labels, kind=task.kind, head=head, seed=seed)
                 spread = score_replicates(split.labels, probe.predictions, probe.metric, counts)
-                results[f"{head}_probe"] = probe.score, spread
+                name = "semantic_probe" + ("" if head == "linear" else f"_{head}")
+                results[name] = probe.score, spread
                 if task.metric == "mcc":
                     mcc = probes.score(split.labels, probe.predictions, "mcc")
                     spread = score_replicates(split.labels, probe.predictions, "mcc", counts)
-                    results[f"{head}_probe_mcc"] = mcc, spread
+                    results[f"{name}_mcc"] = mcc, spread
             return results
 
         try:
