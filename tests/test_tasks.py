@@ -323,3 +323,10 @@ def test_unknown_similarity_tasks_are_named(tmp_path):
         tasks.load_similarity_tasks([])
     with pytest.raises(SourceError, match="mteb/sts15-sts"):
         tasks.load_similarity_task("sts15", tmp_path)
+
+
+def test_stsb_names_its_split(monkeypatch):
+    overlap = tasks.load_task("docs-overlap")
+    monkeypatch.setattr(tasks, "load_task", lambda *_: overlap)
+    note = tasks.load_similarity_task("stsb").note
+    assert note.endswith("; validation split (MTEB's numbers are of the test split)")
