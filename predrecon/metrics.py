@@ -1,6 +1,7 @@
 """The geometry of sentence embeddings (paper, Appendix D, Eq. 11-16), each choice spelled out.
 
-Every metric takes embeddings `z [N, D]`, NumPy or torch, computes in float64 and returns a float.
+Beside the paper's six are metrics as others define them, the source named in each. Every metric
+takes embeddings `z [N, D]`, NumPy or torch, computes in float64 and returns a float.
 Defaults are the paper's equations; where its tables or the literature use another convention, that
 is an argument: `center=True` subtracts the column means first, as the paper's Appendix D does and
 Roy & Vetterli (2007) do not. Pair distances are between l2-normalised `u` and `v`.
@@ -93,6 +94,110 @@ def rankme(z, *, weights=None) -> float | np.ndarray:
     sigma = _spectra(z, False, weights)
     p = sigma / sigma.sum(axis=1, keepdims=True) + 1e-7
     return _value(np.exp(-(p * np.log(p)).sum(axis=1)), weights)
+
+
+def iso_score(z, *, weights=None) -> float | np.ndarray:
+    """IsoScore (Rudman et al. 2022): 0 is one direction, 1 the same variance in all D directions.
+
+    With the eigenvalues lambda `[D]` of the covariance (zeros for N <= D), lambda' = sqrt(D) lambda
+    / ||lambda|| and the defect delta = ||lambda' - 1|| / sqrt(2 (D - sqrt D)), the score is
+    (D phi - 1) / (D - 1) for phi = (D - delta^2 (D - sqrt D))^2 / D^2. That is (PR - 1) / (D - 1)
+    for the participation ratio PR = (sum lambda)^2 / sum(lambda^2), which is computed here.
+    Always centred.
+
+    Raises:
+        ValueError: one dimension alone; as all spectra.
+    """
+    dim = _matrix(z).shape[1]
+    if dim < 2:
+        raise ValueError(f"Embeddings of {dim} dimension: IsoScore compares two or more.")
+    variance = _spectra(z, True, weights) ** 2
+    ratio = variance.sum(axis=1) ** 2 / (variance**2).sum(axis=1)
+    return _value((ratio - 1) / (dim - 1), weights)
+
+
+def alpha_req(
+    z, *, ranks: tuple[int, int] = (11, 100), center: bool = True, weights=None
+) -> float | np.ndarray:
+    """alpha-ReQ: the decay of the spectrum, lambda_i ~ i^-alpha (Agrawal et al. 2022).
+
+    The slope of log lambda_i over -log i for eigenvalues lambda of the covariance, least squares
+    weighted by 1 / i (Stringer et al. 2019, whose fit the authors use). Near 1 is what they find in
+    good representations; higher is poorer, lower is rougher.
+
+    Args:
+        ranks: first and last i of the fit, from 1; the authors skip the first ten.
+
+    Raises:
+        ValueError: ranks that the spectrum lacks, or whose variance is rounding noise. As samples
+            repeat rows, bootstrap samples with too few different ones give NaN.
+    """
+    n, dim = _matrix(z).shape
+    (first, last), most = ranks, min(n - center, dim)
+    if not 1 <= first < last <= most:
+        raise ValueError(
+            f"ranks={ranks}: expected first and last of the fit, from 1 to {most} for embeddings "
+            f"of shape {(n, dim)}. Take more texts, or other ranks for every encoder compared."
+        )
+    sigma = _spectra(z, center, weights)
+    noise = sigma[:, last - 1] <= 1e-7 * sigma[:, 0]  # what float32 leaves
+    if weights is None and noise[0]:
+        raise ValueError(f"ranks={ranks}: the variance of component {last} is rounding noise.")
+    x, w = -np.log(np.arange(first, last + 1)), 1 / np.arange(first, last + 1)
+    x = x - w @ x / w.sum()
+    y = 2 * np.log(np.where(noise[:, None], 1, sigma[:, first - 1 : last]))  # (draws, ranks)
+    return _value(np.where(noise, np.nan, y @ (w * x) / (w @ x**2)), weights)
+
+
+def lidar(views, *, delta: float = 1e-4, weights=None) -> float | np.ndarray:
+    """LiDAR (Thilak et al. 2024): the rank of what tells texts apart, seen against their views.
+
+    exp H(p) for p = lambda / sum(lambda) + 1e-7 and the eigenvalues lambda `[D]` of
+    S_w^-1/2 S_b S_w^-1/2: S_b is the covariance of the texts' means over views, S_w that of views
+    around their text's mean plus `delta` I, both divided by their counts.
+
+    The authors take 1,000 samples of 50 views. Of two views, S_w has rank N at most: with N < D
+    `delta` decides the other directions, and the value means little.
+
+    Args:
+        views: `[N, Q, D]`, Q >= 2 views of each of N texts, such as both sentences of a true pair.
+        delta: in the units of the embeddings squared; the value depends on it (reptrix: 1e-6).
+        weights: `[draws, N]`, as everywhere; a text comes with all of its views.
+
+    Raises:
+        ValueError: no second view; texts whose means all agree; NaN.
+    """
+    views = views.detach().cpu().numpy() if hasattr(views, "detach") else views
+    views = np.asarray(views, dtype=np.float64)
+    if views.ndim != 3 or views.shape[1] < 2:
+        raise ValueError(
+            f"Views of shape {views.shape}: expected [N, Q, D] with Q at least 2. Without two "
+            "views of a text there is no LiDAR: take a task with true pairs."
+        )
+    if not delta > 0:
+        raise ValueError(f"delta={delta}: expected above 0, so that S_w can be inverted.")
+    n, q, dim = views.shape
+    _matrix(views.reshape(n * q, dim))
+    means = _matrix(views.mean(axis=1))  # (N, D)
+    apart = (views - means[:, None]).reshape(n, q, dim)
+    eigenvalues = [_lidar_spectrum(means, apart, delta, w / w.sum()) for w in _counts(weights, n)]
+    p = np.stack(eigenvalues)  # (draws, D)
+    total = p.sum(axis=1, keepdims=True)
+    if weights is None and total[0, 0] == 0:
+        raise ValueError("All texts have one mean: there is nothing to tell them apart by.")
+    p = _ratio(p, total) + 1e-7
+    return _value(np.exp(-(p * np.log(p)).sum(axis=1)), weights)
+
+
+def _lidar_spectrum(means, apart, delta: float, w: np.ndarray) -> np.ndarray:
+    """Eigenvalues `[D]` of S_w^-1 S_b, for `w [N]` that sum to 1."""
+    from scipy.linalg import eigh
+
+    q, dim = apart.shape[1:]
+    centred = (means - w @ means) * np.sqrt(w)[:, None]
+    rows = (apart * np.sqrt(w / q)[:, None, None]).reshape(-1, dim)
+    within = rows.T @ rows + delta * np.eye(dim)
+    return np.clip(eigh(centred.T @ centred, within, eigvals_only=True), 0, None)
 
 
 def alignment(
@@ -188,6 +293,49 @@ def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | 
     return _value(counts @ distances / counts.sum(axis=1), weights)
 
 
+def cosines(first, second) -> np.ndarray:
+    """Cosine similarities `[P]` of `first, second [P, D]`, row by row; refuses zero rows."""
+    u, v = _unit(first), _unit(second)
+    if u.shape != v.shape:
+        raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
+    return (u * v).sum(axis=1)
+
+
+def retrieval(queries, candidates, truth) -> dict[str, np.ndarray]:
+    """How soon each query's own candidate comes among all, by cosine: one value a query, `[Q]`.
+
+    `recall@1` and `recall@10` (the own candidate is among the first 1 or 10) and `mrr` (1 / rank;
+    the mean over queries is the mean reciprocal rank). Cosines within 1e-6 of each other are ties:
+    each order of theirs counts alike, so that equal embeddings score what chance does and a
+    sentence that stands there twice is found half of the time.
+
+    Args:
+        queries: `[Q, D]`. candidates: `[N, D]`. truth: `[Q]`, the row of each query's candidate.
+
+    Raises:
+        ValueError: as all metrics, zero rows too; another width; a row that is not there.
+    """
+    u, v, truth = _unit(queries), _unit(candidates), np.asarray(truth)
+    if u.shape[1] != v.shape[1] or truth.shape != (len(u),):
+        raise ValueError(
+            f"queries {u.shape}, candidates {v.shape}, truth {truth.shape}: expected [Q, D], "
+            "[N, D] and [Q]."
+        )
+    if not np.isin(truth, np.arange(len(v))).all():
+        raise ValueError(f"truth holds rows outside 0 to {len(v) - 1}.")
+    before, tied = np.empty(len(u)), np.empty(len(u))
+    for start in range(0, len(u), 512):
+        rows = slice(start, start + 512)
+        margin = u[rows] @ v.T  # (block, N)
+        margin -= np.take_along_axis(margin, truth[rows, None], axis=1)
+        before[rows] = (margin > 1e-6).sum(axis=1)
+        tied[rows] = (np.abs(margin) <= 1e-6).sum(axis=1)  # its own is one of them
+    values = {f"recall@{k}": np.clip((k - before) / tied, 0, 1) for k in (1, 10)}
+    harmonic = np.concatenate([[0], np.cumsum(1 / np.arange(1, len(v) + 1))])
+    last = (before + tied).astype(int)
+    return values | {"mrr": (harmonic[last] - harmonic[before.astype(int)]) / tied}
+
+
 def explained_share(z, groups) -> float:
     """Share of the directions' variance that lies between `groups [N]` (eta squared), in [0, 1].
 
@@ -198,6 +346,50 @@ def explained_share(z, groups) -> float:
     parts = (u[groups == group] for group in np.unique(groups))
     within = sum(((part - part.mean(axis=0)) ** 2).sum() for part in parts)
     return 1 - float(within / _spread(u))
+
+
+def linear_cka(a, b, *, unbiased: bool = False, weights=None) -> float | np.ndarray:
+    """||B' A||^2 / (||A' A|| ||B' B||), Frobenius norms (Kornblith et al. 2019); 1: the same.
+
+    Of two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
+    That estimate is too high where N is not much larger than D: for unrelated embeddings it is near
+    D / N, not 0.
+
+    Args:
+        unbiased: estimate each of the three terms without bias from the Gram matrices without
+            their diagonals (HSIC_1 of Song et al. 2012, as Nguyen et al. 2021 do): near 0 for
+            unrelated embeddings, and below it by chance. Needs 4 rows; not with `weights`, whose
+            repeated rows it would take for agreement.
+    """
+    if unbiased:
+        if weights is not None:
+            raise ValueError("unbiased=True with weights: repeated rows are not independent.")
+        grams = [rows @ rows.T for rows in _same_texts(a, b)]
+        if len(grams[0]) < 4:
+            raise ValueError(f"{len(grams[0])} rows: the unbiased estimate needs 4.")
+        x, y = map(_u_centred, grams)
+        return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
+
+    def cka(x, y):
+        cross, own, other = (np.linalg.norm(p.T @ q) for p, q in ((y, x), (x, x), (y, y)))
+        return cross**2 / (own * other)
+
+    return _of_both(a, b, cka, weights)
+
+
+def procrustes_distance(a, b, *, weights=None) -> float | np.ndarray:
+    """2 - 2 ||A' B||_*, the nuclear norm (Ding et al. 2021), for ||A|| = ||B|| = 1; 0 to 2.
+
+    Of two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
+    That is the least ||A - B R||^2 over orthogonal R: 0 means the same space but for shift, scale
+    and rotation. Where widths differ, the narrower space is filled up with zeros.
+    """
+
+    def distance(x, y):
+        x, y = x / np.linalg.norm(x), y / np.linalg.norm(y)
+        return max(0.0, 2 - 2 * np.linalg.norm(x.T @ y, "nuc"))
+
+    return _of_both(a, b, distance, weights)
 
 
 def _entropy(z, center: bool, power: float, weights) -> float | np.ndarray:
@@ -242,6 +434,40 @@ def _weighted_spectrum(z: np.ndarray, center: bool, w: np.ndarray) -> np.ndarray
     rows = (centred if center else z) * np.sqrt(w)[:, None]
     variance = np.linalg.eigvalsh(rows.T @ rows)[::-1][:size]  # faster than its singular values
     return np.sqrt(np.clip(variance, 0, None))
+
+
+def _of_both(a, b, measure, weights) -> float | np.ndarray:
+    """`measure` of the centred rows, each repeated as `weights` say; NaN for one row alone."""
+    a, b = _same_texts(a, b)
+    values = []
+    for w in _counts(weights, len(a)):
+        if (w > 0).sum() < 2:
+            values.append(np.nan)
+            continue
+        rows = [(z - w @ z / w.sum()) * np.sqrt(w)[:, None] for z in (a, b)]
+        values.append(measure(*rows))
+    return _value(np.array(values), weights)
+
+
+def _same_texts(a, b) -> list[np.ndarray]:
+    """Centred rows of both, as float64."""
+    a, b = (_scaled(_matrix(z))[0] for z in (a, b))
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} embeddings: expected the same texts in both.")
+    rows = [z - z.mean(axis=0) for z in (a, b)]
+    for name, z, centred in zip("ab", (a, b), rows, strict=True):
+        if np.linalg.norm(centred) <= 1e-12 * np.linalg.norm(z):
+            raise ValueError(f"All embeddings of {name} are equal: there is nothing to compare.")
+    return rows
+
+
+def _u_centred(gram: np.ndarray) -> np.ndarray:
+    """`gram [N, N]` with a zero diagonal and rows that sum to 0 (Székely & Rizzo 2014)."""
+    n = len(gram)
+    gram = gram - np.diag(np.diag(gram))
+    sums = gram.sum(axis=0) / (n - 2)
+    gram = gram - sums[:, None] - sums + sums.sum() / (n - 1)
+    return gram - np.diag(np.diag(gram))
 
 
 def _within(u: np.ndarray, groups, kernel: Callable, weights) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,9 @@ from predrecon.recipes import read
 from predrecon.seeding import torch_generator
 
 SELECT = ("last", "inner", "reported")
+HEADS = ("linear", "knn", "mlp")
+NEIGHBOURS = 10  # of the nearest-neighbour probe
+HIDDEN, HIDDEN_EPOCHS = 64, 50  # of the MLP probe
 METRICS = ("accuracy", "f1", "mcc", "spearman")
 _THREADS = threading.RLock()  # their number is the process's: one fit at a time
 _STACK = 1 << 30  # bytes of training features, at most, where heads are trained at once
@@ -269,16 +272,28 @@ def _pick(by_epoch: tuple[tuple[ProbeResult, float | None], ...], select: str) -
     return replace(results[epoch], best_epoch_score=max(scores))
 
 
-def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) -> ProbeResult:
+def semantic_probe(
+    z, labels, *, kind: str = "classification", head: str = "linear", seed: int = 0
+) -> ProbeResult:
     """The task's label from frozen vectors `[N, D]`, cross-validated (5 folds).
 
+    | head     | protocol                                                                        |
+    |----------|---------------------------------------------------------------------------------|
+    | `linear` | logistic regression or ridge, the paper's                                       |
+    | `knn`    | 10 nearest neighbours by cosine (all, where a fold has fewer), each with one    |
+    |          | vote, or their mean; nothing is learned                                         |
+    | `mlp`    | 64 ReLU units, 50 epochs of Adam (learning rate 1e-3, batches of 200, L2 1e-4)  |
+
+    All see the same folds, and vectors standardised by the fold's training rows.
+
     Args:
-        z: `[N, D]` embeddings; standardised inside each fold. Equal ones score what always giving
-            the commonest label does (rho: 0).
+        z: `[N, D]` embeddings. Equal ones score what always giving the commonest label does (rho:
+            0), but with `knn`, which sees some of the labels.
         labels: `[N]`.
-        kind: `"classification"` (logistic regression, accuracy) or `"regression"` (ridge,
-            Spearman's rho). For CoLA's MCC, score the out-of-fold `predictions`.
-        seed: shuffles the folds.
+        kind: `"classification"` (accuracy) or `"regression"` (Spearman's rho). For CoLA's MCC,
+            score the out-of-fold `predictions`.
+        head: one of `HEADS`.
+        seed: shuffles the folds, and starts the MLP.
 
     Raises:
         ValueError: NaN, one label only, or too few samples for the folds.
@@ -286,7 +301,9 @@ def semantic_probe(z, labels, *, kind: str = "classification", seed: int = 0) ->
     metrics = {"classification": "accuracy", "regression": "spearman"}
     if kind not in metrics:
         raise ValueError(f"kind={kind!r}: expected one of {', '.join(metrics)}.")
-    return _cross_validate(z, labels, metrics[kind], folds=5, seed=seed)
+    if head not in HEADS:
+        raise ValueError(f"head={head!r}: expected one of {', '.join(HEADS)}.")
+    return _cross_validate(z, labels, metrics[kind], folds=5, seed=seed, head=head)
 
 
 def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
@@ -387,10 +404,11 @@ def _one_thread():
             torch.set_num_threads(before)
 
 
-def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeResult:
+def _cross_validate(
+    z, labels, metric: str, *, folds: int, seed: int, head: str = "linear"
+) -> ProbeResult:
     from joblib import parallel_config
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -401,13 +419,28 @@ def _cross_validate(z, labels, metric: str, *, folds: int, seed: int) -> ProbeRe
     splitter = KFold if regression else StratifiedKFold
     splitter = splitter(folds, shuffle=True, random_state=read("seed", seed))
     splits = list(splitter.split(z, labels))
-    head = Ridge() if regression else LogisticRegression(max_iter=500)
-    model = make_pipeline(StandardScaler(), head)
+    rows = min(len(train) for train, _ in splits)
+    model = make_pipeline(StandardScaler(), _head(head, regression, rows, seed))
     with warnings.catch_warnings(), _one_thread(), parallel_config(backend="threading"):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps are the protocol
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so many steps are the protocol
         predictions = cross_val_predict(model, z, labels, cv=splits, n_jobs=os.cpu_count())
     scores = [score(labels[test], predictions[test], metric) for _, test in splits]
     return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)
+
+
+def _head(name: str, regression: bool, rows: int, seed: int):
+    """One of `HEADS`, to be fitted to `rows` at least."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    if name == "knn":
+        kind = KNeighborsRegressor if regression else KNeighborsClassifier
+        return kind(min(NEIGHBOURS, rows), metric="cosine")
+    if name == "mlp":
+        kind = MLPRegressor if regression else MLPClassifier
+        return kind(hidden_layer_sizes=(HIDDEN,), max_iter=HIDDEN_EPOCHS, random_state=seed)
+    return Ridge() if regression else LogisticRegression(max_iter=500)
 
 
 def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bool):

@@ -242,7 +242,8 @@ _KINDS = {
 }
 _OTHERS = {  # parameters of notebooks and commands that are no field of a recipe
     "seed": int, "seeds": int | None, "workers": int, "max_samples": int,
-    "max_train": int | None, "data_dir": str | None, "every_seed": bool, "train_missing": bool,
+    "max_train": int | None, "max_pairs": int | None, "data_dir": str | None,
+    "every_seed": bool, "train_missing": bool,
 }  # fmt: skip
 
 
@@ -282,7 +283,7 @@ _LIMITS |= dict.fromkeys(
         "hidden_size", "num_layers", "num_heads", "mlp_ratio", "predictor_size",
         "predictor_layers", "predictor_heads", "num_targets", "min_context", "batch_size",
         "max_steps", "log_every", "checkpoint_every", "keep_last", "validation_blocks",
-        "seeds", "workers", "max_samples", "max_train",
+        "seeds", "workers", "max_samples", "max_train", "max_pairs",
     ),
     ("at least 1", lambda value: value >= 1),
 )  # fmt: skip

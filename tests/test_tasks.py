@@ -264,3 +264,69 @@ def test_families():
     names = [t.name for t in tasks.load_tasks("docs-swap, docs-edit")]
     assert names == ["docs-swap", "docs-edit"]
     assert [t.name for t in tasks.load_tasks("auto", corpus="docstrings")] == list(tasks.EMBEDDED)
+
+
+def graded(place, n=12, **changes):
+    columns = dict(
+        sentence1=[f"a {i}" for i in range(n)], sentence2=[f"b {i}" for i in range(n)],
+        score=[5 * i / (n - 1) for i in range(n)],
+    )  # fmt: skip
+    write(place, **columns | changes)
+
+
+def test_graded_pairs_have_a_test_split_and_their_stand_ins_are_named(tmp_path):
+    graded(tmp_path / "sts" / "sts13" / "test.parquet", n=1500)
+    task = tasks.load_similarity_task("sts13", tmp_path)
+    assert (task.title, task.note, len(task.test)) == ("STS13", "", 1500)
+    assert sorted(task.test.labels)[-1] == 5.0
+    for a, b in zip(task.test.first, task.test.second, strict=True):
+        assert a.removeprefix("a") == b.removeprefix("b"), "shuffled together"
+    assert abs(task.test.head(300).labels.mean() - 2.5) < 0.25, "the first are a sample"
+    graded(tmp_path / "sick-r" / "test.parquet")
+    task = tasks.load_similarity_task("sick-r", tmp_path)
+    assert task.title == "SICK-R (stand-in)" and "12 rows instead of 9,927" in task.note
+
+
+def test_sts12_without_msrvid_says_so(tmp_path):
+    graded(tmp_path / "sts" / "sts12" / "test.parquet", n=2358)
+    task = tasks.load_similarity_task("sts12", tmp_path)
+    assert task.title == "STS12 (without MSRvid)"
+    assert task.note.endswith("2,358 rows instead of 3,108, without MSRvid")
+
+
+def test_graded_pairs_of_tasks_with_other_splits():
+    task = tasks.load_similarity_task("docs-overlap")
+    other = tasks.load_task("docs-overlap")
+    assert sorted(task.test.labels) == sorted(other.validation.labels)
+    assert task.note == other.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(score=[0.5, 0.25] * 6), "column 'score' holds no grade above 1"),
+        (dict(score=[6.0] * 12), "column 'score' holds 6.0 in row 0, expected 0 to 5"),
+        (dict(sentence2=[""] * 12), "'sentence2' holds no text in any row"),
+        (dict(score=[3.0] * 12), "nothing to tell apart"),
+    ],
+)
+def test_bad_graded_pairs_are_named(tmp_path, changes, message):
+    graded(tmp_path / "sts" / "sts14" / "test.parquet", **changes)
+    with pytest.raises(SourceError, match=message):
+        tasks.load_similarity_task("sts14", tmp_path)
+
+
+def test_unknown_similarity_tasks_are_named(tmp_path):
+    with pytest.raises(ValueError, match="'sts17': expected one of sts12, sts13"):
+        tasks.load_similarity_task("sts17")
+    with pytest.raises(ValueError, match="tasks is empty: expected some of sts, sts12"):
+        tasks.load_similarity_tasks([])
+    with pytest.raises(SourceError, match="mteb/sts15-sts"):
+        tasks.load_similarity_task("sts15", tmp_path)
+
+
+def test_stsb_names_its_split(monkeypatch):
+    overlap = tasks.load_task("docs-overlap")
+    monkeypatch.setattr(tasks, "load_task", lambda *_: overlap)
+    note = tasks.load_similarity_task("stsb").note
+    assert note.endswith("; validation split (MTEB's numbers are of the test split)")

@@ -47,6 +47,11 @@ BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("semantic_probe_mcc", "mcc", "spearman"), (-1, 1)),
     **dict.fromkeys(("semantic_probe", "linear_probe"), (-1, 1)),  # of some tasks MCC or rho
     "probe_gap": (-2, 1),
+    **dict.fromkeys(("semantic_probe_knn", "semantic_probe_mlp"), (-1, 1)),
+    **dict.fromkeys(("semantic_probe_knn_mcc", "semantic_probe_mlp_mcc"), (-1, 1)),
+    **dict.fromkeys(("recall@1", "recall@10", "mrr", "iso_score", "linear_cka"), (0, 1)),
+    "lidar": (1, math.inf),
+    "procrustes_distance": (0, 2),
 }
 """What a metric can be whatever N and D, for `statistics.student_interval`; others can be anything.
 """

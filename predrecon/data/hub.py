@@ -47,6 +47,14 @@ def load_split(
     return HubSplit(place, dataset)
 
 
+def configurations(repository: str, *, tried: list[str], fallback: str) -> list[str]:
+    """Names of a data set's configurations; arguments and errors as `load_split`."""
+    with _hub_or_cache(f"the hub's {repository}", tried, fallback):
+        import datasets
+
+        return datasets.get_dataset_config_names(repository)
+
+
 def load_tokenizer(name: str, *, tried: list[str], fallback: str):
     """A transformers tokenizer from the hub or its local cache; errors as `load_split`."""
     from transformers import AutoTokenizer

@@ -1,7 +1,8 @@
-"""Labelled tasks: the five of GLUE, and five embedded ones of the same shapes.
+"""Labelled tasks: the five of GLUE, five embedded ones of the same shapes, and graded pairs.
 
 Each task has a train and a validation split; probes are fitted on the first and reported on the
-second, geometry is measured on the second.
+second, geometry is measured on the second. Tasks of graded pairs (`SimilarityTask`: STS12-16,
+SICK-R) have a test split only: nothing is fitted to them.
 
 Labels of GLUE's files are integers from 0, names of classes, or grades from 0 to 5, as numbers or
 as text. Refused by file, row and reason: any other label (-1: none), grades of which none is above
@@ -30,6 +31,8 @@ GLUE_TWIN = {
 }  # fmt: skip
 """`{embedded task: the GLUE task of its shape}`, beside whose numbers its own are shown."""
 EMBEDDED = tuple(GLUE_TWIN)
+SIMILARITY = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
+"""Graded pairs, as `load_similarity_task` opens them; it also opens `"docs-overlap"`."""
 _FOLDS = 5  # of the probes
 
 
@@ -87,6 +90,16 @@ class Task:
         return _groups(labels, self.classes)
 
 
+@dataclass(frozen=True)
+class SimilarityTask:
+    """Pairs of sentences with a grade from 0 to 5: `test.labels [N]`; `title` as in tables."""
+
+    name: str
+    title: str
+    test: Split
+    note: str = ""  # as a `Task`'s
+
+
 def _groups(labels: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return labels if classes else np.digitize(labels, [1, 2, 3, 4])
 
@@ -98,9 +111,12 @@ class _Definition:
     epochs: int
     classes: tuple[str, ...]
     examples: Callable | None = None  # makes an embedded task
-    columns: tuple[str, ...] = ()  # GLUE's texts
-    rows: tuple[int, int] = (0, 0)  # of GLUE's official splits
+    columns: tuple[str, ...] = ()  # the texts
+    rows: tuple[int, ...] = ()  # of the official splits
     validation: str = "validation"
+    label: str = "label"  # the column
+    family: str = "glue"  # a folder of the local data
+    hub: tuple[str, str] = ()  # data set and configuration, where they are others than GLUE's
     hub_classes: tuple[str, ...] = ()  # the hub's names for the classes, where they are others
 
 
@@ -128,6 +144,24 @@ _DEFINITIONS = {
 }  # fmt: skip
 
 
+def _graded_pairs(title: str, rows: int, hub_name: str) -> _Definition:
+    columns, hub_name = ("sentence1", "sentence2"), (f"mteb/{hub_name}", "default")
+    return _Definition(title, "spearman", 0, (), columns=columns, rows=(rows,), validation="test",
+                       label="score", family="sts", hub=hub_name)  # fmt: skip
+
+
+_SIMILARITY = {
+    "sts12": _graded_pairs("STS12", 3108, "sts12-sts"),
+    "sts13": _graded_pairs("STS13", 1500, "sts13-sts"),
+    "sts14": _graded_pairs("STS14", 3750, "sts14-sts"),
+    "sts15": _graded_pairs("STS15", 3000, "sts15-sts"),
+    "sts16": _graded_pairs("STS16", 1186, "sts16-sts"),
+    "sick-r": _graded_pairs("SICK-R", 9927, "sickr-sts"),
+}
+_KNOWN_PARTS = {("sts12", 2358): "without MSRvid"}  # of the official rows, those that are there
+_GRADED = ("stsb", "docs-overlap")  # tasks with other splits, too
+
+
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     """Open one of `GLUE` or `EMBEDDED`.
 
@@ -144,20 +178,62 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
         notes.append("embedded task, labels computed from the text")
     else:
         root = paths.data_dir(data_dir)
-        splits = [_read_split(name, part, task, root) for part in parts]
-        rows = tuple(map(len, splits))
-        if rows != task.rows:  # said in every table and figure
-            title = f"{title} (stand-in)"
-            notes.append(
-                f"stand-in, not the official splits: {rows[0]:,} / {rows[1]:,} rows instead of "
-                f"{task.rows[0]:,} / {task.rows[1]:,}; labels may differ too"
-            )
+        splits = [_read_split(name, part, task, root, _FOLDS) for part in parts]
+        title, notes = _checked_rows(name, task, splits)
         for number, split in enumerate(splits):
             if _in_order(_groups(split.labels, task.classes)):
                 splits[number] = _shuffled(split)
                 notes.append(f"{parts[number]}: rows were in order of their label, shuffled here")
     fields = task.metric, task.classes, task.epochs, *splits
     return Task(name, title, *fields, "; ".join(notes))
+
+
+def load_similarity_task(name: str, data_dir: str | Path | None = None) -> SimilarityTask:
+    """Open one of `SIMILARITY`, or `"docs-overlap"`, which needs no download.
+
+    STS and SICK-R are read from `data_dir` (default `PREDRECON_DATA`), as `sts/<task>/test.parquet`
+    or `<task>/...`, else from the hub's `mteb/sts12-sts` and so on (`sentence1, sentence2, score`);
+    of STS-B and docs-overlap the validation split serves. Rows are shuffled, always alike: STS
+    lists one source of text after the other, and the first n are to be a sample.
+
+    Raises:
+        SourceError: data that cannot be found or read; the message names file and column.
+    """
+    if name in _GRADED:
+        task = load_task(name, data_dir)
+        notes = [task.note, "validation split (MTEB's numbers are of the test split)"]
+        note = "; ".join(filter(None, notes if name == "stsb" else notes[:1]))
+        return SimilarityTask(name, task.title, _shuffled(task.validation), note)
+    if name not in _SIMILARITY:
+        expected = ", ".join(dict.fromkeys((*SIMILARITY, *_GRADED)))
+        raise ValueError(f"similarity task {name!r}: expected one of {expected}.")
+    task, root = _SIMILARITY[name], paths.data_dir(data_dir)
+    split = _read_split(name, task.validation, task, root)
+    title, notes = _checked_rows(name, task, [split])
+    return SimilarityTask(name, title, _shuffled(split), "; ".join(notes))
+
+
+def load_similarity_tasks(
+    chosen: str | list[str] = "sts", *, data_dir=None
+) -> list[SimilarityTask]:
+    """Several tasks by name; `"sts"` stands for all of `SIMILARITY`."""
+    every = [task for n in names("tasks", chosen) for task in (SIMILARITY if n == "sts" else [n])]
+    if not every:
+        raise ValueError(f"tasks is empty: expected some of sts, {', '.join(SIMILARITY)}.")
+    return [load_similarity_task(name, data_dir) for name in dict.fromkeys(every)]
+
+
+def _checked_rows(name: str, task: _Definition, splits: list[Split]) -> tuple[str, list[str]]:
+    """Title and notes, said in every table and figure: whether these are the official splits."""
+    rows = tuple(map(len, splits))
+    if rows == task.rows:
+        return task.title, []
+    part = _KNOWN_PARTS.get((name, *rows))
+    here, official = (" / ".join(f"{n:,}" for n in numbers) for numbers in (rows, task.rows))
+    name = "split" if len(rows) == 1 else "splits"
+    note = f"stand-in, not the official {name}: {here} rows instead of {official}"
+    note += f", {part}" if part else "; labels may differ too"
+    return f"{task.title} ({part or 'stand-in'})", [note]
 
 
 def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=None) -> list[Task]:
@@ -185,26 +261,30 @@ def _definition(name: str) -> _Definition:
     return _DEFINITIONS[name]
 
 
-def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> Split:
-    folders = [root / "glue" / name, root / name] if root else []
+def _read_split(
+    name: str, part: str, task: _Definition, root: Path | None, folds: int = 1
+) -> Split:
+    """One split of a GLUE or STS task; `folds` of a probe that must be able to learn from it."""
+    folders = [root / task.family / name, root / name] if root else []
     if folder := next(filter(Path.is_dir, folders), None):
         files = (folder / f"{part}.parquet", folder / f"{part}.jsonl")
         if not (place := next(filter(Path.is_file, files), None)):
             raise SourceError(f"{folder}: no {part}.parquet (or .jsonl) in this folder.")
-        rows = list(read_rows(place, task.columns, ("label",)))
+        rows = list(read_rows(place, task.columns, (task.label,)))
     else:
         tried = [str(folder) for folder in folders] or ["PREDRECON_DATA (not set)"]
         fallback = f"the tasks {', '.join(EMBEDDED)}"
+        repository = task.hub or ("nyu-mll/glue", name)
         try:
-            split = hub.load_split("nyu-mll/glue", name, part, tried=tried, fallback=fallback)
+            split = hub.load_split(*repository, part, tried=tried, fallback=fallback)
         except SourceError as error:
             raise MissingLabelsError(
                 f"No labels: {task.title} is neither on this machine nor to be had from the hub; "
                 f"tasks 'embedded' need no download.\n{error}"
             ) from error
-        place, rows = split.place, list(split.read_rows(task.columns, ("label",)))
+        place, rows = split.place, list(split.read_rows(task.columns, (task.label,)))
     place = show(place)
-    labels = _labels([row["label"] for row in rows], task, place)
+    labels = _labels([row[task.label] for row in rows], task, place, folds)
     texts = [[row[column] for row in rows] for column in task.columns]
     for column, values in zip(task.columns, texts, strict=True):
         if not any(map(str.strip, values)):
@@ -213,9 +293,9 @@ def _read_split(name: str, part: str, task: _Definition, root: Path | None) -> S
     return Split(first, second[0] if second else None, labels)
 
 
-def _labels(values: list, task: _Definition, place: str) -> np.ndarray:
+def _labels(values: list, task: _Definition, place: str, folds: int) -> np.ndarray:
     """`[N]` integers for classes, grades from 0 to 5 otherwise."""
-    classes = task.classes
+    classes, column = task.classes, f"column {task.label!r}"
     named = {name: n for names in (classes, task.hub_classes) for n, name in enumerate(names)}
     labels = np.array([_number(value, named) for value in values])
     highest = len(classes) - 1 if classes else 5
@@ -225,26 +305,26 @@ def _labels(values: list, task: _Definition, place: str) -> np.ndarray:
     if not valid.all():
         row = int(np.argmin(valid))
         raise SourceError(
-            f"{place}: column 'label' holds {reprlib.repr(values[row])} in row {row}, expected "
+            f"{place}: {column} holds {reprlib.repr(values[row])} in row {row}, expected "
             f"{'integers ' if classes else ''}0 to {highest}{', '.join(['', *named])} (a test "
             "split has no labels; leave rows of -1 out)."
         )
     if not classes and labels.max() <= 1:
         raise SourceError(
-            f"{place}: column 'label' holds no grade above 1, expected 0 to 5. Multiply grades "
+            f"{place}: {column} holds no grade above 1, expected 0 to 5. Multiply grades "
             "from 0 to 1 by 5."
         )
     counts = np.sort(np.unique(labels, return_counts=True)[1])[::-1]
     if len(counts) < 2:
         raise SourceError(
-            f"{place}: column 'label' holds {values[0]!r} in all of its {len(values):,} rows: "
+            f"{place}: {column} holds {values[0]!r} in all of its {len(values):,} rows: "
             "nothing to tell apart."
         )
-    if len(values) < 2 * _FOLDS or (classes and (counts[0] < _FOLDS or counts[1] < 2)):
+    if len(values) < 2 * folds or (classes and (counts[0] < folds or counts[1] < 2)):
         raise SourceError(
             f"{place}: {len(values)} rows, by label {', '.join(map(str, counts))}, are too few for "
-            f"a probe of {_FOLDS} folds: give {2 * _FOLDS} rows or more"
-            + (f", {_FOLDS} of one class and 2 of another." if classes else ".")
+            f"a probe of {folds} folds: give {2 * folds} rows or more"
+            + (f", {folds} of one class and 2 of another." if classes else ".")
         )
     return labels.astype(np.int64) if classes else labels
 
