@@ -1,4 +1,4 @@
-"""Command line: `python -m predrecon demo`, `pretrain`, `grid` and `pair`."""
+"""Command line: `python -m predrecon demo`, `pretrain`, `grid`, `export` and `pair`."""
 
 import argparse
 import dataclasses
@@ -98,6 +98,17 @@ def _grid(options):
     grid.train(cells, corpus, workers=workers, on_done=report)
 
 
+def _export(options):
+    """write a run as a plain ModernBERT that transformers and sentence-transformers open"""
+    from predrecon.workbook import export
+
+    run = export.find_run(options.run_folder)
+    folder = export.export(run, options.folder, tasks=[] if options.no_geometry else None)
+    print(folder)
+    if run.recipe.architecture != "modern":
+        print(export.NO_MODERNBERT)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m predrecon", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -140,6 +151,15 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--shard", action="store_true", help=sharding)
     trackers = ("tensorboard", "wandb", "trackio")
     pretrain.add_argument("--tracker", choices=trackers, help="log there too; default: nowhere")
+
+    export = command(_export)
+    export.add_argument("run_folder", metavar="RUN", help="a finished run: its folder or name")
+    export.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
+    export.add_argument(
+        "--no-geometry", action="store_true",
+        help="leave geometry out of the model card: it takes seconds with the demo's encoders and "
+        "minutes on two cores with one of the paper's size",
+    )  # fmt: skip
 
     grid = command(_grid, "demo")
     grid.add_argument(
