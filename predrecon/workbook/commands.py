@@ -13,6 +13,7 @@ from predrecon import recipes
 
 _DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo may differ in
 _WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
+_WORDS[int | float] = "X"
 _WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
 
 
@@ -55,10 +56,12 @@ def _pretrain(options):
     import accelerate
 
     from predrecon.data.corpus import load_corpus
+    from predrecon.training import initial
     from predrecon.training.loop import pretrain
     from predrecon.training.run_folder import folder_of
     from predrecon.workbook import tables
 
+    recipe = initial.fitted(recipe, named=_overrides(options))
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=options.data_dir)
     run = pretrain(
         recipe,
@@ -77,6 +80,8 @@ def _pretrain(options):
 def _grid(options):
     """train the grid of notebook 06: objectives, equal operations, lambda, a leak, as published"""
     base = recipes.get(options.preset, **_overrides(options))
+    if base.init:
+        raise ValueError(f"init={base.init!r}: the grid's runs begin from fresh weights.")
     seeds, workers = (recipes.read(name, getattr(options, name)) for name in ("seeds", "workers"))
     from predrecon.audit import grid
     from predrecon.data.corpus import load_corpus

@@ -142,7 +142,7 @@ def card(run: Run, model: PredictReconstruct, tokenizer, tasks: list[Task], name
         parts += [kept, "", _OPEN_MODERN]
     else:
         parts += [NO_MODERNBERT, "", _OPEN_PUBLISHED]
-    facts = {k: Path(v).name if k in ("corpus", "tokenizer") and _own(v) else v
+    facts = {k: Path(v).name if k in ("corpus", "tokenizer", "init") and v and _own(v) else v
              for k, v in asdict(recipe).items()}  # fmt: skip
     fields = ", ".join(f"{name}={value}" for name, value in facts.items())
     about = f"Seed {run.facts['seed']}. Fingerprint of text and tokenizer: {run.facts['corpus']}."
@@ -184,6 +184,8 @@ encoder = AutoModel.from_pretrained(folder)  # hidden states
 masked = AutoModelForMaskedLM.from_pretrained(folder)  # logits
 vectors = SentenceTransformer(folder).encode(["A text."])  # the mean over tokens
 ```
+
+`AutoModel` reports `head` and `decoder` as unexpected: they are the MLM head, which it leaves out.
 """
 
 _OPEN_PUBLISHED = """```python
@@ -252,8 +254,12 @@ def _markdown(wide: pd.DataFrame) -> str:
 def _limits(recipe, config, metrics) -> list[str]:
     domain = "Python documentation" if recipe.corpus == EMBEDDED_CORPUS else "its own text"
     return [
-        f"- Text unlike {domain}: it has seen {metrics['tokens'] / 1e6:.3g} M tokens of that "
-        "and nothing else.",
+        f"- Text unlike {domain}: it has seen {metrics['tokens'] / 1e6:.3g} M tokens of that"
+        + (
+            ", and what the weights it began from had seen."
+            if recipe.init
+            else " and nothing else."
+        ),
         f"- Texts longer than {config.max_position_embeddings} tokens: they are cut.",
         "- Similarity or search out of the box: no sentence pair was ever trained on, so cosines "
         "are not calibrated. Fine-tune it first, and compare with an encoder made for that.",
