@@ -7,9 +7,10 @@ width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9.
 Two architectures with the same objectives and the same names. `published`: what the paper's text
 leaves open (pre-norm, sine-cosine positions, initialisation) follows the author's public
 configuration; 34.8 M encoder values at D = 512, positions included. `modern`: the computation of
-transformers' ModernBertModel with global attention in all layers (Warner et al. 2024): rotary
-positions, a norm on the embedding and none before the first attention, GeGLU, no biases; the token
-regressor is its prediction head with a decoder tied to the token embeddings.
+transformers' ModernBertModel (Warner et al. 2024): rotary positions, a norm on the embedding and
+none before the first attention, GeGLU, no biases; the token regressor is its prediction head with a
+decoder tied to the token embeddings. All layers are global, unless the weights come from a
+ModernBERT with local ones (`modernbert`).
 """
 
 import copy
@@ -38,7 +39,7 @@ class PredictReconstructConfig(PretrainedConfig):
         architecture: `"published"` or `"modern"`.
         hidden_size: D.
         num_hidden_layers, num_attention_heads, mlp_ratio: the encoder's; the MLPs are `mlp_ratio` D
-            wide (modern: in the gate and in the value).
+            wide (modern: in the gate and in the value), rounded.
         max_position_embeddings: longest input, in tokens.
         predictor_size, predictor_layers, predictor_heads: the predictor's.
         arm: `"hybrid"` (both losses) or `"mlm"` (no predictor, no target encoder).
@@ -46,6 +47,9 @@ class PredictReconstructConfig(PretrainedConfig):
             (1, the paper: positions of amplitude 1 drown tokens of std 0.02) or `"sqrt_dim"`
             (the square root of D, Vaswani et al. 2017). Published architecture only.
         rope_theta: base of the rotary frequencies. Modern architecture only.
+        layer_types: `"full_attention"` or `"sliding_attention"` for each of the encoder's layers.
+            In the second kind a token sees those at most `local_attention // 2` positions away,
+            and the base is `local_rope_theta`. None: all full. Modern architecture only.
         lam: lambda, fixed; None: learned, from 0.5 on.
         initializer_range: std of the truncated normal initialisation.
 
@@ -61,7 +65,7 @@ class PredictReconstructConfig(PretrainedConfig):
         hidden_size: int = 512,
         num_hidden_layers: int = 6,
         num_attention_heads: int = 8,
-        mlp_ratio: int = 4,
+        mlp_ratio: int | float = 4,
         max_position_embeddings: int = 512,
         predictor_size: int = 512,
         predictor_layers: int = 6,
@@ -70,6 +74,9 @@ class PredictReconstructConfig(PretrainedConfig):
         token_scale: str = "none",
         architecture: str = "published",
         rope_theta: float = 10_000.0,
+        layer_types: list[str] | None = None,
+        local_attention: int = 128,
+        local_rope_theta: float = 10_000.0,
         lam: float | None = None,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-6,
@@ -88,6 +95,15 @@ class PredictReconstructConfig(PretrainedConfig):
             hidden_size=(hidden_size, num_attention_heads),
             predictor_size=(predictor_size, predictor_heads),
         )
+        if layer_types is not None and (
+            architecture != "modern"
+            or len(layer_types) != num_hidden_layers
+            or not set(layer_types) <= {"full_attention", "sliding_attention"}
+        ):
+            raise ValueError(
+                f"layer_types={layer_types}: expected 'full_attention' or 'sliding_attention' for "
+                f"each of {num_hidden_layers} layers, with the modern architecture."
+            )
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
@@ -101,6 +117,9 @@ class PredictReconstructConfig(PretrainedConfig):
         self.token_scale = token_scale
         self.architecture = architecture
         self.rope_theta = rope_theta
+        self.layer_types = layer_types
+        self.local_attention = local_attention
+        self.local_rope_theta = local_rope_theta
         self.lam = lam
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
@@ -151,6 +170,16 @@ def rotate(x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torc
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
 
 
+def within(reach: int, positions: torch.Tensor, key_mask=None) -> torch.Tensor:
+    """Which keys `[B, 1, n, n]` the tokens at `positions [B, n]` see: those `reach` away at most.
+
+    A token always sees itself, so that padding, which `key_mask` hides, has something to attend to.
+    """
+    distance = (positions[:, :, None] - positions[:, None, :]).abs()[:, None]
+    seen = distance <= reach
+    return seen if key_mask is None else seen & key_mask | (distance == 0)
+
+
 def attend(q, k, v, key_mask: torch.Tensor | None = None) -> torch.Tensor:
     """softmax(q k' / sqrt(d)) v for `[B, heads, n, d]`; `key_mask` is False on padding.
 
@@ -176,7 +205,7 @@ class Block(nn.Module):
         self, dim, heads, mlp_ratio, eps, *, residual_scale: float, modern=False, normed=True
     ):
         super().__init__()
-        self.heads, self.modern, bias, width = heads, modern, not modern, int(mlp_ratio * dim)
+        self.heads, self.modern, bias, width = heads, modern, not modern, round(mlp_ratio * dim)
         self.norm1 = nn.LayerNorm(dim, eps=eps, bias=bias) if normed else nn.Identity()
         self.qkv = nn.Linear(dim, 3 * dim, bias=bias)
         self.proj = nn.Linear(dim, dim, bias=bias)
@@ -274,9 +303,15 @@ class Encoder(_Initialised):
             config.hidden_size, config.num_attention_heads, config.max_position_embeddings
         )  # fmt: skip
         modern, eps = config.architecture == "modern", config.layer_norm_eps
+        types = config.layer_types or ["full_attention"] * config.num_hidden_layers
+        self.local = [kind == "sliding_attention" for kind in types]
         self.tokens = nn.Embedding(config.vocab_size, dim)
         if modern:
             self.positions = RotaryPositions(length, dim // heads, config.rope_theta)
+            if any(self.local):
+                self.local_positions = RotaryPositions(
+                    length, dim // heads, config.local_rope_theta
+                )
             self.embedding_norm = nn.LayerNorm(dim, eps=eps, bias=False)
         else:
             self.positions = SineCosinePositions(length, dim)
@@ -324,15 +359,22 @@ class Encoder(_Initialised):
         With `at [P]`, positions in the flattened `[B * L]`, the result is `[P, D]`: the last block
         computes only these.
         """
-        rotation = None
+        rotation, length = None, x.shape[1]
         if self.config.architecture == "modern":
-            everywhere = torch.arange(x.shape[1], device=x.device)[None]
-            rotation = self.positions.at(everywhere if keep is None else keep)
+            positions = torch.arange(length, device=x.device)[None] if keep is None else keep
+            rotation = self.positions.at(positions)
+        views = [(key_mask, rotation)] * len(self.blocks)
+        if any(self.local):
+            reach = self.config.local_attention // 2
+            mask = key_mask if length <= reach + 1 else within(reach, positions, key_mask)
+            view = mask, self.local_positions.at(positions)
+            views = [view if local else views[0] for local in self.local]
         x = x if keep is None else take(x, keep)
-        *most, last = self.blocks
-        for block in most:
-            x = block(x, key_mask, rotation=rotation)
-        return self.norm(last(x, key_mask, at, rotation))
+        *most, last = zip(self.blocks, views, strict=True)
+        for block, (mask, rotation) in most:
+            x = block(x, mask, rotation=rotation)
+        block, (mask, rotation) = last
+        return self.norm(block(x, mask, at, rotation))
 
     def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
         """Encode a padded batch, as transformers' models do (`encode` is for unpadded ones).

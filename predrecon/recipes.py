@@ -10,6 +10,7 @@ import dataclasses
 import math
 import numbers
 import os
+import re
 import types
 import typing
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Recipe:
         arm: objective: hybrid (JEPA and MLM) or mlm.
         corpus: docstrings (the embedded text), wikitext-103, wikipedia, or a path.
         tokenizer: a hub name or a folder; auto: the corpus's own.
+        init: a ModernBERT to begin from, a folder or a hub name; None (auto): fresh weights.
         architecture: published (the paper's) or modern (ModernBERT's).
         hidden_size: encoder width D.
         num_layers: encoder layers.
@@ -77,12 +79,13 @@ class Recipe:
     arm: str = "hybrid"
     corpus: str = "docstrings"
     tokenizer: str = "auto"
+    init: str | None = None
     # model
     architecture: str = "published"
     hidden_size: int = 512
     num_layers: int = 6
     num_heads: int = 8
-    mlp_ratio: int = 4
+    mlp_ratio: int | float = 4
     predictor_size: int = 512
     predictor_layers: int = 6
     predictor_heads: int = 8
@@ -140,6 +143,15 @@ class Recipe:
         return self.max_steps or max(1, int(self.epochs * blocks / self.batch_size))
 
 
+def split_init(init: str | None) -> tuple[str | None, str]:
+    """A recipe's `init` as the name and the digest of the weights, empty before it is known.
+
+    `training.initial.fitted` adds the digest: "some/folder@0123456789abcdef".
+    """
+    parts = re.fullmatch("(.+)@([0-9a-f]{16})", init or "")
+    return (parts[1], parts[2]) if parts else (init, "")
+
+
 def check_architecture(architecture: str, token_scale: str, **widths: tuple[int, int]):
     """Refuse what no model can be built from; `widths` are `name=(width, heads)`."""
     if architecture == "modern" and token_scale != "none":
@@ -165,7 +177,7 @@ def read(name: str, value):
         ValueError: names the field, its value, and what was expected.
     """
     hint, (limit, valid) = _types()[name], _LIMITS.get(name, ("", lambda _: True))
-    optional = isinstance(hint, types.UnionType)
+    optional = isinstance(hint, types.UnionType) and types.NoneType in typing.get_args(hint)
     if optional and str(value).strip().lower() in ("none", "auto"):
         return None
     convert, expected = _KINDS[typing.get_args(hint)[0] if optional else hint]
@@ -195,6 +207,11 @@ def _number(value) -> float:
     if not math.isfinite(number):
         raise ValueError
     return number
+
+
+def _ratio(value) -> int | float:
+    number = _number(value)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _whole(value) -> int:
@@ -237,6 +254,7 @@ _KINDS = {
     bool: (_switch, "yes or no"),
     int: (_whole, "a whole number"),
     float: (_number, "a number"),
+    int | float: (_ratio, "a number"),
     str: (_name, "a name"),
     tuple[float, float]: (_pair, "two numbers"),
 }
@@ -264,6 +282,7 @@ _LIMITS = {  # what is expected in words, and whether a value is that
     "length": ("at least 3", lambda value: value >= 3),
     "mlm_probability": ("above 0 and at most 1", lambda value: 0 < value <= 1),
     "epochs": ("above 0 and at most a million", lambda value: 0 < value <= 1e6),
+    "mlp_ratio": ("above 0 and at most a million", lambda value: 0 < value <= 1e6),
     "lam": ("between 0 and 1", lambda value: 0 < value < 1),
     "checkpoint_minutes": ("above 0", lambda value: value > 0),
     "betas": ("each from 0 to below 1", lambda pair: 0 <= min(pair) and max(pair) < 1),
@@ -280,7 +299,7 @@ _LIMITS |= dict.fromkeys(
 )
 _LIMITS |= dict.fromkeys(
     (
-        "hidden_size", "num_layers", "num_heads", "mlp_ratio", "predictor_size",
+        "hidden_size", "num_layers", "num_heads", "predictor_size",
         "predictor_layers", "predictor_heads", "num_targets", "min_context", "batch_size",
         "max_steps", "log_every", "checkpoint_every", "keep_last", "validation_blocks",
         "seeds", "workers", "max_samples", "max_train", "max_pairs",

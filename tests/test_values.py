@@ -62,6 +62,8 @@ def same(one, other):
         (dict(leak=1, compile="off"), dict(leak=True, compile=False)),
         (dict(compile="auto", lam="none", checkpoint_minutes="None"), {}),
         (dict(corpus="auto", max_steps=None), {}),
+        (dict(mlp_ratio="2.0", init="auto"), dict(mlp_ratio=2)),
+        (dict(mlp_ratio="1.5"), dict(mlp_ratio=1.5)),
     ],
 )  # fmt: skip
 def test_a_value_is_read_into_its_type(brought, meant):
@@ -87,7 +89,7 @@ def kind_of(field):
 
 
 POSITIVE = (
-    "hidden_size num_layers num_heads mlp_ratio predictor_size predictor_layers predictor_heads "
+    "hidden_size num_layers num_heads predictor_size predictor_layers predictor_heads "
     "length num_targets min_context batch_size max_steps log_every checkpoint_every keep_last "
     "validation_blocks"
 ).split()
@@ -107,7 +109,13 @@ WRONG += [("betas", (0.9, 1.0)), ("lam", 0), ("lam", 1), ("epochs", 0), ("epochs
 WRONG += [("mlm_probability", 0), ("mlm_probability", 1.01), ("checkpoint_minutes", 0)]
 WRONG += [("corpus", ""), ("corpus", "  "), ("tokenizer", "a\0b"), ("corpus", True), ("length", 2)]
 WRONG += [("arm", "jepa"), ("precision", "fp8"), ("optimizer", 5), ("leak", 2), ("compile", "?")]
-WRONG += [("leak", "none"), ("lr", "none"), ("context_scale", "auto")]
+WRONG += [
+    ("mlp_ratio", 0),
+    ("mlp_ratio", 1e300),
+    ("leak", "none"),
+    ("lr", "none"),
+    ("context_scale", "auto"),
+]
 
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
@@ -294,7 +302,7 @@ VALUES = {
     "num_layers": COUNT,
     "hidden_size": st.sampled_from([64, 128, 768]),
     "num_heads": st.sampled_from([1, 2, 4]),
-    "mlp_ratio": COUNT,
+    "mlp_ratio": COUNT | share(0, 100),
     "length": st.integers(3, 4096),
     "context_scale": ordered(0, 1),
     "target_scale": ordered(0, 1),

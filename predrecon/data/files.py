@@ -33,10 +33,8 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
     try:
         write(part)
         part.chmod(0o755)  # mkdtemp's 0700 is for secrets
-        for file in part.iterdir():
-            if file.is_file():
-                sync(file)
-        sync(part)
+        for item in (*part.rglob("*"), part):
+            sync(item)
         try:
             part.rename(folder)
         except OSError:

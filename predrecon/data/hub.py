@@ -1,7 +1,7 @@
 """Data sets and tokenizers of the Hugging Face hub or its local cache, or an error in seconds."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from predrecon.data import readers
@@ -59,8 +59,13 @@ def load_tokenizer(name: str, *, tried: list[str], fallback: str):
     """A transformers tokenizer from the hub or its local cache; errors as `load_split`."""
     from transformers import AutoTokenizer
 
-    with _hub_or_cache(f"the hub's tokenizer {name}", tried, fallback):
-        return AutoTokenizer.from_pretrained(name)
+    return load(AutoTokenizer.from_pretrained, name, "tokenizer", tried=tried, fallback=fallback)
+
+
+def load(from_pretrained: Callable, name: str, what: str, *, tried: list[str], fallback: str = ""):
+    """`from_pretrained(name)` from the hub or its local cache; errors as `load_split`."""
+    with _hub_or_cache(f"the hub's {what} {name}", tried, fallback):
+        return from_pretrained(name)
 
 
 @contextlib.contextmanager
@@ -91,12 +96,18 @@ def _hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]
         if unreachable:
             reason = f"no answer from the hub, and not in its cache ({reason})"
         searched = "".join(f"  - {line}\n" for line in [*tried, f"{place}: {reason}"])
-        raise readers.SourceError(
-            f"Not found. Tried:\n{searched}Three ways out: (1) go online, so that the hub can be "
-            "reached; (2) put the files on this machine and name them, either by path or by "
-            "PREDRECON_DATA / data_dir (see README, 'Real data'); (3) use the embedded default, "
-            f"{fallback}, which needs no download."
-        ) from error
+        ways_out = (
+            "Three ways out: (1) go online, so that the hub can be reached; (2) put the files on "
+            "this machine and name them, either by path or by PREDRECON_DATA / data_dir (see "
+            f"README, 'Real data'); (3) use the embedded default, {fallback}, which needs no "
+            "download."
+        )
+        if not fallback:
+            ways_out = (
+                "Two ways out: (1) go online, so that the hub can be reached; (2) put the files in "
+                "a folder on this machine and name it."
+            )
+        raise readers.SourceError(f"Not found. Tried:\n{searched}{ways_out}") from error
     finally:
         session.event_hooks = hooks
 

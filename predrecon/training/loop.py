@@ -28,7 +28,7 @@ from predrecon.masking import check_room
 from predrecon.model import Block
 from predrecon.objectives import ema_momentum, learning_rate
 from predrecon.recipes import Recipe, read
-from predrecon.training import checkpoints, heldout, machine, run_folder
+from predrecon.training import checkpoints, heldout, initial, machine, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.heldout import evaluate, learned
@@ -56,7 +56,8 @@ def pretrain(
     loss curve is that of one process.
 
     Args:
-        recipe, corpus: what to train, and on what.
+        recipe, corpus: what to train, and on what. Of a recipe that begins from weights, `fitted`
+            (`training.initial`) says shape and tokenizer; it is applied here where it was not.
         out_dir: the run's folder; `run_folder` says what it holds.
         seed: fixes initial weights, batches and masks.
         resume: go on from the newest intact checkpoint in `out_dir`. With False, a folder that
@@ -76,14 +77,15 @@ def pretrain(
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
             the batch cannot be divided among the processes, `shard` with one process or with Muon,
-            a tracker that is not installed, or a launcher's plugin that would decide instead.
+            a tracker that is not installed, or a launcher's plugin that would decide instead; or
+            `init` names weights that do not fit recipe or tokenizer, or none.
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
         OSError: a checkpoint could not be written; says what was needed.
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
-    out_dir, seed = Path(out_dir), read("seed", seed)
+    out_dir, seed, recipe = Path(out_dir), read("seed", seed), initial.fitted(recipe)
     if tracker and tracker not in map(str, get_available_trackers()):
         raise ValueError(f"tracker={tracker!r}: not installed. Try: pip install {tracker}")
     folder = out_dir if tracker else None
@@ -107,12 +109,19 @@ def pretrain(
         check_room(recipe.length, recipe.context_scale, recipe.target_scale, recipe.min_context)
     heldout.check(recipe, corpus)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
+    source = None
+    if recipe.init and accelerator.is_main_process and not (out_dir / initial.FOLDER).is_dir():
+        source = initial.open_source(recipe, corpus, seed)  # before anything is written
     with contextlib.ExitStack() as locks:
         finished = (out_dir / "metrics.json").is_file()
         if accelerator.is_main_process:
             if not finished:
                 locks.enter_context(run_folder.lock(out_dir))
             run_folder.claim(out_dir, facts, resume, may_differ)
+            if source is not None:
+                initial.keep(out_dir, source, recipe, corpus)
+        if recipe.init:
+            accelerator.wait_for_everyone()
         if not finished:
             training = Training(recipe, corpus, out_dir, facts, accelerator, shard)
             training.run(stop_after, on_log if accelerator.is_main_process else None, tracker)
@@ -126,6 +135,7 @@ def ensure(
 
     A second process that asks for the same run waits for the first and opens its result.
     """
+    recipe = initial.fitted(recipe)
     out_dir = run_folder.folder_of(recipe, corpus, seed)
     lock = contextlib.nullcontext()
     if not Run(out_dir).finished:
@@ -145,6 +155,7 @@ def ensure_arms(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 
 
 def every_seed(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0):
     """`{arm: runs}`: that of `seed`, trained if need be, and all other seeds on disk."""
+    recipe = initial.fitted(recipe)
     ensure_arms(recipe, arms, corpus, seed=seed)
     recipes = {arm: dataclasses.replace(recipe, arm=arm) for arm in arms}
     return {arm: run_folder.finished_runs(recipes[arm], corpus) for arm in arms}
@@ -162,7 +173,7 @@ class Training:
         self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
-        self.bare = build_model(recipe, corpus, facts["seed"])  # without the DDP wrapper
+        self.bare = self._build()  # without the DDP wrapper
         self.compiled = machine.compiles(recipe.compile, self.device)
         if self.compiled:
             self.bare.compile_blocks()
@@ -176,6 +187,11 @@ class Training:
         self.optimizer = accelerator.prepare(build_optimizer(self.bare, recipe))
         self.seconds, self.flops = 0.0, 0.0  # operations are counted on the device
         self.learned = ""  # nats below word frequencies, as last measured
+
+    def _build(self):
+        """The model as it begins, on the CPU."""
+        begin = initial.load(self.out_dir) if self.recipe.init else None
+        return build_model(self.recipe, self.corpus, self.facts["seed"], begin)
 
     def run(self, stop_after: int | None, on_log: Callable | None, tracker: str | None):
         step = self._resume()
@@ -344,7 +360,7 @@ class Training:
             self.learned = learned(losses)
         if not self.sharded:
             return self.bare, losses
-        model = build_model(self.recipe, self.corpus, self.facts["seed"])
+        model = self._build()
         model.load_state_dict(checkpoints.gather(self.bare.state_dict()))
         return model, losses
 

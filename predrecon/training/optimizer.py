@@ -1,5 +1,7 @@
 """The model and the optimiser of a recipe."""
 
+import copy
+
 import torch
 
 from predrecon.data.corpus import Corpus
@@ -7,9 +9,29 @@ from predrecon.model import Block, PredictReconstruct, PredictReconstructConfig
 from predrecon.recipes import Recipe
 
 
-def build_model(recipe: Recipe, corpus: Corpus, seed: int) -> PredictReconstruct:
-    """A freshly initialised model, on the CPU."""
-    return PredictReconstruct.build(model_config(recipe, corpus), seed)
+def build_model(
+    recipe: Recipe, corpus: Corpus, seed: int, initial: PredictReconstruct | None = None
+) -> PredictReconstruct:
+    """A freshly initialised model, on the CPU.
+
+    With `initial`, of `initial.load`, encoder and token regressor are that model's, as is its
+    configuration, and the target encoder starts as a copy; predictor and balance are fresh.
+
+    Raises:
+        ValueError: the recipe begins from weights, and there is no `initial`.
+    """
+    if initial is None:
+        if recipe.init:
+            raise ValueError(f"init={recipe.init!r}: this needs the weights that it names.")
+        return PredictReconstruct.build(model_config(recipe, corpus), seed)
+    config = copy.deepcopy(initial.config)
+    for name, value in _of_pretraining(recipe).items():
+        setattr(config, name, value)
+    model = PredictReconstruct.build(config, seed)
+    model.regressor.load_state_dict(initial.regressor.state_dict())
+    for encoder in (model.encoder, *([model.target] if recipe.arm == "hybrid" else [])):
+        encoder.load_state_dict(initial.encoder.state_dict())
+    return model
 
 
 def build_optimizer(model: PredictReconstruct, recipe: Recipe) -> torch.optim.Optimizer:
@@ -73,15 +95,17 @@ def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
         num_attention_heads=recipe.num_heads,
         mlp_ratio=recipe.mlp_ratio,
         max_position_embeddings=recipe.length,
-        predictor_size=recipe.predictor_size,
-        predictor_layers=recipe.predictor_layers,
-        predictor_heads=recipe.predictor_heads,
-        arm=recipe.arm,
         token_scale=recipe.token_scale,
         architecture=recipe.architecture,
-        lam=recipe.lam,
         pad_token_id=corpus.tokenizer.pad_token_id,
+        **_of_pretraining(recipe),
     )
+
+
+def _of_pretraining(recipe: Recipe) -> dict:
+    """What a configuration has of the objective, whatever the encoder."""
+    names = ("predictor_size", "predictor_layers", "predictor_heads", "arm", "lam")
+    return {name: getattr(recipe, name) for name in names}
 
 
 def parameter_groups(model: PredictReconstruct, recipe: Recipe) -> list[dict]:

@@ -1,6 +1,7 @@
 """A run's folder: where it is, who may train in it, and what it holds.
 
 recipe.json         seed, corpus and recipe, written when the run begins
+initial/            with `init`: what the run began with, a plain ModernBERT, and where it is from
 environment.json    versions, device, commit of the code, of the last start
 history.csv         one row a logged step, flushed as it goes
 checkpoints/        see `checkpoints`
@@ -25,8 +26,8 @@ from predrecon.data.corpus import Corpus, save_tokenizer
 from predrecon.data.documents import digest
 from predrecon.data.files import build_folder, fitting, make_writable, remove_folder, write_text
 from predrecon.model import Encoder, PredictReconstruct, untrained
-from predrecon.recipes import Recipe, read
-from predrecon.training import checkpoints
+from predrecon.recipes import Recipe, read, split_init
+from predrecon.training import checkpoints, initial
 
 BOOKKEEPING = (
     "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "snapshots",
@@ -82,7 +83,9 @@ class Run:
             return Encoder.from_pretrained(self.folder).eval()
 
     def untrained_encoder(self) -> Encoder:
-        """The encoder as it was before the first step."""
+        """The encoder as it was before the first step: of the seed, or of the recipe's `init`."""
+        if (model := initial.load(self.folder)) is not None:
+            return model.encoder
         return untrained(self.encoder(), self.facts["seed"])
 
 
@@ -90,7 +93,9 @@ def folder_of(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
     """The run's folder: readable first, unique by a digest of what the weights depend on.
 
     The text counts, not its name: a path and its absolute form are one run. Fields that have the
-    recipe's default are left out, so that a new field leaves old runs where they are.
+    recipe's default are left out, so that a new field leaves old runs where they are. So do the
+    weights that a run begins from, not their name; `initial.fitted` has to have read them
+    (ValueError).
     """
     folders = [
         paths.runs_dir() / f"{_name(recipe)}-seed{read('seed', seed)}-{key}"
@@ -109,6 +114,10 @@ def _keys(recipe: Recipe, corpus: Corpus) -> list[str]:
     left_out = (*BOOKKEEPING, "corpus", "tokenizer")
     values = asdict(recipe).items()
     values = {k: v for k, v in values if k not in left_out and v != _DEFAULTS[k]}
+    if recipe.init:
+        values["init"] = split_init(recipe.init)[1]
+        if not values["init"]:
+            raise ValueError(f"init={recipe.init!r}: initial.fitted(recipe) has to read it first.")
     text = json.dumps([values, corpus.fingerprint], sort_keys=True)
     return [digest(t)[:8] for t in dict.fromkeys((text, re.sub(r"(\d)\.0\b", r"\1", text)))]
 
@@ -144,7 +153,9 @@ def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] 
     defaults = {name: value for name, value in _DEFAULTS.items() if name != "preset"}
     existing["recipe"] = defaults | existing["recipe"]  # a run from before a field existed
     there, here = flatten(existing), flatten(facts)
-    allowed = (*may_differ, "corpus_name", "tokenizer")  # of these the fingerprint tells
+    allowed = [*may_differ, "corpus_name", "tokenizer"]  # of these the fingerprint tells
+    if split_init(there["init"])[1] == split_init(here["init"])[1]:
+        allowed.append("init")  # the same weights by another name
     differing = [k for k in here | there if here.get(k) != there.get(k) and k not in allowed]
     if differing:
         changes = (f"{k}: {there.get(k)!r} there, {here.get(k)!r} requested" for k in differing)

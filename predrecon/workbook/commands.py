@@ -1,4 +1,4 @@
-"""Command line: `python -m predrecon demo`, `pretrain`, `grid` and `pair`."""
+"""Command line: `python -m predrecon demo`, `pretrain`, `grid`, `export` and `pair`."""
 
 import argparse
 import dataclasses
@@ -13,6 +13,7 @@ from predrecon import recipes
 
 _DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo may differ in
 _WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
+_WORDS[int | float] = "X"
 _WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
 
 
@@ -55,10 +56,12 @@ def _pretrain(options):
     import accelerate
 
     from predrecon.data.corpus import load_corpus
+    from predrecon.training import initial
     from predrecon.training.loop import pretrain
     from predrecon.training.run_folder import folder_of
     from predrecon.workbook import tables
 
+    recipe = initial.fitted(recipe, named=_overrides(options))
     corpus = load_corpus(recipe.corpus, tokenizer=recipe.tokenizer, data_dir=options.data_dir)
     run = pretrain(
         recipe,
@@ -77,6 +80,8 @@ def _pretrain(options):
 def _grid(options):
     """train the grid of notebook 06: objectives, equal operations, lambda, a leak, as published"""
     base = recipes.get(options.preset, **_overrides(options))
+    if base.init:
+        raise ValueError(f"init={base.init!r}: the grid's runs begin from fresh weights.")
     seeds, workers = (recipes.read(name, getattr(options, name)) for name in ("seeds", "workers"))
     from predrecon.audit import grid
     from predrecon.data.corpus import load_corpus
@@ -96,6 +101,17 @@ def _grid(options):
         )
 
     grid.train(cells, corpus, workers=workers, on_done=report)
+
+
+def _export(options):
+    """write a run as a plain ModernBERT that transformers and sentence-transformers open"""
+    from predrecon.workbook import export
+
+    run = export.find_run(options.run_folder)
+    folder = export.export(run, options.folder, tasks=[] if options.no_geometry else None)
+    print(folder)
+    if run.recipe.architecture != "modern":
+        print(export.NO_MODERNBERT)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,6 +156,15 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("--shard", action="store_true", help=sharding)
     trackers = ("tensorboard", "wandb", "trackio")
     pretrain.add_argument("--tracker", choices=trackers, help="log there too; default: nowhere")
+
+    export = command(_export)
+    export.add_argument("run_folder", metavar="RUN", help="a finished run: its folder or name")
+    export.add_argument("folder", metavar="DIR", type=Path, help="a new or empty folder")
+    export.add_argument(
+        "--no-geometry", action="store_true",
+        help="leave geometry out of the model card: it takes seconds with the demo's encoders and "
+        "minutes on two cores with one of the paper's size",
+    )  # fmt: skip
 
     grid = command(_grid, "demo")
     grid.add_argument(
