@@ -19,7 +19,7 @@ from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
-from predrecon.pooling import POOLINGS, token_ids
+from predrecon.pooling import POOLINGS
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
 from predrecon.training.heldout import PLATEAU, learned
@@ -137,7 +137,7 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     longest, rows = model.max_length, {}
     for task in tasks:
         split = task.validation
-        ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
+        ids = model.token_ids(split.first, split.second, 10**6)
         cut = sum(len(text) > longest for text in ids) / len(ids)
         rows[task.title] = {
             "train": len(task.train),
