@@ -34,6 +34,8 @@ CONVENTIONS = {
     "alignment_squared": "alignment as Wang & Isola (2020) define it, the mean squared distance",
     "alignment_by_class": "alignment as in the paper's tables, averaged over classes",
 }
+RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")
+"""At most min(N, D): compared only between embeddings of one width D."""
 BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("spectral_entropy", "spectral_entropy_sigma2", "explained"), (0, 1)),
     **dict.fromkeys(("effective_rank", "effective_rank_released"), (1, math.inf)),
