@@ -7,7 +7,7 @@ comes from `load_encoder` (module `loading`).
 import importlib.util
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -122,6 +122,44 @@ def load_encoder(
     )
     title = name or Path(str(name_or_path).rstrip("/")).name.removesuffix(".pth.tar")
     return Model(title, **parts)
+
+
+def load_encoders(
+    places: str | list[str], *, num_heads: int | None = None, **options
+) -> list[Model]:
+    """`load_encoder` of every place, each under a name of its own: they are compared as one seed.
+
+    Args:
+        places: a list, or names and paths with commas between them.
+        num_heads: of the public code's checkpoints among them.
+        options: of `load_encoder`.
+
+    Raises:
+        ValueError: no place, or one twice; as `load_encoder`.
+    """
+    places = places.split(",") if isinstance(places, str) else places
+    places = [str(place).strip().rstrip("/") for place in places if str(place).strip()]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(f"encoders: {twice[0]} is named twice; name what is to be compared once.")
+    if not places:
+        raise ValueError("encoders: none is named; expected folders, hub names or checkpoints.")
+    loaded = []
+    for place, title in zip(places, _titles(places), strict=True):
+        heads = num_heads if Path(place).expanduser().is_file() else None
+        loaded.append(replace(load_encoder(place, name=title, num_heads=heads, **options), seed=0))
+    return loaded
+
+
+def _titles(places: list[str]) -> list[str]:
+    """The last part of each place, or as many more as tell them apart."""
+    parts = [Path(place).parts for place in places]
+    titles = []
+    for own in parts:
+        for count in range(1, len(own) + 1):
+            if sum(other[-count:] == own[-count:] for other in parts) == 1:
+                break
+        titles.append("/".join(own[-count:]).removesuffix(".pth.tar"))
+    return titles
 
 
 def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tuple[Task, Model]]:

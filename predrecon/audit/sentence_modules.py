@@ -39,6 +39,9 @@ class OwnPooling:
     modes: tuple[str, ...]
     normalize: bool = False
 
+    def __str__(self) -> str:
+        return ", ".join(self.modes) + (", length 1" if self.normalize else "")
+
     def __call__(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`hidden [B, L, D]`, `mask [B, L]`, padded on the right, to `[B, D * modes]`."""
         vectors = torch.cat([_pooled(hidden, mask, mode) for mode in self.modes], dim=1)

@@ -69,7 +69,8 @@ def by_layer(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Fig
             hover = "layer %{x}: %{y:.3f}<extra>" + name(model) + "</extra>"
             fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
         fig.update_yaxes(range=view(part), **place)
-    fig.update_xaxes(title="layer (0: embeddings)", tickformat="d", nticks=8)
+    step = -(-int(rows["layer"].max()) // 8) or 1  # whole layers, at most nine ticks
+    fig.update_xaxes(title="layer (0: embeddings)", tick0=0, dtick=step)
     return finish(fig, f"Geometry by layer, {title}, {pooling} pooling ({CUT})", plot=plot)
 
 
