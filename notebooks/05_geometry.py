@@ -230,7 +230,7 @@ widgets.geometry_explorer(measured)
 # or by the most frequent token.
 
 # %% tags=["nbval-ignore-output"]
-widgets.map_explorer(measured, book.tasks, book.corpus.tokenizer, seed=book.seed)
+widgets.map_explorer(measured, book.tasks, book.encoders, seed=book.seed)
 
 # %% [markdown]
 # ## What we saw

@@ -56,6 +56,7 @@ EQUATIONS = {
 """`{equation of the paper: what computes it}`, each name below `predrecon`."""
 
 _LAZY = {
+    "load_encoder": "predrecon.audit.encoders",
     "load_corpus": "predrecon.data.corpus",
     "load_task": "predrecon.data.tasks",
     "pretrain": "predrecon.training.loop",

@@ -52,6 +52,8 @@ class PredictReconstructConfig(PretrainedConfig):
             and the base is `local_rope_theta`. None: all full. Modern architecture only.
         lam: lambda, fixed; None: learned, from 0.5 on.
         initializer_range: std of the truncated normal initialisation.
+        layer_norm_eps: of all norms but that of the token regressor: `regressor_norm_eps`, by
+            default the same (1e-5 in the public code).
 
     Raises:
         ValueError: a value outside what is listed here.
@@ -80,6 +82,7 @@ class PredictReconstructConfig(PretrainedConfig):
         lam: float | None = None,
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-6,
+        regressor_norm_eps: float | None = None,
         pad_token_id: int = 0,
         **kwargs,
     ):
@@ -123,6 +126,7 @@ class PredictReconstructConfig(PretrainedConfig):
         self.lam = lam
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
+        self.regressor_norm_eps = regressor_norm_eps
         super().__init__(pad_token_id=pad_token_id, **kwargs)
 
 
@@ -353,11 +357,13 @@ class Encoder(_Initialised):
             return self.embedding_norm(x)
         return x + self.positions.table[:length]
 
-    def transform(self, x: torch.Tensor, key_mask=None, at=None, *, keep=None) -> torch.Tensor:
+    def transform(
+        self, x: torch.Tensor, key_mask=None, at=None, *, keep=None, states: list | None = None
+    ) -> torch.Tensor:
         """`encode` from embeddings `[B, L, D]` on: the blocks and the final norm.
 
         With `at [P]`, positions in the flattened `[B * L]`, the result is `[P, D]`: the last block
-        computes only these.
+        computes only these. To `states`, if given, what goes into each block is appended.
         """
         rotation, length = None, x.shape[1]
         if self.config.architecture == "modern":
@@ -372,11 +378,22 @@ class Encoder(_Initialised):
         x = x if keep is None else take(x, keep)
         *most, last = zip(self.blocks, views, strict=True)
         for block, (mask, rotation) in most:
+            if states is not None:
+                states.append(x)
             x = block(x, mask, rotation=rotation)
+        if states is not None:
+            states.append(x)
         block, (mask, rotation) = last
         return self.norm(block(x, mask, at, rotation))
 
-    def forward(self, input_ids, attention_mask=None, return_dict=None, **kwargs):
+    def forward(
+        self,
+        input_ids,
+        attention_mask=None,
+        return_dict=None,
+        output_hidden_states=False,
+        **kwargs,
+    ):
         """Encode a padded batch, as transformers' models do (`encode` is for unpadded ones).
 
         Args:
@@ -386,7 +403,9 @@ class Encoder(_Initialised):
 
         Returns:
             `BaseModelOutput` with `last_hidden_state [B, L, D]`: padding is attended to by no
-            token and is zero in the output.
+            token and is zero in the output. With `output_hidden_states` also `hidden_states`: the
+            embeddings, then the output of each block, the last after the final norm, as in
+            transformers' pre-norm models.
         """
         if attention_mask is None:
             attention_mask = input_ids != self.config.pad_token_id
@@ -395,11 +414,13 @@ class Encoder(_Initialised):
         places = torch.arange(length, device=real.device)
         ahead, back = (places + start) % length, (places - start) % length
         input_ids, real = input_ids.gather(1, ahead), real.gather(1, ahead)
-        hidden = self.encode(input_ids, key_mask=real[:, None, None, :])
-        hidden = take(hidden * real[..., None].to(hidden.dtype), back)
+        states = [] if output_hidden_states else None
+        x = self.transform(self.embed(input_ids), real[:, None, None, :], states=states)
+        kept = tuple(take(y * real[..., None].to(y.dtype), back) for y in [*(states or []), x])
         if return_dict is False:
-            return (hidden,)
-        return BaseModelOutput(last_hidden_state=hidden)
+            return (kept[-1], kept) if output_hidden_states else kept
+        every = kept if output_hidden_states else None
+        return BaseModelOutput(last_hidden_state=kept[-1], hidden_states=every)
 
 
 class Predictor(nn.Module):
@@ -455,7 +476,8 @@ class TokenRegressor(nn.Module):
         super().__init__()
         dim, modern = config.hidden_size, config.architecture == "modern"
         self.w1 = nn.Linear(dim, dim, bias=not modern)
-        self.norm = nn.LayerNorm(dim, eps=config.layer_norm_eps, bias=not modern)
+        eps = config.regressor_norm_eps or config.layer_norm_eps
+        self.norm = nn.LayerNorm(dim, eps=eps, bias=not modern)
         self.w2 = None if modern else nn.Linear(dim, config.vocab_size)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if modern else None
 

@@ -1,11 +1,20 @@
-"""Token vectors to sentence vectors, four ways, and one pass over texts for all of them."""
+"""Token vectors to sentence vectors, four ways, and one pass over texts for all of them.
+
+Which special tokens an encoder reads is one rule (`reads_own_template`): predrecon's encoders read
+[CLS] s1 [SEP] s2 [SEP], as they were trained; any other encoder reads what the template of its own
+tokenizer says (RoBERTa: <s> s1 </s></s> s2 </s>; GPT-2: no special token). No token types are
+passed: the second text of a pair is of the type of the first.
+"""
 
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
+from predrecon.model import PredictReconstructConfig
 from predrecon.seeding import torch_generator
 
 MAX_LENGTH = 128  # tokens of a text that analysis reads (paper's code); fewer if built for fewer
@@ -88,6 +97,7 @@ def embed(
     max_length: int = MAX_LENGTH,
     batch_tokens: int = 8192,
     padding: str = "ignored",
+    own: Callable | None = None,
 ) -> dict[str, np.ndarray]:
     """Sentence vectors of N texts under all `poolings` from one pass of the encoder.
 
@@ -95,6 +105,8 @@ def embed(
         encoder, tokenizer: what `AutoModel` and `AutoTokenizer.from_pretrained(run_dir)` return.
         first, second: N texts, at least one, as many in both (ValueError); with `second`,
             "s1 [SEP] s2" is encoded as one sequence. A string is one text.
+        own: the encoder's own pooling, needed if `"own"` is among `poolings`: a function of hidden
+            `[B, L, D]` and mask `[B, L]`, padded on the right, that gives `[B, D']`.
         directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
         max_length: tokens kept of a text, at most what the encoder was built for.
         batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
@@ -105,15 +117,19 @@ def embed(
         `{pooling: float32 [N, D]}` in the order given, `directions` last.
     """
     first, second = as_texts(first), as_texts(second)
-    options = {how: {"how": how} for how in poolings}
-    options |= {k: {"how": "attention", "direction": v} for k, v in (directions or {}).items()}
+    ways = {how: partial(pool, how=how) for how in poolings}
+    if "own" in ways and own is not None:
+        ways["own"] = own
+    for name, direction in (directions or {}).items():
+        ways[name] = partial(pool, how="attention", direction=direction)
     vectors = {}
     batching = {"max_length": max_length, "batch_tokens": batch_tokens, "padding": padding}
     for rows, hidden, mask in token_vectors(encoder, tokenizer, first, second, **batching):
-        for name, option in options.items():
+        for name, way in ways.items():
+            pooled = way(hidden, mask).cpu().numpy()
             if name not in vectors:
-                vectors[name] = np.empty((len(first), hidden.shape[-1]), np.float32)
-            vectors[name][rows] = pool(hidden, mask, **option).cpu().numpy()
+                vectors[name] = np.empty((len(first), pooled.shape[-1]), np.float32)
+            vectors[name][rows] = pooled
     return vectors
 
 
@@ -126,10 +142,12 @@ def token_vectors(
     max_length=MAX_LENGTH,
     batch_tokens=8192,
     padding="ignored",
+    every_layer=False,
 ):
     """Batches `(rows, hidden [B, L, D], mask [B, L])` of texts `rows`: see `embed`.
 
-    `mask` is 1 on real tokens, whatever the encoder attends to.
+    `mask` is 1 on real tokens, whatever the encoder attends to. With `every_layer`, hidden is a
+    list: the embedding output, then the output of every layer (`hidden_states` of transformers).
     """
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r}: expected one of {', '.join(PADDINGS)}.")
@@ -139,7 +157,8 @@ def token_vectors(
     if attended and pad_id is None:
         raise ValueError("padding='attended': this tokenizer has no padding to attend to.")
     length = min(max_length, longest_input(encoder))
-    ids, device = token_ids(tokenizer, first, second, length), next(encoder.parameters()).device
+    own, device = reads_own_template(encoder), next(encoder.parameters()).device
+    ids = token_ids(tokenizer, first, second, length, own_template=own)
     widths = [length if attended else len(text) for text in ids]
     for rows in _batches(widths, batch_tokens):
         rest = [max(widths[i] for i in rows) - len(ids[i]) for i in rows]  # padded on the right
@@ -148,8 +167,18 @@ def token_vectors(
         padded, real = (torch.tensor(x, device=device) for x in (padded, real))
         mask = torch.ones_like(real) if attended else real
         with torch.inference_mode():
-            hidden = encoder(input_ids=padded, attention_mask=mask).last_hidden_state.float()
+            inputs = dict(input_ids=padded, attention_mask=mask)
+            if every_layer:
+                states = encoder(**inputs, output_hidden_states=True).hidden_states
+                hidden = [state.float() for state in states]
+            else:
+                hidden = encoder(**inputs).last_hidden_state.float()
         yield rows, hidden, real
+
+
+def reads_own_template(encoder) -> bool:
+    """Whether special tokens stand where the tokenizer's template says: not in our own encoders."""
+    return getattr(encoder.config, "model_type", "") != PredictReconstructConfig.model_type
 
 
 def longest_input(encoder) -> int:
@@ -182,10 +211,13 @@ def _batches(lengths: list[int], batch_tokens: int):
     yield rows
 
 
-def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:
+def token_ids(
+    tokenizer, first, second, max_length: int, *, own_template: bool = False
+) -> list[list[int]]:
     """[CLS] s1 [SEP], or [CLS] s1 [SEP] s2 [SEP], cut to `max_length` ids, for every text.
 
-    A literal "[SEP]" in a text is text. Raises ValueError for what cannot be built so.
+    A literal "[SEP]" in a text is text. With `own_template` the special tokens are those of the
+    tokenizer's template (`special_tokens`). Raises ValueError for what cannot be built so.
     """
     first, second = as_texts(first), as_texts(second)
     if not first or (second is not None and len(second) != len(first)):
@@ -194,15 +226,56 @@ def token_ids(tokenizer, first, second, max_length: int) -> list[list[int]]:
             f"{'none' if second is None else len(second)}: "
             "expected at least one, and as many in both."
         )
-    cls, sep, cut = tokenizer.cls_token_id, tokenizer.sep_token_id, max_length - 2
-    if cls is None or sep is None or cut < 0:
+    frame = special_tokens(tokenizer, pair=second is not None, own_template=own_template)
+    before, between, after = frame
+    if (cut := max_length - len(before) - len(after)) < 0:
         raise ValueError(
-            f"[CLS] is {cls}, [SEP] is {sep}, max_length={max_length}: expected a tokenizer with "
-            "both tokens, and room for them."
+            f"max_length={max_length}: expected room for {len(before) + len(after)} special tokens."
         )
-    options = dict(add_special_tokens=False, split_special_tokens=True, verbose=False)
-    bodies = tokenizer(first, **options)["input_ids"]
+    bodies = tokenizer(first, **_BODY)["input_ids"]
     if second is not None:
-        others = tokenizer(second, **options)["input_ids"]
-        bodies = [[*a, sep, *b] for a, b in zip(bodies, others, strict=True)]
-    return [[cls, *body[:cut], sep] for body in bodies]
+        others = tokenizer(second, **_BODY)["input_ids"]
+        bodies = [[*a, *between, *b] for a, b in zip(bodies, others, strict=True)]
+    ids = [[*before, *body[:cut], *after] for body in bodies]
+    if not all(ids):
+        empty = ids.index([])
+        raise ValueError(f"Text {empty} is {first[empty]!r}: no token, so nothing to encode.")
+    return ids
+
+
+_BODY = dict(add_special_tokens=False, split_special_tokens=True, verbose=False)
+
+
+def special_tokens(
+    tokenizer, *, pair: bool = False, own_template: bool = False
+) -> tuple[list[int], list[int], list[int]]:
+    """Ids before the (first) text, between both, and after the last.
+
+    Without `own_template` [CLS], [SEP] and [SEP]. With it, what the tokenizer puts around "a" and
+    "b" when it is called: so whatever makes up its template counts. A tokenizer without a template
+    that has both tokens gets [CLS] and [SEP].
+
+    Raises:
+        ValueError: [CLS] or [SEP] is needed, and the tokenizer has none.
+    """
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if own_template:
+        a, b = (tokenizer([text], **_BODY)["input_ids"][0] for text in "ab")
+        whole = tokenizer(["a"])["input_ids"][0]
+        if whole != a or cls is None or sep is None:
+            whole = tokenizer(["a"], ["b"])["input_ids"][0] if pair else whole
+            start = _place(a, whole, 0)
+            end = start + len(a)
+            last = _place(b, whole, end) if pair else end
+            return whole[:start], whole[end:last], whole[last + len(b) * pair :]
+    if cls is None or sep is None:
+        raise ValueError(f"[CLS] is {cls}, [SEP] is {sep}: expected a tokenizer with both tokens.")
+    return [cls], [sep], [sep]
+
+
+def _place(part: list[int], whole: list[int], start: int) -> int:
+    """Where `part` stands in `whole`, from `start` on."""
+    for place in range(start, len(whole) - len(part) + 1):
+        if part and whole[place : place + len(part)] == part:
+            return place
+    raise ValueError(f"The tokenizer reads 'a' as {part}, and in its template as {whole}.")

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -329,15 +329,15 @@ def common(tokens) -> np.ndarray:
     return counts[inverse] >= _CLASS_MINIMUM
 
 
-def frequent_tokens(ids: list[list[int]]) -> np.ndarray:
+def frequent_tokens(ids: list[list[int]], special: Collection[int] | None = None) -> np.ndarray:
     """`[N]` most frequent non-special token of each text (of a pair, of both together).
 
     Args:
-        ids: `pooling.token_ids`, cut as the encoder sees them; their first and last id and every
-            id equal to the last ([SEP]) are special. Ties go to the token that comes first; a text
-            without a token gets -1.
+        ids: `pooling.token_ids`, cut as the encoder sees them. Ties go to the token that comes
+            first; a text without a token gets -1.
+        special: ids that are no words. Default: the first and the last of each text.
     """
-    bodies = ([i for i in text[1:-1] if i != text[-1]] for text in ids)
+    bodies = ([i for i in text if i not in (special or (text[0], text[-1]))] for text in ids)
     return np.array([Counter(body).most_common(1)[0][0] if body else -1 for body in bodies])
 
 

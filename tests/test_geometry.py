@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from predrecon import metrics
-from predrecon.audit import cache, geometry, published
+from predrecon.audit import cache, encoders, geometry, published
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import (
     measure,
@@ -42,7 +42,7 @@ def test_what_is_measured_once_is_read_the_second_time(smoke_runs, task, results
     options = dict(poolings=("mean", "weighted"), max_samples=80, draws=20)
     first = measure(model, task, **options)
     with monkeypatch.context() as patched:
-        patched.setattr(geometry, "embed", lambda *_, **__: pytest.fail("encoded again"))
+        patched.setattr(encoders, "embed", lambda *_, **__: pytest.fail("encoded again"))
         again = measure(Model("two", model.encoder, model.tokenizer), task, **options)
     assert first.rows == again.rows
     assert all(np.array_equal(first.replicates[k], again.replicates[k]) for k in first.replicates)
@@ -85,9 +85,9 @@ def test_an_error_names_task_and_model(smoke_runs, task, results):
 def test_spoilt_embeddings_give_a_message_and_no_number(
     smoke_runs, task, results, monkeypatch, spoil, message
 ):
-    original_embed = geometry.embed
+    original_embed = encoders.embed
     monkeypatch.setattr(
-        geometry, "embed", lambda *a, **k: {n: spoil(z) for n, z in original_embed(*a, **k).items()}
+        encoders, "embed", lambda *a, **k: {n: spoil(z) for n, z in original_embed(*a, **k).items()}
     )
     with pytest.raises(ValueError, match=f"{task.title}, one: {message}"):
         measure(encoder(smoke_runs["mlm"]), task, poolings=("mean",), max_samples=60)

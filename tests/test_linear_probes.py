@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predrecon.audit import linear_probes
+from predrecon.audit import encoders, linear_probes
 from predrecon.audit.statistics import student_interval
 from predrecon.pooling import POOLINGS
 from predrecon.workbook import tables
@@ -76,8 +76,8 @@ def test_heads_of_all_poolings_come_from_one_pass(compared, labelled, monkeypatc
         p: linear_probes.probe(model, task, pooling=p, max_train=60) for p in ("mean", "max")
     }
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
-    passes, embed = [], linear_probes.embed
-    monkeypatch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+    passes, embed = [], encoders.embed
+    monkeypatch.setattr(encoders, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
     together = linear_probes.probe_poolings(model, task, max_train=60)
     assert list(together) == list(POOLINGS) and len(passes) == 2
     for pooling, (result, interval, n_train) in one_by_one.items():
@@ -148,10 +148,10 @@ def test_the_gain_of_selecting_an_epoch_has_an_interval(compared, labelled, monk
     change = (best.predictions == labels) * 1.0 - (last.predictions == labels)
     margin = 1.96 * change.std() / np.sqrt(len(labels))
     assert one_seed["high"] - one_seed["value"] == pytest.approx(margin, rel=0.2)
-    passes, embed = [], linear_probes.embed
+    passes, embed = [], encoders.embed
     with monkeypatch.context() as patch:
         patch.setenv("PREDRECON_CACHE", str(tmp_path))
-        patch.setattr(linear_probes, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
+        patch.setattr(encoders, "embed", lambda *a, **k: passes.append(1) or embed(*a, **k))
         again = linear_probes.epoch_selection_gain([one], [task]).iloc[0]
         linear_probes.linear_probing([one], [task])
     assert again.equals(one_seed) and len(passes) == 4, "two sides of two splits, each encoded once"

@@ -24,9 +24,9 @@ def read(stem):
     return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
-def test_there_are_seven_notebooks():
+def test_there_are_eight_notebooks():
     names = "00_paper_map 01_masking 02_pretrain 03_lambda_dynamics 04_glue_probing 05_geometry"
-    assert [*names.split(), "06_why"] == STEMS
+    assert [*names.split(), "06_why", "08_any_encoder"] == STEMS
 
 
 @pytest.mark.parametrize("stem", [*STEMS, "START"])
@@ -239,7 +239,7 @@ def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkey
     for stem in STEMS:
         left_out = f"{stem}: left out. No labels: SST-2 is not here.\n" in printed
         assert left_out == (stem in labelled) == (not (out / f"{stem}.ipynb").exists())
-    assert f"{7 - len(labelled)} of 7 notebooks ready" in printed
+    assert f"{8 - len(labelled)} of 8 notebooks ready" in printed
     assert "No table: it takes the notebooks 04 and 05." in printed and "Tried" not in printed
     assert not list(out.glob("*.failed.ipynb"))
 

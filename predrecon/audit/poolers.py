@@ -18,7 +18,7 @@ from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenize
 from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import per_pooling, shape_metrics
 from predrecon.data.tasks import Split, Task
-from predrecon.pooling import attention_direction, embed, pool, token_vectors
+from predrecon.pooling import attention_direction, pool, token_vectors
 from predrecon.seeding import torch_generator
 
 METRICS = ("uniformity", "effective_rank", "spectral_entropy", "alignment")
@@ -61,7 +61,7 @@ def _measured(model: Model, task: Task, draws: int, max_samples: int) -> list[di
         texts, groups = (split.first, split.second), task.groups(split.labels)
         try:
             directions |= fitted_directions(encoder, tokenizer, train, task.kind)
-            pooled = embed(encoder, tokenizer, *texts, poolings=("mean",), directions=directions)
+            pooled = model.embed(*texts, poolings=("mean",), directions=directions)
             metrics = per_pooling(pooled, lambda z: shape_metrics(z, groups))
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error

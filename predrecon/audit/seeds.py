@@ -6,12 +6,13 @@ With one seed an interval tells how sure the number is of *these* weights on new
 it tells what another training run would give. Each row says which (`basis`).
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from predrecon.audit.geometry import BOUNDS, Geometry
+from predrecon.audit.geometry import BOUNDS, RANKS, Geometry
 from predrecon.audit.statistics import (
     UNBOUNDED,
     Bounds,
@@ -78,6 +79,33 @@ def differences(measured: Geometry, one: str = "hybrid", other: str = "mlm") -> 
             facts = _facts(interval, gaps[task].count())
             rows.append({"task": task, "title": titles[task]} | cell | facts)
     return pd.DataFrame(rows)
+
+
+def pairwise(measured: Geometry) -> pd.DataFrame:
+    """`differences` of all pairs of models, on shared bootstrap samples where there is one seed.
+
+    Returns:
+        Columns `one, other`, those of `differences`, and `dim, other_dim`, the widths D. Ranks
+        (`geometry.RANKS`) of two widths are not compared: `value, low, high` are NaN.
+
+    Raises:
+        ValueError: fewer than two models; as `differences`.
+    """
+    models = list(measured.table["model"].unique())
+    if len(models) < 2:
+        raise ValueError(f"Only {', '.join(models)}: a difference needs two encoders.")
+    by = ["model", "task", "pooling", "metric"]
+    dims = measured.table.drop_duplicates(by).set_index(by)["dim"]
+    parts = []
+    for one, other in itertools.combinations(models, 2):
+        gaps = differences(measured, one, other).assign(one=one, other=other)
+        places = gaps[by[1:]].itertuples(index=False, name=None)
+        widths = [(dims[one, *place], dims[other, *place]) for place in places]
+        parts.append(gaps.assign(dim=[a for a, _ in widths], other_dim=[b for _, b in widths]))
+    gaps = pd.concat(parts, ignore_index=True)
+    apart = gaps["metric"].isin(RANKS) & (gaps["dim"] != gaps["other_dim"])
+    gaps.loc[apart, ["value", "low", "high"]] = np.nan
+    return gaps
 
 
 def headline(

@@ -40,7 +40,7 @@ def load_split(
     The SourceError names the places `tried` before, and the `fallback` that needs no download.
     """
     place = f"the hub's {repository} ({config}, {split})"
-    with _hub_or_cache(place, tried, fallback):
+    with hub_or_cache(place, tried, fallback):
         import datasets
 
         dataset = datasets.load_dataset(repository, config, split=split, keep_in_memory=False)
@@ -49,7 +49,7 @@ def load_split(
 
 def configurations(repository: str, *, tried: list[str], fallback: str) -> list[str]:
     """Names of a data set's configurations; arguments and errors as `load_split`."""
-    with _hub_or_cache(f"the hub's {repository}", tried, fallback):
+    with hub_or_cache(f"the hub's {repository}", tried, fallback):
         import datasets
 
         return datasets.get_dataset_config_names(repository)
@@ -64,15 +64,16 @@ def load_tokenizer(name: str, *, tried: list[str], fallback: str):
 
 def load(from_pretrained: Callable, name: str, what: str, *, tried: list[str], fallback: str = ""):
     """`from_pretrained(name)` from the hub or its local cache; errors as `load_split`."""
-    with _hub_or_cache(f"the hub's {what} {name}", tried, fallback):
+    with hub_or_cache(f"the hub's {what} {name}", tried, fallback):
         return from_pretrained(name)
 
 
 @contextlib.contextmanager
-def _hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
+def hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
     """Ask the hub once; without an answer, the libraries read their cache and do not ask again.
 
-    Left alone they would retry for up to 48 s. Errors become a SourceError that says the ways out.
+    Left alone they would retry for up to 48 s. Errors become a SourceError that names `place`, the
+    places `tried` before and the ways out, the last of which is `fallback`.
     """
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import OfflineModeIsEnabled

@@ -1,4 +1,4 @@
-"""Command line: `python -m predrecon demo`, `pretrain`, `grid`, `export` and `pair`."""
+"""Command line: `python -m predrecon` and one of the commands below."""
 
 import argparse
 import dataclasses
@@ -114,6 +114,16 @@ def _export(options):
         print(export.NO_MODERNBERT)
 
 
+def _analyse(options):
+    """geometry and probes of any encoders: tables, figures, one page"""
+    from predrecon.workbook.analyse import analyse
+
+    names = ("tasks", "max_samples", "data_dir", "tokenizer", "trust_remote_code")
+    chosen = {name: getattr(options, name) for name in names}
+    heads = options.num_heads and recipes.read("num_heads", options.num_heads)
+    print(analyse(options.encoders, options.out, num_heads=heads, **chosen))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m predrecon", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -174,9 +184,31 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", default=2, help="runs at a time, a thread each; default: %(default)s"
     )
     grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
+
+    analyse = command(_analyse)
+    analyse.add_argument(
+        "encoders", nargs="+", metavar="ENCODER",
+        help="a run's folder, a model of transformers or sentence-transformers (folder or hub "
+        "name), or a checkpoint of the paper's public code (a file)",
+    )  # fmt: skip
+    analyse.add_argument(
+        "--tasks", default="auto", metavar="NAME,NAME",
+        help="glue, embedded, or names as sst2,stsb; default: glue",
+    )  # fmt: skip
+    analyse.add_argument("--out", type=Path, default=Path("analysis"), help=folder["help"])
+    analyse.add_argument(
+        "--max-samples", default=2000, metavar="N", help="texts of a task; default: %(default)s"
+    )
+    heads = "heads of the public code's checkpoints, which do not say; default: 8"
+    analyse.add_argument("--num-heads", metavar="N", help=heads)
+    analyse.add_argument("--tokenizer", help="in place of the encoders' own")
+    analyse.add_argument(
+        "--trust-remote-code", action="store_true", help="run code that comes with an encoder"
+    )
     copies = "local copies of the real data; default: PREDRECON_DATA"
-    for added in (pretrain, grid):
+    for added in (pretrain, grid, analyse):
         added.add_argument("--data-dir", help=copies)
+    for added in (pretrain, grid):
         _add_recipe_fields(added)
     return parser
 

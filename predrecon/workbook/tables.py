@@ -11,7 +11,7 @@ from pandas.io.formats.style import Styler
 from predrecon.audit import published
 from predrecon.audit.contrasts import METRICS, over_tasks, published_effects
 from predrecon.audit.encoders import Model
-from predrecon.audit.geometry import SIX, published_geometry
+from predrecon.audit.geometry import RANKS, SIX, published_geometry
 from predrecon.audit.grid import Cell
 from predrecon.audit.seeds import over_seeds
 from predrecon.audit.statistics import MOST_SEEDS, Interval
@@ -19,7 +19,7 @@ from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
 from predrecon.model import PredictReconstruct
 from predrecon.objectives import balance_gradient, lambda_before
-from predrecon.pooling import POOLINGS, token_ids
+from predrecon.pooling import POOLINGS
 from predrecon.recipes import ARMS, Recipe
 from predrecon.training.batches import mask_batch
 from predrecon.training.heldout import PLATEAU, learned
@@ -29,7 +29,6 @@ from predrecon.workbook import typeset
 """`{embedded task: the GLUE task of the same shape}`."""
 
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
-_RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")  # at most min(N, D)
 
 
 def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
@@ -137,7 +136,7 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
     longest, rows = model.max_length, {}
     for task in tasks:
         split = task.validation
-        ids = token_ids(model.tokenizer, split.first, split.second, 10**6)
+        ids = model.token_ids(split.first, split.second, 10**6)
         cut = sum(len(text) > longest for text in ids) / len(ids)
         rows[task.title] = {
             "train": len(task.train),
@@ -314,7 +313,7 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
 def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
     """`paper_table` with N, D and a cell an arm; a published rank says its D if ours is another."""
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
-    is_rank = wide.index.isin(_RANKS, level="metric")
+    is_rank = wide.index.isin(RANKS, level="metric")
     for arm in ARMS:
         text[arm] = interval_cells(wide[arm], seeds=True)
         numbers, dim = _numbers(wide[arm, "published"]), wide[arm, "dim"]
@@ -385,6 +384,61 @@ def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.Da
     cells = interval_cells(means)
     wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
     return wide.reindex(columns=list(metrics), level=0)
+
+
+def opened_table(models: list[Model]) -> pd.DataFrame:
+    """What was opened: a line an encoder and seed."""
+    rows = []
+    for model in models:
+        weights = list(model.encoder.parameters())
+        rows.append(
+            {
+                "encoder": model.name,
+                "architecture": type(model.encoder).__name__,
+                "M parameters": f"{sum(w.numel() for w in weights) / 1e6:.1f}",
+                "precision": str(weights[0].dtype).removeprefix("torch."),
+                "tokens read": model.max_length,
+                "own pooling": "–" if model.own is None else str(model.own),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """`by_layer.geometry_by_layer`, a line a task, encoder and layer."""
+    layers = layers.drop(columns="task").rename(columns={"title": "task", "model": "encoder"})
+    index = ["task", "encoder", "seed", "layer"] if layers["seed"].any() else None
+    index = index or ["task", "encoder", "layer"]
+    return pivot_cells(layers, index, ["metric"], interval_cells(layers), first=("dim",))
+
+
+def encoders_table(
+    table: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
+) -> pd.DataFrame:
+    """`Geometry.table`, a line a task, pooling, encoder and seed; D beside it, which bounds ranks.
+
+    Poolings that are an encoder's `own` stand beside the four that all have.
+    """
+    table = table[table["metric"].isin(metrics)].drop(columns="task")
+    table = table.rename(columns={"title": "task", "dim": "D"})
+    several = table.groupby("model")["seed"].transform("nunique") > 1
+    seeded = table["model"] + ", seed " + table["seed"].astype(str)
+    table = table.assign(encoder=table["model"].where(~several, seeded))
+    index = ["task", "pooling", "encoder"]
+    wide = pivot_cells(table, index, ["metric"], interval_cells(table), first=("D",))
+    return wide[["D", *(metric for metric in metrics if metric in wide)]]
+
+
+def pairs_table(
+    gaps: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
+) -> pd.DataFrame:
+    """`seeds.pairwise`, a line a pair, task and pooling; what widths forbid is named, not shown."""
+    gaps = gaps[gaps["metric"].isin(metrics)].drop(columns="task").rename(columns={"title": "task"})
+    gaps = gaps.assign(encoders=gaps["one"] + " − " + gaps["other"])
+    widths = "D = " + gaps["dim"].astype(str) + " and " + gaps["other_dim"].astype(str)
+    cells = pd.Series(interval_cells(gaps), gaps.index).mask(gaps["value"].isna(), widths)
+    wide = pivot_cells(gaps, ["encoders", "task", "pooling"], ["metric"], cells)
+    return wide[[metric for metric in metrics if metric in wide]]
 
 
 def length_table(control: pd.DataFrame) -> pd.DataFrame:

@@ -50,7 +50,7 @@ def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
 
     tables = [t if isinstance(t, Styler) else styled(t, caption, **options) for t in tables]
     headings = [". ".join((t.caption or "").split(". ")[:2]).rstrip(".") for t in tables]
-    parts = [_light(table) for table in tables]
+    parts = [light(table) for table in tables]
     if len(tables) > 1:
         parts = [
             f"<details{' open' if i == 0 else ''}><summary>{escape(heading)}</summary>{part}"
@@ -91,7 +91,7 @@ def export(
     return [folder / f"{name}{suffix}" for suffix in contents]
 
 
-def _light(table: Styler) -> str:
+def light(table: Styler) -> str:
     """HTML without a class a cell and blanks between tags, which are most of pandas' own."""
     style, body = table.to_html().split("</style>")
     head, rest = body.split(">", 1)

@@ -7,9 +7,18 @@ from predrecon.workbook.figures.evidence import (
     plateau,
     trajectories,
 )
-from predrecon.workbook.figures.gallery import Gallery, bundle, figure_div, show, write_plotly_js
+from predrecon.workbook.figures.gallery import (
+    Gallery,
+    bundle,
+    figure_div,
+    plotly_js,
+    render,
+    show,
+    write_plotly_js,
+)
 from predrecon.workbook.figures.geometry import (
     alignment_uniformity,
+    by_layer,
     eigenspectra,
     length_control,
     metric_bars,

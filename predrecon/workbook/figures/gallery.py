@@ -61,19 +61,26 @@ class Gallery:
     Args:
         tag: names the comparison, e.g. `labels.tag(recipe, seed)`.
         caption: what its numbers cost, e.g. `labels.caption(recipe, seed)`, under each title.
+        root: the folder of all galleries; default `paths.figures_dir()`.
     """
 
     tag: str
     caption: str = ""
     entries: dict[str, tuple[go.Figure, pd.DataFrame]] = field(default_factory=dict)
+    root: Path | None = None
 
     @property
     def data_folder(self) -> Path:
         """Where the numbers behind the figures go."""
-        return paths.figures_dir() / "data" / self.tag
+        return (self.root or paths.figures_dir()) / "data" / self.tag
 
     def show(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
-        """Display a figure and remember it for `export`; its numbers are written at once.
+        """Display a figure and `add` it."""
+        self.add(stem, fig, data, caption=caption)
+        show(fig)
+
+    def add(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
+        """Remember a figure for `export`; its numbers are written at once.
 
         `caption` replaces the gallery's, for a figure of fewer seeds than the others.
         """
@@ -84,11 +91,11 @@ class Gallery:
         self.entries[stem] = (fig, data)
         with contextlib.suppress(OSError):  # `export` says so
             self.keep(stem, data)
-        show(fig)
 
     def keep(self, stem: str, table: pd.DataFrame) -> Path:
         """Write a table's numbers beside those of the figures; returns the file."""
-        paths.figures_dir(write=True)
+        if self.root is None:
+            paths.figures_dir(write=True)
         self.data_folder.mkdir(parents=True, exist_ok=True)
         file = self.data_folder / f"{stem}.csv"
         files.write_text(file, table.to_csv(index=False))
@@ -100,8 +107,8 @@ class Gallery:
         Nothing that goes wrong here is an error: what a notebook has computed stays usable.
         """
         try:
-            root = paths.figures_dir(write=True)
-            (root / self.tag).mkdir(exist_ok=True)
+            root = self.root or paths.figures_dir(write=True)
+            (root / self.tag).mkdir(parents=True, exist_ok=True)
             write_plotly_js(root)
         except (OSError, RuntimeError) as error:
             return f"No figures exported: {one_line(error)}"
@@ -196,9 +203,13 @@ def write_plotly_js(folder: Path):
     """One plotly.min.js beside the pages that share it."""
     file = folder / "plotly.min.js"
     if not file.is_file():
-        from plotly.offline import get_plotlyjs
+        files.write_text(file, plotly_js())
 
-        files.write_text(file, get_plotlyjs())
+
+def plotly_js() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
 
 
 def words(text: str | None) -> str:
@@ -218,10 +229,11 @@ def figure_div(figure: go.Figure | dict) -> str:
     title, menus = layout.get("title", {}).get("text"), layout.get("updatemenus", ())
     options = dict(include_plotlyjs=False, full_html=False, validate=False)
     div = pio.to_html(figure, config=dict(responsive=True, displaylogo=False), **options)
-    return _render("div.html", div=div, label=words(title) or "figure", menus=menus)
+    return render("div.html", div=div, label=words(title) or "figure", menus=menus)
 
 
-def _render(template: str, **values) -> str:
+def render(template: str, **values) -> str:
+    """A page or a part of one from `templates/`."""
     return _TEMPLATES.get_template(template).render(values)
 
 
@@ -229,7 +241,7 @@ def write_page(root: Path, tag: str, name: str, fig: go.Figure):
     """`<root>/<tag>/<name>.html`, with links to the gallery and to the numbers."""
     title, caption = words(fig.layout.title.text), words(fig.layout.title.subtitle.text)
     values = dict(title=title or name, caption=caption, figure=figure_div(fig))
-    page = _render("figure.html", **values, numbers=_if_there(root, f"data/{tag}/{name}.csv"))
+    page = render("figure.html", **values, numbers=_if_there(root, f"data/{tag}/{name}.csv"))
     files.write_text(root / tag / f"{name}.html", page)
 
 
@@ -241,7 +253,7 @@ def write_gallery(root: Path):
         if names:
             groups[folder.name] = [_card(root, folder.name, name) for name in names]
     facts = dict(title="Figures", caption="All exported figures.")
-    files.write_text(root / "index.html", _render("gallery.html", **facts, groups=groups))
+    files.write_text(root / "index.html", render("gallery.html", **facts, groups=groups))
 
 
 def _card(root: Path, tag: str, name: str) -> dict[str, str]:

@@ -57,6 +57,23 @@ def length_control(table: pd.DataFrame) -> go.Figure:
     return finish(fig, "Uniformity under mean pooling, with and without the effect of length")
 
 
+def by_layer(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
+    """`by_layer.geometry_by_layer` of one task: a panel a metric, a line a model and seed."""
+    rows = table[(table["task"] == task) & (table["pooling"] == pooling)]
+    fig, places, plot = grid([titled(metric) for metric in SIX], 3, 0.08, cell=190, gap=95)
+    for metric, place in zip(SIX, places, strict=True):
+        part = rows[rows["metric"] == metric]
+        for (model, _), line in part.groupby(["model", "seed"], sort=False):
+            points = dict(x=line["layer"], y=line["value"], error_y=error(line))
+            look = dict(mode="lines+markers", line=stroke(model), marker=point(model, 6))
+            hover = "layer %{x}: %{y:.3f}<extra>" + name(model) + "</extra>"
+            fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
+        fig.update_yaxes(range=view(part), **place)
+    step = -(-int(rows["layer"].max()) // 8) or 1  # whole layers, at most nine ticks
+    fig.update_xaxes(title="layer (0: embeddings)", tick0=0, dtick=step)
+    return finish(fig, f"Geometry by layer, {title}, {pooling} pooling ({CUT})", plot=plot)
+
+
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
     """The public code's chart: six metrics of one task at a glance, outwards is better.
 

@@ -15,8 +15,11 @@ POINTS = (  # of classes and conditions
     "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "triangle-down", "bowtie"
 )  # fmt: skip
 
+# Of encoders that are no arm of ours, in the order in which they are first drawn.
+_OTHERS = ["#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#332288", "#882255", "#999933"]
 _NAMES = {"mlm": "MLM-only", "majority": "majority class"}
 _SYMBOLS = {"hybrid": "circle", "mlm": "square"}
+_GIVEN: dict[str, int] = {}
 _HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
 _AXIS = dict(
     gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True, tickfont=dict(size=12)
@@ -49,10 +52,18 @@ def arm(model: str) -> str:
     return model.removeprefix("published ")
 
 
+def color(model: str) -> str:
+    """A model's colour: an arm's own, else one that the model keeps in all figures of a process."""
+    if model not in COLORS:
+        taken = _GIVEN.setdefault(model, len(_GIVEN))
+        return _OTHERS[taken % len(_OTHERS)]
+    return COLORS[model]
+
+
 def fill(model: str) -> dict:
     """How the bars of a model are filled: published ones pale and hatched."""
     if arm(model) == model:
-        return dict(color=COLORS[model])
+        return dict(color=color(model))
     hatch = dict(shape="/", fgcolor=COLORS[arm(model)], fillmode="overlay", size=6, solidity=0.3)
     return dict(color=COLORS[model], pattern=hatch)
 
@@ -60,15 +71,18 @@ def fill(model: str) -> dict:
 def point(model: str, size: int = 10) -> dict:
     """How the points of a model are drawn: hybrid round, others not, published ones open."""
     symbol, width = _SYMBOLS.get(arm(model), "diamond"), 0
+    shade = color(arm(model))
+    if arm(model) in _GIVEN:
+        symbol = POINTS[_GIVEN[arm(model)] % len(POINTS)]
     if arm(model) != model:
         symbol, width = f"{symbol}-open", 1.5
-    return dict(color=COLORS[arm(model)], size=size, symbol=symbol, line=dict(width=width))
+    return dict(color=shade, size=size, symbol=symbol, line=dict(width=width))
 
 
 def stroke(model: str, width: float = 2) -> dict:
     """How the lines of a model are drawn: published ones dotted."""
     dash = "solid" if arm(model) == model else "dot"
-    return dict(color=COLORS[arm(model)], width=width, dash=dash)
+    return dict(color=color(arm(model)), width=width, dash=dash)
 
 
 def error(rows: pd.DataFrame, value: str = "value") -> dict:

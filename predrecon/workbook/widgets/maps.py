@@ -9,9 +9,9 @@ import pandas as pd
 
 from predrecon import probes
 from predrecon.audit import projections
+from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import Geometry
 from predrecon.data.tasks import Task
-from predrecon.pooling import token_ids
 from predrecon.workbook.figures.maps import map_view
 from predrecon.workbook.figures.style import name
 from predrecon.workbook.widgets.controls import buttons, choice, text_field
@@ -24,19 +24,25 @@ _LISTED = 8  # chosen sentences that are written out
 
 
 def map_explorer(
-    geometry: Geometry, tasks: list[Task], tokenizer, *, max_samples: int = 10_000, seed: int = 0
+    geometry: Geometry,
+    tasks: list[Task],
+    models: list[Model],
+    *,
+    max_samples: int = 10_000,
+    seed: int = 0,
 ) -> Explorer:
-    """UMAP or PCA of both arms side by side; click or select points for their sentences.
+    """UMAP or PCA of all encoders side by side; click or select points for their sentences.
 
     Colour by label, by the answer of the semantic probe (out of fold), by the number of tokens that
     the encoder read or by the most frequent one of these.
 
     Args:
-        geometry: `geometry.measure_all`; tasks: what it was measured on; tokenizer: the runs'.
+        geometry: `geometry.measure_all`; tasks, models: what it was measured on.
         max_samples: points of a map at most; as many as `geometry` holds.
         seed: of UMAP and of the probe's folds.
     """
     by_name = {task.name: task for task in tasks}
+    by_model = {model.name: model for model in reversed(models)}  # the first seed of each
     titles = dict(zip(geometry.table["task"], geometry.table["title"], strict=True))
     poolings = list(dict.fromkeys(pooling for _, pooling, _ in geometry.embeddings))
 
@@ -68,10 +74,12 @@ def map_explorer(
             if graded:
                 return np.round(np.asarray(labels, dtype=float), 2), graded
             return [by_name[task].classes[int(label)] for label in labels], ""
-        ids = token_ids(tokenizer, split.first, split.second, geometry.max_lengths[model])
+        reader = by_model[model]
+        ids = reader.token_ids(split.first, split.second)
         if color == "sentence length":
             return np.array([len(i) for i in ids]), "tokens"
-        return projections.frequent_words(probes.frequent_tokens(ids), tokenizer), ""
+        tokens = probes.frequent_tokens(ids, reader.special_ids)
+        return projections.frequent_words(tokens, reader.tokenizer), ""
 
     def draw(task, pooling, method, color, search, points=max_samples) -> Picture:
         if task not in by_name:
