@@ -23,6 +23,8 @@ def pytest_configure(config):
         "PREDRECON_FIGURES": f"{os.environ[_SCRATCH]}/figures",
         "HF_HUB_OFFLINE": "1",
     }
+    if not os.access(".", os.W_OK):  # a checkout that is only read
+        settings["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{os.environ[_SCRATCH]}/hypothesis"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     os.environ.pop("PREDRECON_DATA", None)  # results must not depend on local data

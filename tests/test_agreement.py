@@ -55,7 +55,9 @@ def test_every_pair_is_compared_on_the_same_texts(models, monkeypatch, short):
     row = table.query("task == 'docs-swap' and pooling == 'max' and metric == 'linear_cka'").iloc[0]
     assert row["value"] == metrics.linear_cka(a, b) and row["n"] == 120
     assert row["low"] < row["value"] < row["high"] and row["chance"] < row["value"]
-    monkeypatch.setattr(agreement, "embed", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "predrecon.audit.encoders.embed", lambda *_, **__: pytest.fail("encoded again")
+    )
     assert measure_agreement(models, tasks, poolings=("mean", "max")).equals(table)
 
 
@@ -81,7 +83,9 @@ def test_other_metrics_where_task_and_encoder_allow_them(models, monkeypatch, sh
     assert row.loc["iso_score", "value"] == metrics.iso_score(z)
     assert row.loc["lidar", "n"] == pairs.sum() and row.loc["rankme", "n"] == 120
     assert np.isfinite(row.loc[["iso_score", "rankme", "lidar"], ["low", "high"]]).all(axis=None)
-    monkeypatch.setattr(other_metrics, "embed", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "predrecon.audit.encoders.embed", lambda *_, **__: pytest.fail("encoded again")
+    )
     assert measure_other_metrics(models[:2], tasks, poolings=("mean",)).equals(table)
 
 

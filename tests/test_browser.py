@@ -33,11 +33,12 @@ CLICK = """async name => {
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def chromium(tmp_path_factory):
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     executable = find_chromium()
     if executable is None:
         pytest.skip("no Chromium on this machine")
+    os.environ.setdefault("HOME", str(tmp_path_factory.mktemp("home")))  # for its driver
     with sync_api.sync_playwright() as playwright:
         browser = launched(playwright, executable)
         yield browser

@@ -96,7 +96,9 @@ def test_first_sentences_of_true_pairs_search_all_second_ones(model, short):
 def test_retrieval_is_measured_once(model, monkeypatch, short):
     task = short("docs-edit")
     first = measure_retrieval([model], [task])
-    monkeypatch.setattr(retrieval, "embed", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "predrecon.audit.encoders.embed", lambda *_, **__: pytest.fail("encoded again")
+    )
     assert measure_retrieval([model], [task]).equals(first)
 
 
@@ -158,7 +160,9 @@ def test_heads_are_measured_on_the_same_folds_as_geometry(model, monkeypatch, sh
     z = embed(model.encoder, model.tokenizer, split.first, split.second)["max"]
     row = table.query("task == 'docs-swap' and pooling == 'max' and metric == 'semantic_probe'")
     assert row["value"].item() == probes.semantic_probe(z, split.labels).score
-    monkeypatch.setattr(probe_heads, "embed", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "predrecon.audit.encoders.embed", lambda *_, **__: pytest.fail("encoded again")
+    )
     assert measure_probe_heads([model], tasks, poolings=("mean", "max")).equals(table)
 
 

@@ -60,7 +60,9 @@ def test_summaries_count_a_task_once_or_by_its_pairs(model, tasks):
 
 def test_what_is_measured_once_is_read_the_second_time(model, tasks, monkeypatch):
     first = measure_similarity([model], tasks)
-    monkeypatch.setattr(similarity, "embed", lambda *_, **__: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "predrecon.audit.encoders.embed", lambda *_, **__: pytest.fail("encoded again")
+    )
     assert measure_similarity([model], tasks).equals(first)
 
 

@@ -11,7 +11,7 @@ from predrecon.audit.encoders import Model, each_task
 from predrecon.audit.geometry import GEOMETRY_SAMPLES
 from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval
 from predrecon.data.tasks import Task
-from predrecon.pooling import POOLINGS, embed
+from predrecon.pooling import POOLINGS
 from predrecon.recipes import read
 from predrecon.seeding import numpy_generator
 
@@ -57,7 +57,7 @@ def measure_agreement(
             pooled = {}
             for model in {m: None for i in missing for m in pairs[i]}:
                 texts = split.first, split.second
-                pooled[model] = embed(model.encoder, model.tokenizer, *texts, poolings=poolings)
+                pooled[model] = model.embed(*texts, poolings=poolings)
             for a, b in (pairs[i] for i in missing):
                 try:
                     yield _compared(pooled[a], pooled[b], seed)

@@ -62,6 +62,10 @@ class Model:
         """The four of `POOLINGS` and, where there is one, `"own"`."""
         return POOLINGS if self.own is None else (*POOLINGS, "own")
 
+    def own_of(self, poolings: tuple[str, ...]) -> OwnPooling | None:
+        """The encoder's own pooling if it is among `poolings`: part of a cached result's key."""
+        return self.own if "own" in poolings else None
+
     @property
     def special_ids(self) -> set[int]:
         """The ids that stand around texts and between two."""

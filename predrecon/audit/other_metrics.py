@@ -11,7 +11,6 @@ from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import DRAWS, GEOMETRY_SAMPLES, Measured, per_pooling
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task
-from predrecon.pooling import POOLINGS, embed
 from predrecon.recipes import read
 
 OTHERS = ("iso_score", "rankme", "alpha_req", "lidar")
@@ -22,7 +21,7 @@ def measure_other_metrics(
     models: list[Model],
     tasks: list[Task],
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -50,7 +49,7 @@ def other_metrics(
     model: Model,
     task: Task,
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
     draws: int = DRAWS,
@@ -71,10 +70,11 @@ def other_metrics(
     """
     split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    poolings = model.poolings if poolings is None else poolings
 
     def compute():
         def encoded(*texts) -> dict[str, np.ndarray]:
-            return embed(model.encoder, model.tokenizer, *texts, poolings=poolings)
+            return model.embed(*texts, poolings=poolings)
 
         def of_matrix(z) -> dict[str, tuple]:
             chosen = {"iso_score": metrics.iso_score, "rankme": metrics.rankme}
@@ -107,6 +107,6 @@ def other_metrics(
                 arrays[f"{how}/{metric}"] = spread
         return rows, arrays
 
-    key = *digests, task.classes, poolings, model.max_length, seed, draws
+    key = *digests, task.classes, poolings, model.own_of(poolings), model.max_length, seed, draws
     rows, arrays = cached("other-metrics", key, compute)
     return Measured(rows, {}, {tuple(name.split("/")): a for name, a in arrays.items()})

@@ -12,7 +12,6 @@ from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import DRAWS, GEOMETRY_SAMPLES, Measured, per_pooling
 from predrecon.audit.statistics import bootstrap_counts, score_replicates
 from predrecon.data.tasks import Task
-from predrecon.pooling import POOLINGS, embed
 from predrecon.recipes import read
 
 
@@ -21,7 +20,7 @@ def measure_probe_heads(
     tasks: list[Task],
     *,
     heads: tuple[str, ...] = probes.HEADS,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -58,7 +57,7 @@ def probe_heads(
     task: Task,
     *,
     heads: tuple[str, ...] = probes.HEADS,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
     draws: int = DRAWS,
@@ -76,6 +75,7 @@ def probe_heads(
         raise ValueError(f"heads holds {wrong!r}: expected some of {', '.join(probes.HEADS)}.")
     split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    poolings = model.poolings if poolings is None else poolings
 
     def compute():
         texts = split.first, split.second
@@ -95,7 +95,7 @@ def probe_heads(
 
         try:
             counts = bootstrap_counts(len(split), draws, seed)
-            pooled = embed(model.encoder, model.tokenizer, *texts, poolings=poolings)
+            pooled = model.embed(*texts, poolings=poolings)
             by_pooling = per_pooling(pooled, of_matrix)
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
@@ -107,6 +107,7 @@ def probe_heads(
                 arrays[f"{how}/{metric}"] = spread
         return rows, arrays
 
-    key = *digests, task.kind, task.metric, heads, poolings, model.max_length, seed, draws
+    key = *digests, task.kind, task.metric, heads, poolings, model.own_of(poolings)
+    key += model.max_length, seed, draws
     rows, arrays = cached("probe-heads", key, compute)
     return Measured(rows, {}, {tuple(name.split("/")): a for name, a in arrays.items()})

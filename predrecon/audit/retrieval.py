@@ -11,7 +11,6 @@ from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import DRAWS, GEOMETRY_SAMPLES, Measured
 from predrecon.audit.statistics import bootstrap_counts
 from predrecon.data.tasks import Task
-from predrecon.pooling import POOLINGS, embed
 from predrecon.recipes import read
 
 MEASURES = ("recall@1", "recall@10", "mrr")
@@ -21,7 +20,7 @@ def measure_retrieval(
     models: list[Model],
     tasks: list[Task],
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -57,7 +56,7 @@ def retrieval(
     model: Model,
     task: Task,
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int = GEOMETRY_SAMPLES,
     seed: int = 0,
     draws: int = DRAWS,
@@ -80,6 +79,7 @@ def retrieval(
     if positive.sum() < 2:
         raise ValueError(f"{task.title}: {positive.sum()} true pairs, retrieval needs two.")
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    poolings = model.poolings if poolings is None else poolings
 
     def compute():
         queries = list(compress(split.first, positive))
@@ -87,7 +87,7 @@ def retrieval(
         rows, arrays = [], {}
         try:
             texts = [*queries, *split.second]
-            pooled = embed(model.encoder, model.tokenizer, texts, poolings=poolings)
+            pooled = model.embed(texts, poolings=poolings)
             for how, z in pooled.items():
                 sides = np.split(z, [len(queries)])
                 values = metrics.retrieval(*sides, np.flatnonzero(positive))
@@ -99,7 +99,7 @@ def retrieval(
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
         return rows, arrays
 
-    key = *digests, task.classes, poolings, model.max_length, seed, draws
+    key = *digests, task.classes, poolings, model.own_of(poolings), model.max_length, seed, draws
     rows, arrays = cached("retrieval", key, compute)
     return Measured(rows, {}, {tuple(name.split("/")): a for name, a in arrays.items()})
 

@@ -12,7 +12,6 @@ from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.geometry import DRAWS, Measured
 from predrecon.audit.statistics import bootstrap_counts, bootstrap_interval, score_replicates
 from predrecon.data.tasks import SimilarityTask
-from predrecon.pooling import POOLINGS, embed
 from predrecon.recipes import read
 
 SUMMARIES = ("mean", "weighted mean")
@@ -23,7 +22,7 @@ def measure_similarity(
     models: list[Model],
     tasks: list[SimilarityTask],
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -63,7 +62,7 @@ def similarity(
     model: Model,
     task: SimilarityTask,
     *,
-    poolings: tuple[str, ...] = POOLINGS,
+    poolings: tuple[str, ...] | None = None,
     max_samples: int | None = None,
     seed: int = 0,
     draws: int = DRAWS,
@@ -83,12 +82,13 @@ def similarity(
     """
     split, seed = task.test.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    poolings = model.poolings if poolings is None else poolings
 
     def compute():
         try:
             counts = bootstrap_counts(len(split), draws, seed)
             sentences = [*split.first, *split.second]
-            pooled = embed(model.encoder, model.tokenizer, sentences, poolings=poolings)
+            pooled = model.embed(sentences, poolings=poolings)
             cosines = {how: metrics.cosines(*np.split(z, 2)) for how, z in pooled.items()}
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
@@ -100,7 +100,7 @@ def similarity(
             arrays[how] = score_replicates(split.labels, cosine, "spearman", counts)
         return rows, arrays
 
-    key = *digests, poolings, model.max_length, seed, draws
+    key = *digests, poolings, model.own_of(poolings), model.max_length, seed, draws
     rows, arrays = cached("similarity", key, compute)
     return Measured(rows, {}, {(how, "spearman"): spread for how, spread in arrays.items()})
 

@@ -170,6 +170,10 @@ def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -
 def _draw(folder: str, images: list[str]) -> str:
     quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     environment = os.environ | {"TMPDIR": folder}
+    try:
+        Path.home()
+    except RuntimeError:  # a user without a name and without HOME
+        environment["HOME"] = folder
     command = [sys.executable, "-P", "-c", _DRAW, folder]
     process = psutil.Popen(command, env=environment, **quiet)
     drawn, since = None, time.monotonic()
