@@ -38,6 +38,8 @@ def test_encoders_get_readable_names_of_their_own(tmp_path, monkeypatch):
     places = [str(tmp_path / place) for place in ("one/model", "two/model", "other/")]
     models = encoders.load_encoders(",".join(places))
     assert [model.name for model in models] == ["one/model", "two/model", "other"]
+    (alone,) = encoders.load_encoders(places[:1])
+    assert alone.name == "one/model", "model says little"
     with pytest.raises(ValueError, match="other is named twice"):
         encoders.load_encoders([places[2], places[2].rstrip("/")])
     with pytest.raises(ValueError, match="none is named"):

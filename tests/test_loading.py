@@ -185,6 +185,15 @@ def test_own_pooling_is_that_of_the_folder(tmp_path, mode, normalize):
     np.testing.assert_allclose(own, reference(folder, mode, normalize), atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ["mean_tokens", "cls_token", "max_tokens"])
+def test_own_pooling_is_that_of_sentence_transformers(tmp_path, mode):
+    library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+    folder = sentence_folder(tmp_path, mode, normalize=True)
+    expected = library.SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    own = load_encoder(folder).embed(TEXTS, poolings=("own",))["own"]
+    np.testing.assert_allclose(own, expected, atol=1e-5)
+
+
 def test_modes_are_concatenated_and_newer_files_are_read(tmp_path):
     folder = sentence_folder(tmp_path, ["mean", "cls"], old=False)
     own = load_encoder(folder).embed(TEXTS, poolings=("own",))["own"]

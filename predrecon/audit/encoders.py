@@ -124,8 +124,7 @@ def load_encoder(
         num_heads=num_heads,
         data_dir=data_dir,
     )
-    title = name or Path(str(name_or_path).rstrip("/")).name.removesuffix(".pth.tar")
-    return Model(title, **parts)
+    return Model(name or _titles([str(name_or_path)])[0], **parts)
 
 
 def load_encoders(
@@ -155,12 +154,13 @@ def load_encoders(
 
 
 def _titles(places: list[str]) -> list[str]:
-    """The last part of each place, or as many more as tell them apart."""
+    """The last part of each place, or as many as tell them apart and say more than "model"."""
     parts = [Path(place).parts for place in places]
     titles = []
     for own in parts:
         for count in range(1, len(own) + 1):
-            if sum(other[-count:] == own[-count:] for other in parts) == 1:
+            alone = sum(other[-count:] == own[-count:] for other in parts) == 1
+            if alone and own[-count:] not in (("model",), ("encoder",)):
                 break
         titles.append("/".join(own[-count:]).removesuffix(".pth.tar"))
     return titles
