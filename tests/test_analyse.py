@@ -94,6 +94,38 @@ def test_the_command_writes_tables_figures_and_one_page(tmp_path, wide, monkeypa
     shutil.rmtree(out)
 
 
+def test_graded_pairs_minimal_pairs_and_more(tmp_path, wide, smoke_runs, monkeypatch, capsys):
+    monkeypatch.setattr(figures.gallery, "write_images", lambda *_, **__: "not in this test")
+    (tmp_path / "sts" / "sts13").mkdir(parents=True)
+    rows = {"sentence1": [f"the {n} array" for n in "abcdefghij"] * 3}
+    rows |= {"sentence2": [f"the {n} matrix" for n in "bcdefghija"] * 3}
+    grades = np.linspace(0, 5, 30)
+    pd.DataFrame(rows | {"score": grades}).to_parquet(tmp_path / "sts" / "sts13" / "test.parquet")
+    (tmp_path / "blimp").mkdir()
+    pairs = {
+        "sentence_good": ["the array is", "it does"],
+        "sentence_bad": ["the array are", "it do"],
+    }
+    pairs |= {"UID": "agreement", "linguistics_term": "verbs", "field": "syntax"}
+    pd.DataFrame(pairs).to_parquet(tmp_path / "blimp" / "train.parquet")
+    run, other, out = smoke_runs["mlm"].folder, saved(tmp_path / "bert"), tmp_path / "out"
+    words = ["analyse", str(run), str(other), "--data-dir", str(tmp_path), "--out", str(out)]
+    assert main([*words, "--tasks", "sts13,blimp"]) == 0
+    assert "BLiMP is left out for bert: no MLM head" in capsys.readouterr().out
+    assert {f.stem for f in (out / "tables").iterdir()} == {"similarity", "blimp"}
+    blimp = pd.read_csv(out / "tables" / "blimp.csv")
+    assert set(blimp["level"]) == {"overall", "field", "linguistics_term", "UID"}
+    assert set(blimp["model"]) == {run.name}
+    similarity = pd.read_csv(out / "tables" / "similarity.csv")
+    assert set(similarity["n"]) == {30} and len(similarity) == 8
+    assert main([*words, "--tasks", "docs-edit", "--max-samples", "90", "--more"]) == 0
+    added = {"retrieval", "heads", "other_metrics", "agreement"}
+    assert {f.stem for f in (out / "tables").glob("*.csv")} >= added
+    page = (out / "index.html").read_text(encoding="utf-8")
+    for word in ("Retrieval", "Heads", "Other metrics", "Agreement"):
+        assert f">{word}<" in page
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from predrecon import metrics, probes
-from predrecon.audit import cache, probe_heads, retrieval
+from predrecon.audit import cache
 from predrecon.audit.encoders import Model
 from predrecon.audit.probe_heads import measure_probe_heads
 from predrecon.audit.retrieval import MEASURES, measure_retrieval

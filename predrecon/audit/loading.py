@@ -68,7 +68,7 @@ def _pretrained(place: str, source, tokenizer, trust_remote_code: bool) -> tuple
             "hidden states. Name an encoder or a causal model."
         )
     options |= {"dtype": "auto", "output_loading_info": True}
-    with quiet_transformers(), _quiet_report():
+    with quiet_transformers(), quiet_report():
         encoder, report = AutoModel.from_pretrained(source, config=config, **options)
     missing = {name.partition(".")[0] for name in report["missing_keys"]}
     if missing == {"pooler"}:  # of a model trained without one: random, and used by no pooling
@@ -110,7 +110,7 @@ def _explained(place: str, source, trust_remote_code: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_report() -> Iterator[None]:
+def quiet_report() -> Iterator[None]:
     """No table of unused weights: a head for masked words is not needed here."""
     from transformers.utils import logging
 

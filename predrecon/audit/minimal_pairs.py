@@ -9,17 +9,22 @@ divided by length.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
 from predrecon.audit.cache import cached, encoder_digest, tokenizer_digest
+from predrecon.audit.encoders import Model
+from predrecon.audit.loading import quiet_report
+from predrecon.audit.released import HEADS, load_released
 from predrecon.audit.statistics import Interval
 from predrecon.data.minimal_pairs import MinimalPairs
 from predrecon.data.progress import Progress
-from predrecon.model import PredictReconstruct
+from predrecon.model import Encoder, PredictReconstruct
 from predrecon.pooling import longest_input, token_ids
+from predrecon.training.run_folder import quiet_transformers
 
 Logits = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """`logits(input_ids [B, L], attention_mask [B, L], positions [B])`: `[B, V]` at the positions."""
@@ -83,6 +88,38 @@ class MaskedModel:
     @property
     def max_length(self) -> int:
         return longest_input(self._body())
+
+
+def with_mlm_head(
+    model: Model, place: str, *, num_heads: int | None = None, trust_remote_code: bool = False
+) -> MaskedModel | None:
+    """The encoder that `encoders.load_encoder(place)` opened, with its MLM head; None without one.
+
+    Causal models, sentence encoders and encoders saved without their head have none.
+    """
+    path = Path(place).expanduser()
+    if path.is_file():
+        whole = load_released(path, num_heads=HEADS if num_heads is None else num_heads)
+    elif isinstance(model.encoder, Encoder):
+        with quiet_transformers():
+            whole, report = PredictReconstruct.from_pretrained(path, output_loading_info=True)
+        if any(name.startswith("regressor") for name in report["missing_keys"]):
+            return None
+    else:
+        from transformers import AutoModelForMaskedLM
+
+        options = {"output_loading_info": True, "trust_remote_code": trust_remote_code}
+        source = path if path.is_dir() else place
+        try:
+            with quiet_transformers(), quiet_report():
+                whole, report = AutoModelForMaskedLM.from_pretrained(source, **options)
+        except (OSError, ValueError):  # a causal model, or a folder of sentence-transformers
+            return None
+        if report["missing_keys"]:
+            return None
+    if model.tokenizer.mask_token_id is None:
+        return None
+    return MaskedModel(model.name, whole.eval(), model.tokenizer, model.seed)
 
 
 def pseudo_log_likelihoods(

@@ -11,13 +11,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from predrecon.audit import geometry, seeds
+from predrecon.audit.agreement import measure_agreement
 from predrecon.audit.by_layer import geometry_by_layer
 from predrecon.audit.encoders import Model, load_encoders
 from predrecon.audit.geometry import GEOMETRY_SAMPLES, Geometry
+from predrecon.audit.minimal_pairs import measure_minimal_pairs, with_mlm_head
+from predrecon.audit.other_metrics import measure_other_metrics
+from predrecon.audit.probe_heads import measure_probe_heads
+from predrecon.audit.retrieval import measure_retrieval
+from predrecon.audit.similarity import measure_similarity
 from predrecon.data import files
 from predrecon.data.files import make_writable
-from predrecon.data.tasks import Task, load_tasks
-from predrecon.recipes import read
+from predrecon.data.minimal_pairs import MinimalPairs, load_blimp
+from predrecon.data.tasks import SIMILARITY, SimilarityTask, Task, load_similarity_tasks, load_tasks
+from predrecon.recipes import names, read
 from predrecon.workbook import figures, tables, typeset
 from predrecon.workbook.figures import Gallery
 
@@ -36,6 +43,24 @@ _DIFFERENCES = (
 _LAYERS = (
     "The six metrics after every layer, mean pooling; layer 0 is the output of the embeddings."
 )
+_SIMILARITY = (
+    "Spearman's rho of cosine similarities and grades, every sentence encoded on its own, all "
+    "pairs of a task at once. Nothing is fitted."
+)
+_BLIMP = (
+    "Share of pairs in which the acceptable sentence has the higher pseudo-log-likelihood (Salazar "
+    "et al. 2020), ties counted half, with Wilson's interval. Chance is 0.5."
+)
+_MORE = {
+    "retrieval": "The paired sentence among all second sentences, by cosine, for pairs of one "
+    "meaning.",
+    "heads": "What a frozen vector holds: by a linear head, ten neighbours by cosine, and an MLP "
+    "of 64 units, on the same five folds.",
+    "other_metrics": "Geometry as other papers define it: IsoScore, RankMe, α-ReQ, LiDAR.",
+    "agreement": "How alike two encoders place the same texts (mean pooling). Chance is the value "
+    "with one encoder's texts shuffled.",
+}
+_TITLES = {"geometry": "Geometry and probes", "layers": "By layer", "blimp": "BLiMP"}
 
 
 def analyse(
@@ -44,6 +69,8 @@ def analyse(
     *,
     tasks: str | list[str] = "auto",
     max_samples: int = GEOMETRY_SAMPLES,
+    max_pairs: int = 50,
+    more: bool = False,
     data_dir: str | None = None,
     **options,
 ) -> str:
@@ -51,29 +78,89 @@ def analyse(
 
     Args:
         places: as in `encoders.load_encoders`; options: its others.
-        tasks, data_dir: as in `tasks.load_tasks`.
-        max_samples: texts of a validation split at most.
+        tasks: as in `tasks.load_tasks`, and beside them `sts` or some of `tasks.SIMILARITY` for
+            graded pairs, `blimp` for minimal pairs (of encoders that have an MLM head).
+        max_samples: texts of a validation split, or graded pairs, at most.
+        max_pairs: of each of BLiMP's 67 paradigms at most.
+        more: also retrieval, two other probe heads, other papers' metrics, and how alike encoders
+            are.
+        data_dir: local copies of the real data.
 
     Raises:
         ValueError, SourceError: an encoder or a task that cannot be used; nothing is written then.
     """
     max_samples = read("max_samples", max_samples)
     make_writable(out, "Name another with --out.")
-    data = load_tasks(tasks, data_dir=data_dir)
+    labelled, graded, minimal = _load(tasks, max_pairs, data_dir)
     models = load_encoders(places, data_dir=data_dir, **options)
-    measured = geometry.measure_all(models, data, max_samples=max_samples)
-    layers = geometry_by_layer(models, data, max_samples=max_samples)
-    parts = _tables(measured, layers)
+    counts = f"{len(models)} encoders, at most {max_samples:,} texts of a task"
+    gallery, parts = Gallery("analysis", counts, root=out / "figures"), {}
+    if labelled:
+        measured = geometry.measure_all(models, labelled, max_samples=max_samples)
+        layers = geometry_by_layer(models, labelled, max_samples=max_samples)
+        parts = _tables(measured, layers)
+        for name, (figure, numbers) in drawn(measured, layers, labelled).items():
+            gallery.add(name, figure, numbers)
+    if graded:
+        table = measure_similarity(models, graded, max_samples=max_samples)
+        parts["similarity"] = (table, tables.measures_table(table), _SIMILARITY)
+    if labelled and more:
+        parts |= _more(models, labelled, max_samples)
+    if minimal:
+        parts |= _minimal_pairs(models, places, minimal, options)
     for name, (numbers, text, caption) in parts.items():
         typeset.export(numbers, text, out / "tables", name, caption)
-    counts = f"{len(models)} encoders, {len(data)} tasks, at most {max_samples:,} texts each"
-    gallery = Gallery("analysis", counts, root=out / "figures")
-    for name, (figure, numbers) in drawn(measured, layers, data).items():
-        gallery.add(name, figure, numbers)
-    line = gallery.export()
-    page = out / "index.html"
-    files.write_text(page, _page(models, data, counts, parts, gallery))
+    line, page = gallery.export() if gallery.entries else "", out / "index.html"
+    noted = [*labelled, *graded, *([minimal] if minimal else [])]
+    files.write_text(page, _page(models, noted, counts, parts, gallery))
     return f"{page} shows all; tables in {out / 'tables'}. {line}"
+
+
+def _load(
+    chosen, max_pairs: int, data_dir
+) -> tuple[list[Task], list[SimilarityTask], MinimalPairs]:
+    """Labelled tasks, tasks of graded pairs, and minimal pairs (None: not among `chosen`)."""
+    every = names("tasks", chosen)
+    pairs = [name for name in every if name == "sts" or name in {*SIMILARITY} - {"stsb"}]
+    others = [name for name in every if name not in (*pairs, "blimp")]
+    labelled = load_tasks(others, data_dir=data_dir) if others or not every else []
+    graded = load_similarity_tasks(pairs, data_dir=data_dir) if pairs else []
+    minimal = load_blimp(data_dir, max_pairs=max_pairs) if "blimp" in every else None
+    return labelled, graded, minimal
+
+
+def _more(models: list[Model], tasks: list[Task], max_samples: int) -> dict[str, tuple]:
+    """What `analyse(more=True)` adds, as `_tables`."""
+    options, measured = {"max_samples": max_samples}, {}
+    try:
+        measured["retrieval"] = measure_retrieval(models, tasks, **options)
+    except ValueError as no_pairs:
+        print(no_pairs)
+    measured["heads"] = measure_probe_heads(models, tasks, **options)
+    measured["other_metrics"] = measure_other_metrics(models, tasks, **options)
+    texts = {name: tables.measures_table(table) for name, table in measured.items()}
+    if len(models) > 1:
+        table = measure_agreement(models, tasks, poolings=("mean",), **options)
+        named = table.assign(model=table["model"] + " and " + table["other"])
+        measured["agreement"], texts["agreement"] = table, tables.measures_table(named)
+    return {name: (table, texts[name], _MORE[name]) for name, table in measured.items()}
+
+
+def _minimal_pairs(models: list[Model], places, pairs: MinimalPairs, options: dict) -> dict:
+    """BLiMP of the encoders that have an MLM head; a line names the others."""
+    places = places.split(",") if isinstance(places, str) else places
+    chosen = {k: options.get(k) for k in ("num_heads", "trust_remote_code")}
+    heads = {
+        m.name: with_mlm_head(m, str(p), **chosen) for m, p in zip(models, places, strict=True)
+    }
+    if without := [name for name, model in heads.items() if model is None]:
+        print(f"BLiMP is left out for {', '.join(without)}: no MLM head.")
+    masked = [model for model in heads.values() if model]
+    if not masked:
+        return {}
+    table = measure_minimal_pairs(masked, pairs)
+    coarse = table[table["level"] != "UID"]
+    return {"blimp": (table, tables.measures_table(coarse, ("level", "group", "encoder")), _BLIMP)}
 
 
 def drawn(
@@ -103,16 +190,16 @@ def _tables(measured: Geometry, layers: pd.DataFrame) -> dict[str, tuple]:
     return parts | {"layers": (layers, tables.layers_table(layers), _LAYERS)}
 
 
-def _page(models: list[Model], tasks: list[Task], counts: str, parts: dict, gallery) -> str:
+def _page(models: list[Model], tasks: list, counts: str, parts: dict, gallery) -> str:
     """The page, with plotly.js in it."""
     notes = {task.title: task.note for task in tasks if task.note}
     blocks = [
         ("Encoders", "", typeset.light(typeset.styled(tables.opened_table(models), index=False)))
     ]
-    titles = {"geometry": "Geometry and probes", "differences": "Differences", "layers": "By layer"}
     for name, (_, text, caption) in parts.items():
         html = typeset.light(typeset.styled(text.reset_index(), index=False))
-        blocks.append((titles[name], caption, html))
+        title = _TITLES.get(name, name.replace("_", " ").capitalize())
+        blocks.append((title, caption, html))
     shown = [figures.figure_div(figure) for figure, _ in gallery.entries.values()]
     values = dict(title="Encoders compared", caption=counts, notes=notes, blocks=blocks)
     return figures.render("report.html", **values, figures=shown, plotly=figures.plotly_js())

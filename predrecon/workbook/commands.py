@@ -118,7 +118,8 @@ def _analyse(options):
     """geometry and probes of any encoders: tables, figures, one page"""
     from predrecon.workbook.analyse import analyse
 
-    names = ("tasks", "max_samples", "data_dir", "tokenizer", "trust_remote_code")
+    names = ("tasks", "max_samples", "max_pairs", "more", "data_dir", "tokenizer")
+    names += ("trust_remote_code",)
     chosen = {name: getattr(options, name) for name in names}
     heads = options.num_heads and recipes.read("num_heads", options.num_heads)
     print(analyse(options.encoders, options.out, num_heads=heads, **chosen))
@@ -193,12 +194,20 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     analyse.add_argument(
         "--tasks", default="auto", metavar="NAME,NAME",
-        help="glue, embedded, or names as sst2,stsb; default: glue",
+        help="glue, embedded, or names as sst2,stsb; sts or sts12,sts13 for graded pairs, blimp "
+        "for minimal pairs; default: glue",
     )  # fmt: skip
     analyse.add_argument("--out", type=Path, default=Path("analysis"), help=folder["help"])
     analyse.add_argument(
         "--max-samples", default=2000, metavar="N", help="texts of a task; default: %(default)s"
     )
+    analyse.add_argument(
+        "--max-pairs", default=50, metavar="N", help="of a paradigm of BLiMP; default: %(default)s"
+    )
+    analyse.add_argument(
+        "--more", action="store_true",
+        help="also retrieval, kNN and MLP probes, other papers' metrics, how alike encoders are",
+    )  # fmt: skip
     heads = "heads of the public code's checkpoints, which do not say; default: 8"
     analyse.add_argument("--num-heads", metavar="N", help=heads)
     analyse.add_argument("--tokenizer", help="in place of the encoders' own")

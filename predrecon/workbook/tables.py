@@ -429,6 +429,15 @@ def encoders_table(
     return wide[["D", *(metric for metric in metrics if metric in wide)]]
 
 
+def measures_table(
+    table: pd.DataFrame, lines: tuple[str, ...] = ("task", "pooling", "encoder")
+) -> pd.DataFrame:
+    """Rows `title, model, metric, value, low, high, n` as a line for each of `lines`, n first."""
+    table = table.drop(columns="task").rename(columns={"title": "task", "model": "encoder"})
+    first = tuple(name for name in ("n", "candidates", "chance") if name in table)
+    return pivot_cells(table, [*lines], ["metric"], interval_cells(table), first=first)
+
+
 def pairs_table(
     gaps: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
 ) -> pd.DataFrame:
