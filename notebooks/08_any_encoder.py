@@ -92,7 +92,7 @@ for stem, (figure, numbers) in analyse.drawn(measured, layers, book.tasks).items
 # ## Explore the geometry
 
 # %% tags=["nbval-ignore-output"]
-widgets.geometry_explorer(measured)
+widgets.geometry_explorer(measured, layers)
 
 # %% [markdown]
 # ## Explore the maps

@@ -212,6 +212,22 @@ def test_figures_are_no_part_of_the_saved_state(geometry):
 # geometry
 
 
+def test_geometry_shows_layers_where_they_are_measured(geometry):
+    task = geometry.table["task"].iloc[0]
+    rows = [
+        {"task": task, "pooling": "mean", "model": model, "seed": 0, "layer": layer,
+         "metric": metric, "value": layer - 3.0, "low": layer - 3.5, "high": layer - 2.5}
+        for model in ("hybrid", "mlm") for layer in range(3)
+        for metric in ("effective_rank", "uniformity", "alignment")
+    ]  # fmt: skip
+    explorer = widgets.geometry_explorer(geometry, pd.DataFrame(rows))
+    figure = settled(explorer, task=task, pooling="mean")
+    layered = [trace for trace in figure["data"] if trace.get("xaxis") in ("x4", "x5", "x6")]
+    assert len(layered) == 6, "a line a model in each of three panels"
+    assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
+    assert "By layer there is mean pooling only" in explorer.below.value
+
+
 def test_geometry_follows_every_control(geometry):
     explorer = widgets.geometry_explorer(geometry)
     before = settled(explorer)

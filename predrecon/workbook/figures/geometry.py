@@ -57,21 +57,30 @@ def length_control(table: pd.DataFrame) -> go.Figure:
     return finish(fig, "Uniformity under mean pooling, with and without the effect of length")
 
 
+BY_LAYER = ("effective_rank", "uniformity", "alignment")
+"""Metrics that the explorer draws layer by layer."""
+
+
 def by_layer(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
     """`by_layer.geometry_by_layer` of one task: a panel a metric, a line a model and seed."""
     rows = table[(table["task"] == task) & (table["pooling"] == pooling)]
     fig, places, plot = grid([titled(metric) for metric in SIX], 3, 0.08, cell=190, gap=95)
     for metric, place in zip(SIX, places, strict=True):
         part = rows[rows["metric"] == metric]
-        for (model, _), line in part.groupby(["model", "seed"], sort=False):
-            points = dict(x=line["layer"], y=line["value"], error_y=error(line))
-            look = dict(mode="lines+markers", line=stroke(model), marker=point(model, 6))
-            hover = "layer %{x}: %{y:.3f}<extra>" + name(model) + "</extra>"
-            fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
-        fig.update_yaxes(range=view(part), **place)
-    step = -(-int(rows["layer"].max()) // 8) or 1  # whole layers, at most nine ticks
-    fig.update_xaxes(title="layer (0: embeddings)", tick0=0, dtick=step)
+        _layer_panel(fig, part, place)
     return finish(fig, f"Geometry by layer, {title}, {pooling} pooling ({CUT})", plot=plot)
+
+
+def _layer_panel(fig: go.Figure, rows: pd.DataFrame, place: dict):
+    """One metric by layer, with intervals: a line a model and seed."""
+    for (model, _), line in rows.groupby(["model", "seed"], sort=False):
+        points = dict(x=line["layer"], y=line["value"], error_y=error(line))
+        look = dict(mode="lines+markers", line=stroke(model), marker=point(model, 6))
+        hover = "layer %{x}: %{y:.3f}<extra>" + name(model) + "</extra>"
+        fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
+    step = -(-int(rows["layer"].max()) // 8) or 1  # whole layers, at most nine ticks
+    fig.update_xaxes(title="layer (0: embeddings)", tick0=0, dtick=step, **place)
+    fig.update_yaxes(range=view(rows), **place)
 
 
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
@@ -153,6 +162,7 @@ def geometry_view(
     components: int = 50,
     log: bool = True,
     alignment: str = "alignment",
+    layers: pd.DataFrame | None = None,
 ) -> go.Figure:
     """Eigenspectrum, its cumulative sum, and alignment against uniformity, of one task and pooling.
 
@@ -160,14 +170,20 @@ def geometry_view(
         spectra: as for `eigenspectra`; numbers: metrics, `alignment` names the one of alignment.
         components: principal components shown.
         log: whether shares are on a logarithmic axis.
+        layers: rows of `by_layer.geometry_by_layer` for a second row: `BY_LAYER`, layer by layer.
     """
     titles = ["share of variance", "cumulative share", "alignment against uniformity"]
-    fig, (share, cumulative, plane), _ = grid(titles, 3, 0.09)
+    below = () if layers is None or layers.empty else BY_LAYER
+    titles += [titled(metric) for metric in below]
+    fig, (share, cumulative, plane, *others), plot = grid(titles, 3, 0.09, gap=110)
+    for metric, place in zip(below, others, strict=True):
+        _layer_panel(fig, layers[layers["metric"] == metric], place)
     _spectrum_panels(fig, spectra[spectra["rank"] <= components], share, cumulative, log=log)
     _alignment_panel(fig, numbers, alignment, plane, size=11)
     fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, **plane)
     fig.update_yaxes(title="alignment (↓ tighter)", **plane)
-    return finish(fig, heading, height=430)
+    size = dict(plot=plot) if below else dict(height=430)
+    return finish(fig, heading, **size)
 
 
 def _alignment_panel(

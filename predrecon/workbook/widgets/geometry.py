@@ -26,11 +26,12 @@ CONVENTIONS = {
 """Which metrics are shown by whose convention."""
 
 
-def geometry_explorer(geometry: Geometry) -> Explorer:
+def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) -> Explorer:
     """Task, pooling, arms, seed and convention at choice: spectra, alignment, uniformity, table.
 
     Args:
         geometry: `geometry.measure_all`, of one or several seeds.
+        layers: `by_layer.geometry_by_layer` of the same encoders, for a row by layer.
     """
     table, spectra = geometry.table, seed_spectra(geometry)
     titles = dict(zip(table["task"], table["title"], strict=True))
@@ -70,6 +71,11 @@ def geometry_explorer(geometry: Geometry) -> Explorer:
         heading = f"{titles[task]}, {pooling} pooling"
         alignment = next(metric for metric in metrics if metric.startswith("alignment"))
         options = dict(components=components, log=scale == "log", alignment=alignment)
+        if layers is not None:
+            options["layers"] = _rows(layers, task, pooling, arms)
+            if options["layers"].empty:
+                measured = ", ".join(layers["pooling"].unique())
+                below += f"<p>By layer there is {measured} pooling only.</p>"
         figure = geometry_view(lines, numbers, heading, **options)
         label = f"{heading}: " + "; ".join(
             f"{name(row.model)} {row.metric.replace('_', ' ')} {row.value:.3f}"
