@@ -60,7 +60,7 @@ def load_blimp(data_dir: str | Path | None = None, *, max_pairs: int | None = No
         )
     if len(kept) < len(rows):
         notes.append(f"the first {max_pairs:,} pairs of each paradigm")
-    if equal := sum(row[_TEXTS[0]] == row[_TEXTS[1]] for row in kept):  # BLiMP itself has one
+    if equal := sum(row[_TEXTS[0]] == row[_TEXTS[1]] for row in kept):  # BLiMP itself has seven
         notes.append(f"pairs of two equal sentences, hence ties: {equal}")
     texts = (columns[name] for name in _TEXTS)
     columns["field"] = [field.replace("/", "_") for field in columns["field"]]  # BLiMP has both
