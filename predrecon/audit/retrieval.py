@@ -64,7 +64,8 @@ def retrieval(
     """`metrics.retrieval` of the first sentence of every true pair among all second sentences.
 
     True pairs are `Task.positives` of the validation split; the second sentences of all its pairs
-    are candidates. Sentences are encoded on their own.
+    are candidates. Sentences are encoded on their own. A candidate that equals the query, or is
+    another partner of it, stays one: of 279 queries of MRPC 3 find themselves, of 264 of STS-B 10.
 
     Returns:
         `rows` of `MEASURES`, their n the queries; `replicates` `[draws]` over queries, the
