@@ -14,10 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_initial import source_folder
 
 import predrecon
 from predrecon import recipes
+from predrecon.data.corpus import load_corpus
 from predrecon.objectives import mlm_loss
+from predrecon.training import initial
 from predrecon.training.batches import draw_batch, share_of
 from predrecon.training.checkpoints import CheckpointWarning, damage, folders
 from predrecon.training.loop import pretrain
@@ -70,6 +73,30 @@ def test_two_processes_give_the_curve_of_one(corpus, tmp_path, arm, options):
         torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
     if "--shard" in options:
         go_on_alone(recipe, corpus, tmp_path / "two", weights[0])
+
+
+@pytest.mark.parametrize("arm", ["hybrid", "mlm"])
+def test_two_processes_begin_from_the_weights_that_one_begins_from(corpus, tmp_path, arm):
+    """`--init`: each process reads them, and they are kept in the run's folder once."""
+    source = source_folder(tmp_path / "mine", corpus.tokenizer)
+    fields = dict(max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10)
+    recipe = initial.fitted(recipes.get("smoke", arm=arm, init=str(source), **fields))
+    one = pretrain(
+        recipe, load_corpus(recipe.corpus, tokenizer=recipe.tokenizer), tmp_path / "one", seed=0
+    )
+    command = [*LAUNCH, *OPTIONS, "--arm", arm, "--init", str(source)]
+    command += ["--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    facts = json.loads((tmp_path / "two" / "environment.json").read_text())
+    assert facts["processes"] == 2
+    b = pd.read_csv(tmp_path / "two" / "history.csv")
+    for column in ("loss", "jepa_loss", "mlm_loss", "lam"):
+        np.testing.assert_allclose(one.history[column], b[column], rtol=0, atol=1e-5)
+    weights = [load_file(tmp_path / run / "model.safetensors") for run in ("one", "two")]
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
+    begun = [load_file(tmp_path / run / "initial" / "model.safetensors") for run in ("one", "two")]
+    torch.testing.assert_close(*begun, rtol=0, atol=0)
 
 
 def go_on_alone(recipe, corpus, folder, expected):
