@@ -384,6 +384,22 @@ def test_bad_checkpoints_are_refused_and_never_executed(checkpoint, tmp_path, ca
 # Other bad input
 
 
+@pytest.mark.parametrize("kind", ["T5", "UMT5"])
+def test_half_of_an_encoder_decoder_saved_alone_is_an_encoder(tmp_path, kind):
+    """As sentence-t5 is; UMT5's configuration still says that it is an encoder-decoder."""
+    sizes = dict(d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, vocab_size=40)
+    torch.manual_seed(0)
+    half = getattr(t, f"{kind}EncoderModel")(getattr(t, f"{kind}Config")(**sizes)).eval()
+    half.save_pretrained(tmp_path)
+    tokenizer = words_tokenizer("bert")
+    tokenizer.save_pretrained(tmp_path)
+    vectors = load_encoder(tmp_path).embed(TEXTS, poolings=("mean",))["mean"]
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        with torch.no_grad():
+            hidden = half(**tokenizer(text, return_tensors="pt")).last_hidden_state
+        np.testing.assert_allclose(vector, hidden[0].mean(0), atol=1e-5)
+
+
 def test_what_cannot_be_measured_is_refused_in_one_line(tmp_path):
     def refused(place, kind, message, **options):
         with pytest.raises(kind, match=message) as caught:

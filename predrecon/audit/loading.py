@@ -58,18 +58,29 @@ def load_parts(
 
 
 def _pretrained(place: str, source, tokenizer, trust_remote_code: bool) -> tuple:
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import (
+        MODEL_FOR_TEXT_ENCODING_MAPPING,
+        AutoConfig,
+        AutoModel,
+        AutoModelForTextEncoding,
+        AutoTokenizer,
+    )
 
     options = {"trust_remote_code": trust_remote_code}
     config = AutoConfig.from_pretrained(source, **options)
-    if config.is_encoder_decoder:
+    # one half of an encoder-decoder, saved alone (sentence-t5): AutoModel opens both halves
+    half = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING and any(
+        name.endswith("EncoderModel") for name in config.architectures or ()
+    )
+    auto = AutoModelForTextEncoding if half else AutoModel
+    if config.is_encoder_decoder and not half:
         raise ValueError(
             f"{place}: {config.model_type} is an encoder-decoder, which has no single sequence of "
             "hidden states. Name an encoder or a causal model."
         )
     options |= {"dtype": "auto", "output_loading_info": True}
     with quiet_transformers(), quiet_report():
-        encoder, report = AutoModel.from_pretrained(source, config=config, **options)
+        encoder, report = auto.from_pretrained(source, config=config, **options)
     missing = {name.partition(".")[0] for name in report["missing_keys"]}
     if missing == {"pooler"}:  # of a model trained without one: random, and used by no pooling
         encoder.pooler = None
