@@ -186,6 +186,20 @@ def test_a_progress_file_that_cannot_be_written_ends_nothing(monkeypatch, capsys
     assert sum("work · 100% · 2/2 steps" in line for line in lines) == 2
 
 
+def test_a_log_gets_a_line_a_minute_and_the_last(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr("predrecon.data.progress.time.monotonic", lambda: now)
+    logged = {}
+    with Progress("work", 200, "steps") as bar:
+        for done in range(200):
+            now = float(done)
+            bar.update(done)
+            if line := capsys.readouterr().err:
+                logged[done] = line
+    assert list(logged) == [60, 120, 180] and "60/200 steps · 2:20 left\n" in logged[60]
+    assert capsys.readouterr().err.endswith("done in 3:19\n")
+
+
 def test_numba_keeps_its_code_where_that_can_be(monkeypatch, tmp_path):
     monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
     monkeypatch.setenv("NUMBA_CACHE_DIR", NOWHERE)

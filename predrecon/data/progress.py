@@ -5,20 +5,22 @@ import sys
 import time
 from pathlib import Path
 
+_LOGGED = 60  # seconds between two lines in a log
+
 
 class Progress:
     """A line that is rewritten in place and stays when the step is done.
 
     In a notebook it is a single display that is updated (so a saved notebook keeps one line, not
-    hundreds); in a terminal the line is overwritten; in a log only the last state is printed. If
-    `PREDRECON_PROGRESS` names a file, the line is also written there for a watching process (until
-    that fails, which is said once).
+    hundreds); in a terminal the line is overwritten; in a log it is printed once a minute and when
+    the step is done. If `PREDRECON_PROGRESS` names a file, the line is also written there for a
+    watching process (until that fails, which is said once).
     `total` is 0 if unknown; all but one of several processes are `quiet`.
     """
 
     def __init__(self, label: str, total: int, unit: str, *, quiet: bool = False):
         self.label, self.total, self.unit, self.quiet = label, total, unit, quiet
-        self.started = self.shown = time.monotonic()
+        self.started = self.shown = self.logged = time.monotonic()
         self.first: int | None = None  # a resumed step does not begin at 0
         self.done, self.note, self.display = 0, "", None
 
@@ -67,7 +69,8 @@ class Progress:
                 self.display = display({"text/plain": line}, raw=True, display_id=True)
         elif sys.stderr.isatty():
             print(f"\r\x1b[2K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
-        elif last:
+        elif last or time.monotonic() - self.logged >= _LOGGED:
+            self.logged = time.monotonic()
             print(line, file=sys.stderr, flush=True)
 
 
