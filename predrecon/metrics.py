@@ -444,8 +444,10 @@ def _of_both(a, b, measure, weights) -> float | np.ndarray:
         if (w > 0).sum() < 2:
             values.append(np.nan)
             continue
-        rows = [(z - w @ z / w.sum()) * np.sqrt(w)[:, None] for z in (a, b)]
-        values.append(measure(*rows))
+        drawn = w > 0  # of a bootstrap sample 63 % of the rows
+        kept = w[drawn]
+        rows = [z[drawn] - kept @ z[drawn] / kept.sum() for z in (a, b)]
+        values.append(measure(*(z * np.sqrt(kept)[:, None] for z in rows)))
     return _value(np.array(values), weights)
 
 
