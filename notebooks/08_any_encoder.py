@@ -72,8 +72,8 @@ typeset.show(tables.encoders_table(measured.table), caption="Value with its 95 %
 # compared: the widths stand in their place.
 
 # %% tags=["nbval-ignore-output"]
-if measured.table["model"].nunique() > 1:
-    gaps = seeds.pairwise(measured)
+gaps = seeds.pairwise(measured) if measured.table["model"].nunique() > 1 else None
+if gaps is not None:
     typeset.show(tables.pairs_table(gaps), caption="First encoder minus second.")
 else:
     print("One encoder only: nothing to compare.")
@@ -85,7 +85,7 @@ else:
 
 # %% tags=["nbval-ignore-output"]
 layers = by_layer.geometry_by_layer(models, book.tasks, max_samples=book.max_samples)
-for stem, (figure, numbers) in analyse.drawn(measured, layers, book.tasks).items():
+for stem, (figure, numbers) in analyse.drawn(measured, layers, book.tasks, gaps).items():
     book.gallery.show(f"08_{stem}", figure, numbers)
 
 # %% [markdown]

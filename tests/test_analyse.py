@@ -15,6 +15,7 @@ from predrecon.audit.geometry import RANKS, measure_all
 from predrecon.audit.statistics import bootstrap_interval
 from predrecon.workbook import figures, tables
 from predrecon.workbook.commands import main
+from predrecon.workbook.figures.panels import METRICS
 
 
 @pytest.fixture
@@ -90,7 +91,8 @@ def test_the_command_writes_tables_figures_and_one_page(tmp_path, wide, monkeypa
     page = (out / "index.html").read_text(encoding="utf-8")
     assert page.count("Plotly.newPlot(") >= 4 and "D = 32 and 48" in page
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page), "nothing from elsewhere"
-    assert len(list((out / "figures" / "analysis").glob("*.html"))) == 4
+    assert len(list((out / "figures" / "analysis").glob("*.html"))) == 5
+    assert "effective rank<br>(higher is richer)</th>" in page
     shutil.rmtree(out)
 
 
@@ -121,6 +123,9 @@ def test_graded_pairs_minimal_pairs_and_more(tmp_path, wide, smoke_runs, monkeyp
     assert main([*words, "--tasks", "docs-edit", "--max-samples", "90", "--more"]) == 0
     added = {"retrieval", "heads", "other_metrics", "agreement"}
     assert {f.stem for f in (out / "tables").glob("*.csv")} >= added
+    for name in ("similarity", "blimp", *added):
+        measured = set(pd.read_csv(out / "tables" / f"{name}.csv")["metric"])
+        assert measured <= set(METRICS), "each is named on the page, and its direction"
     page = (out / "index.html").read_text(encoding="utf-8")
     for word in ("Retrieval", "Heads", "Other metrics", "Agreement"):
         assert f">{word}<" in page

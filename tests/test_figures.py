@@ -98,6 +98,33 @@ def test_every_metric_says_what_its_direction_means():
     assert panels.titled("some_metric") == "some metric"
 
 
+def test_a_pair_is_a_forest_of_its_own_rows_and_names_what_it_leaves_out():
+    gaps = pd.DataFrame(
+        dict(one="a", other=other, pooling=pooling, title=title, metric=metric,
+             value=np.nan if metric == "effective_rank" and other == "c" else gap,
+             low=gap - 0.1, high=gap + 0.2, dim=32, other_dim=64 if other == "c" else 32)
+        for metric in ("effective_rank", "uniformity")
+        for other, gap in (("b", 0.3), ("c", -0.5))
+        for pooling, title in (("mean", "SST-2"), ("mean", "MNLI (stand-in)"), ("max", "SST-2"))
+    )  # fmt: skip
+    equal, apart = (figures.pair_differences(gaps, "a", other, "mean") for other in "bc")
+    assert "right of 0: the first is higher" in equal.layout.title.text
+    for fig, gap in ((equal, 0.3), (apart, -0.5)):
+        shown = [trace for trace in fig.data if len(trace.x)]
+        assert all(list(trace.y) == ["SST-2", "MNLI<br>(stand-in)"] for trace in shown)
+        uniformity = shown[-1]
+        np.testing.assert_allclose(uniformity.x, gap)
+        np.testing.assert_allclose(uniformity.error_x.array, 0.2)
+        np.testing.assert_allclose(uniformity.error_x.arrayminus, 0.1)
+    notes = [[n.text for n in fig.layout.annotations if "D = " in n.text] for fig in (equal, apart)]
+    assert notes == [[], ["not compared:<br>D = 32 and 64"]]
+    heads = [note.text for note in equal.layout.annotations]
+    assert heads == [
+        "effective rank<br>(higher is richer)",
+        "uniformity<br>(lower is more uniform)",
+    ]
+
+
 def test_conditions_are_told_apart_by_colour_and_symbol():
     rows = [
         dict(task="T", pooling="mean", condition=c, title=title, seed=0, step=step, tokens=step,

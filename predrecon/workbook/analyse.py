@@ -27,6 +27,7 @@ from predrecon.data.tasks import SIMILARITY, SimilarityTask, Task, load_similari
 from predrecon.recipes import names, read
 from predrecon.workbook import figures, tables, typeset
 from predrecon.workbook.figures import Gallery
+from predrecon.workbook.figures.panels import METRICS, titled
 
 _ABOUT = (
     "Values with 95 % intervals over texts (bootstrap). They say what these weights would give on "
@@ -98,8 +99,9 @@ def analyse(
     if labelled:
         measured = geometry.measure_all(models, labelled, max_samples=max_samples)
         layers = geometry_by_layer(models, labelled, max_samples=max_samples)
-        parts = _tables(measured, layers)
-        for name, (figure, numbers) in drawn(measured, layers, labelled).items():
+        gaps = seeds.pairwise(measured) if len(models) > 1 else None
+        parts = _tables(measured, layers, gaps)
+        for name, (figure, numbers) in drawn(measured, layers, labelled, gaps).items():
             gallery.add(name, figure, numbers)
     if graded:
         table = measure_similarity(models, graded, max_samples=max_samples)
@@ -135,7 +137,7 @@ def _more(models: list[Model], tasks: list[Task], max_samples: int) -> dict[str,
     try:
         measured["retrieval"] = measure_retrieval(models, tasks, **options)
     except ValueError as no_pairs:
-        print(no_pairs)
+        print(no_pairs, flush=True)
     measured["heads"] = measure_probe_heads(models, tasks, **options)
     measured["other_metrics"] = measure_other_metrics(models, tasks, **options)
     texts = {name: tables.measures_table(table) for name, table in measured.items()}
@@ -154,7 +156,7 @@ def _minimal_pairs(models: list[Model], places, pairs: MinimalPairs, options: di
         m.name: with_mlm_head(m, str(p), **chosen) for m, p in zip(models, places, strict=True)
     }
     if without := [name for name, model in heads.items() if model is None]:
-        print(f"BLiMP is left out for {', '.join(without)}: no MLM head.")
+        print(f"BLiMP is left out for {', '.join(without)}: no MLM head.", flush=True)
     masked = [model for model in heads.values() if model]
     if not masked:
         return {}
@@ -164,28 +166,36 @@ def _minimal_pairs(models: list[Model], places, pairs: MinimalPairs, options: di
 
 
 def drawn(
-    measured: Geometry, layers: pd.DataFrame, tasks: list[Task]
+    measured: Geometry, layers: pd.DataFrame, tasks: list[Task], gaps: pd.DataFrame | None = None
 ) -> dict[str, tuple[go.Figure, pd.DataFrame]]:
-    """`{name: (figure, numbers)}`, a menu for tasks or poolings in each."""
+    """`{name: (figure, numbers)}`, a menu for tasks, poolings or pairs of encoders in each.
+
+    `gaps` are of `seeds.pairwise`; without them (one encoder) there is no figure of differences.
+    """
     table, spectra = measured.table, geometry.seed_spectra(measured).query("pooling == 'mean'")
     poolings = table["pooling"].unique()
     bars = {pooling: figures.metric_bars(table, pooling) for pooling in poolings}
     planes = {pooling: figures.alignment_uniformity(table, pooling) for pooling in poolings}
     curves = {t.title: figures.eigenspectra(spectra, t.name, "mean", t.title) for t in tasks}
     depth = {t.title: figures.by_layer(layers, t.name, t.title, "mean") for t in tasks}
-    return {
-        "metrics": (figures.switchable(bars, "Pooling"), table),
+    parts = {"metrics": (figures.switchable(bars, "Pooling"), table)}
+    if gaps is not None:
+        pairs = gaps[["one", "other"]].drop_duplicates().itertuples(index=False, name=None)
+        forests = {f"{a} − {b}": figures.pair_differences(gaps, a, b, "mean") for a, b in pairs}
+        parts["differences"] = (figures.switchable(forests, "Pair"), gaps)
+    return parts | {
         "by_layer": (figures.switchable(depth, "Task"), layers),
         "alignment_uniformity": (figures.switchable(planes, "Pooling"), table),
         "eigenspectra": (figures.switchable(curves, "Task"), spectra),
     }
 
 
-def _tables(measured: Geometry, layers: pd.DataFrame) -> dict[str, tuple]:
+def _tables(
+    measured: Geometry, layers: pd.DataFrame, gaps: pd.DataFrame | None
+) -> dict[str, tuple]:
     """`{name: (numbers, text, caption)}`."""
     parts = {"geometry": (measured.table, tables.encoders_table(measured.table), _ABOUT)}
-    if measured.table["model"].nunique() > 1:
-        gaps = seeds.pairwise(measured)
+    if gaps is not None:
         parts["differences"] = (gaps, tables.pairs_table(gaps), _DIFFERENCES)
     return parts | {"layers": (layers, tables.layers_table(layers), _LAYERS)}
 
@@ -197,7 +207,8 @@ def _page(models: list[Model], tasks: list, counts: str, parts: dict, gallery) -
         ("Encoders", "", typeset.light(typeset.styled(tables.opened_table(models), index=False)))
     ]
     for name, (_, text, caption) in parts.items():
-        html = typeset.light(typeset.styled(text.reset_index(), index=False))
+        named = text.reset_index().rename(columns=lambda c: titled(c) if c in METRICS else c)
+        html = typeset.light(typeset.styled(named, index=False))
         title = _TITLES.get(name, name.replace("_", " ").capitalize())
         blocks.append((title, caption, html))
     shown = [figures.figure_div(figure) for figure, _ in gallery.entries.values()]

@@ -4,6 +4,7 @@ from predrecon.workbook.figures.evidence import (
     contrasts,
     differences,
     lambdas,
+    pair_differences,
     plateau,
     trajectories,
 )

@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from predrecon.audit.geometry import SIX
 from predrecon.training.heldout import PLATEAU
 from predrecon.workbook.figures.panels import forest, grid, titled
-from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish
+from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish, wrapped
 
 _SHAPE, _PROBES = ("uniformity", "effective_rank"), ("semantic_probe", "token_probe")
 _WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
 _CONTRASTED = ("uniformity", "uniformity_released", "equal_length", "effective_rank")
 _CONTRASTED += (*_PROBES, "below_unigram")
+_COMPARED = (*SIX, *_PROBES)
 _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),
@@ -30,6 +32,27 @@ _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
     """A forest of `seeds.headline`: one panel a metric, one line a pooling, 95 % intervals."""
     return forest(headline, list(headline["metric"].unique()), "pooling", title, cell=115)
+
+
+def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> go.Figure:
+    """A forest of one pair of `seeds.pairwise`: a panel a metric, a line a task, 95 % intervals.
+
+    Ranks of two widths are not compared: their panels say so and are empty.
+    """
+    rows = gaps[(gaps["one"] == one) & (gaps["other"] == other) & (gaps["pooling"] == pooling)]
+    rows = rows.assign(label=rows["title"].map(wrapped))
+    metrics, tasks = [m for m in _COMPARED if m in set(rows["metric"])], rows["title"].nunique()
+    heading = f"First encoder minus second, {pooling} pooling (right of 0: the first is higher)"
+    fig = forest(rows, metrics, "label", heading, cell=34 * tasks + 20)
+    for number, metric in enumerate(metrics, start=1):
+        part = rows[rows["metric"] == metric]
+        if part["value"].isna().all():
+            widths = part[["dim", "other_dim"]].drop_duplicates().to_numpy().tolist()
+            text = "not compared:<br>" + "<br>".join(f"D = {a} and {b}" for a, b in widths)
+            axis = "" if number == 1 else number
+            place = dict(x=0.5, y=0.5, xref=f"x{axis} domain", yref=f"y{axis} domain")
+            fig.add_annotation(text=text, showarrow=False, **place)
+    return fig
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:

@@ -21,13 +21,25 @@ METRICS = {  # what a panel is called, and which direction means what
     "effective_rank_released": ("effective rank, padding attended to", "higher is richer"),
     "rank_90": ("components for 90 %", "higher is richer"),
     "rankme": ("RankMe", "higher is richer"),
+    "alpha_req": ("α-ReQ", "lower is a flatter spectrum"),
+    "lidar": ("LiDAR", "higher is richer"),
+    "iso_score": ("IsoScore", "higher is more isotropic"),
     "alignment_squared": ("alignment, mean squared distance", "lower is tighter"),
     "alignment_by_class": ("alignment, mean over classes", "lower is tighter"),
     "pair_alignment": ("alignment of true pairs", "lower is tighter"),
     "intra_inter_ratio": ("distance within classes / between", "lower is better separated"),
     "probe_gap": ("probe gap", "higher is less lexical"),
     "semantic_probe": ("semantic probe", "higher is better"),
+    "semantic_probe_knn": ("semantic probe, nearest neighbours", "higher is better"),
+    "semantic_probe_mlp": ("semantic probe, MLP", "higher is better"),
     "token_probe": ("token probe", "lower is less lexical"),
+    "recall@1": ("recall at 1", "higher is better"),
+    "recall@10": ("recall at 10", "higher is better"),
+    "mrr": ("mean reciprocal rank", "higher is better"),
+    "spearman": ("Spearman's ρ of cosines", "higher is better"),
+    "accuracy": ("accuracy", "higher is better"),
+    "linear_cka": ("linear CKA", "higher is more alike"),
+    "procrustes_distance": ("Procrustes distance", "lower is more alike"),
     "below_unigram": ("nats below word frequencies", "higher is better"),
     "validation_mlm": ("held-out MLM loss, nats", "lower is better"),
 }
@@ -99,20 +111,26 @@ def metric_panels(
     return fig, plot
 
 
-def forest(table: pd.DataFrame, metrics: list[str], y: str, title: str, *, cell: int) -> go.Figure:
+def forest(
+    table: pd.DataFrame, metrics: Sequence[str], y: str, title: str, *, cell: int
+) -> go.Figure:
     """Differences with 95 % intervals, a line for every value of the column `y`, 0 marked.
 
-    Infinite bounds (one seed, no interval) are drawn as a grey point.
+    Infinite bounds (one seed, no interval) are drawn as a grey point, NaN not at all. Where `table`
+    has no column `p_corrected`, hovering shows the interval.
     """
     titles = [titled(metric) for metric in metrics]
     fig, places, plot = grid(titles, 3, 0.05, cell=cell, shared_yaxes=True)
-    hover = "%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}<extra></extra>"
+    details, hover = ["low", "high"], "%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+    if "p_corrected" in table:
+        details = ["seeds", "p_corrected"]
+        hover = "%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
     for metric, place in zip(metrics, places, strict=True):
         rows = table[table["metric"] == metric]
         color = np.where(np.isfinite(rows["low"]), COLORS["hybrid"], COLORS["untrained"])
         intervals = error(rows.replace([np.inf, -np.inf], np.nan)) | dict(color="#000")
         points = dict(x=rows["value"], y=rows[y], error_x=intervals, mode="markers")
-        points |= dict(customdata=rows[["seeds", "p_corrected"]], hovertemplate=hover)
+        points |= dict(customdata=rows[details], hovertemplate=f"{hover}<extra></extra>")
         fig.add_scatter(**points, marker=dict(color=color, size=8), showlegend=False, **place)
         fig.add_vline(x=0, line=dict(color="#555", width=1), **place)
         fig.update_yaxes(ticks="outside" if place["col"] == 1 else "", **place)
