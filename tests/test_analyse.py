@@ -66,7 +66,7 @@ def test_pairs_share_their_draws_and_widths_forbid_ranks(tmp_path, wide, labelle
     margin = bootstrap_interval(0.0, draws[0] - draws[1], 1).high
     np.testing.assert_allclose(row["high"] - row["value"], margin, rtol=1e-9)
     text = tables.pairs_table(gaps)
-    assert text.loc[("narrow − wide", labelled[0].title, "mean"), "effective_rank"] == (
+    assert text.loc[("narrow − wide", "mean", labelled[0].title), "effective_rank"] == (
         "D = 32 and 48"
     )
     with pytest.raises(ValueError, match="Only narrow: a difference needs two"):
@@ -126,6 +126,9 @@ def test_graded_pairs_minimal_pairs_and_more(tmp_path, wide, smoke_runs, monkeyp
     for name in ("similarity", "blimp", *added):
         measured = set(pd.read_csv(out / "tables" / f"{name}.csv")["metric"])
         assert measured <= set(METRICS), "each is named on the page, and its direction"
+    agreement = pd.read_csv(out / "tables" / "agreement.csv")
+    text = (out / "tables" / "agreement.md").read_text(encoding="utf-8")
+    assert agreement["chance"].nunique() == len(agreement) == text.count("(chance "), "each its own"
     page = (out / "index.html").read_text(encoding="utf-8")
     for word in ("Retrieval", "Heads", "Other metrics", "Agreement"):
         assert f">{word}<" in page

@@ -103,7 +103,7 @@ def test_a_pair_is_a_forest_of_its_own_rows_and_names_what_it_leaves_out():
         dict(one="a", other=other, pooling=pooling, title=title, metric=metric,
              value=np.nan if metric == "effective_rank" and other == "c" else gap,
              low=gap - 0.1, high=gap + 0.2, dim=32, other_dim=64 if other == "c" else 32)
-        for metric in ("effective_rank", "uniformity")
+        for metric in ("effective_rank", "alignment", "probe_gap", "uniformity")
         for other, gap in (("b", 0.3), ("c", -0.5))
         for pooling, title in (("mean", "SST-2"), ("mean", "MNLI (stand-in)"), ("max", "SST-2"))
     )  # fmt: skip
@@ -112,16 +112,19 @@ def test_a_pair_is_a_forest_of_its_own_rows_and_names_what_it_leaves_out():
     for fig, gap in ((equal, 0.3), (apart, -0.5)):
         shown = [trace for trace in fig.data if len(trace.x)]
         assert all(list(trace.y) == ["SST-2", "MNLI<br>(stand-in)"] for trace in shown)
-        uniformity = shown[-1]
-        np.testing.assert_allclose(uniformity.x, gap)
-        np.testing.assert_allclose(uniformity.error_x.array, 0.2)
-        np.testing.assert_allclose(uniformity.error_x.arrayminus, 0.1)
+        np.testing.assert_allclose(shown[-1].x, gap)
+        np.testing.assert_allclose(shown[-1].error_x.array, 0.2)
+        np.testing.assert_allclose(shown[-1].error_x.arrayminus, 0.1)
     notes = [[n.text for n in fig.layout.annotations if "D = " in n.text] for fig in (equal, apart)]
     assert notes == [[], ["not compared:<br>D = 32 and 64"]]
+    layout = equal.layout.to_plotly_json()
+    axes = {name for name in layout if name[1:5] == "axis"}
+    drawn = {f"{axis}axis{n}" for axis in "xy" for n in ("", 2, 3, 4)}
+    assert axes == drawn, "four panels of six places: a menu fails on axes that are not drawn"
     heads = [note.text for note in equal.layout.annotations]
-    assert heads == [
+    assert heads[:2] == [
         "effective rank<br>(higher is richer)",
-        "uniformity<br>(lower is more uniform)",
+        "alignment, Eq. 14<br>(lower is tighter)",
     ]
 
 

@@ -162,7 +162,7 @@ def _minimal_pairs(models: list[Model], places, pairs: MinimalPairs, options: di
         return {}
     table = measure_minimal_pairs(masked, pairs)
     coarse = table[table["level"] != "UID"]
-    return {"blimp": (table, tables.measures_table(coarse, ("level", "group", "encoder")), _BLIMP)}
+    return {"blimp": (table, tables.measures_table(coarse, ("encoder", "level", "group")), _BLIMP)}
 
 
 def drawn(
@@ -207,8 +207,8 @@ def _page(models: list[Model], tasks: list, counts: str, parts: dict, gallery) -
         ("Encoders", "", typeset.light(typeset.styled(tables.opened_table(models), index=False)))
     ]
     for name, (_, text, caption) in parts.items():
-        named = text.reset_index().rename(columns=lambda c: titled(c) if c in METRICS else c)
-        html = typeset.light(typeset.styled(named, index=False))
+        named = text.rename(columns=lambda column: titled(column) if column in METRICS else column)
+        html = typeset.light(typeset.styled(named))
         title = _TITLES.get(name, name.replace("_", " ").capitalize())
         blocks.append((title, caption, html))
     shown = [figures.figure_div(figure) for figure, _ in gallery.entries.values()]

@@ -406,16 +406,18 @@ def opened_table(models: list[Model]) -> pd.DataFrame:
 
 def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
     """`by_layer.geometry_by_layer`, a line a task, encoder and layer."""
-    layers = layers.drop(columns="task").rename(columns={"title": "task", "model": "encoder"})
+    layers = layers.drop(columns="task").rename(
+        columns={"title": "task", "model": "encoder", "dim": "D"}
+    )
     index = ["task", "encoder", "seed", "layer"] if layers["seed"].any() else None
     index = index or ["task", "encoder", "layer"]
-    return pivot_cells(layers, index, ["metric"], interval_cells(layers), first=("dim",))
+    return pivot_cells(layers, index, ["metric"], interval_cells(layers), first=("D",))
 
 
 def encoders_table(
     table: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
 ) -> pd.DataFrame:
-    """`Geometry.table`, a line a task, pooling, encoder and seed; D beside it, which bounds ranks.
+    """`Geometry.table`, a line a task, encoder, seed and pooling; D beside it, which bounds ranks.
 
     Poolings that are an encoder's `own` stand beside the four that all have.
     """
@@ -424,29 +426,42 @@ def encoders_table(
     several = table.groupby("model")["seed"].transform("nunique") > 1
     seeded = table["model"] + ", seed " + table["seed"].astype(str)
     table = table.assign(encoder=table["model"].where(~several, seeded))
-    index = ["task", "pooling", "encoder"]
+    index = ["task", "encoder", "pooling"]
     wide = pivot_cells(table, index, ["metric"], interval_cells(table), first=("D",))
     return wide[["D", *(metric for metric in metrics if metric in wide)]]
 
 
 def measures_table(
-    table: pd.DataFrame, lines: tuple[str, ...] = ("task", "pooling", "encoder")
+    table: pd.DataFrame, lines: tuple[str, ...] = ("task", "encoder", "pooling")
 ) -> pd.DataFrame:
-    """Rows `title, model, metric, value, low, high, n` as a line for each of `lines`, n first."""
+    """Rows `title, model, metric, value, low, high, n` as a line for each of `lines`, n first.
+
+    A column `chance`, which each metric has its own of, stands behind the intervals.
+    """
     table = table.drop(columns="task").rename(columns={"title": "task", "model": "encoder"})
-    first = tuple(name for name in ("n", "candidates", "chance") if name in table)
-    return pivot_cells(table, [*lines], ["metric"], interval_cells(table), first=first)
+    together = dict(key=lambda names: pd.factorize(names)[0], kind="stable")
+    table = table.sort_values([*lines], ignore_index=True, **together)
+    first, cells = (
+        tuple(name for name in ("n", "candidates") if name in table),
+        interval_cells(table),
+    )
+    if "chance" in table:
+        cells = [
+            f"{cell} (chance {chance:.3f})"
+            for cell, chance in zip(cells, table["chance"], strict=True)
+        ]
+    return pivot_cells(table, [*lines], ["metric"], cells, first=first)
 
 
 def pairs_table(
     gaps: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
 ) -> pd.DataFrame:
-    """`seeds.pairwise`, a line a pair, task and pooling; what widths forbid is named, not shown."""
+    """`seeds.pairwise`, a line a pair, pooling and task; what widths forbid is named, not shown."""
     gaps = gaps[gaps["metric"].isin(metrics)].drop(columns="task").rename(columns={"title": "task"})
     gaps = gaps.assign(encoders=gaps["one"] + " − " + gaps["other"])
     widths = "D = " + gaps["dim"].astype(str) + " and " + gaps["other_dim"].astype(str)
     cells = pd.Series(interval_cells(gaps), gaps.index).mask(gaps["value"].isna(), widths)
-    wide = pivot_cells(gaps, ["encoders", "task", "pooling"], ["metric"], cells)
+    wide = pivot_cells(gaps, ["encoders", "pooling", "task"], ["metric"], cells)
     return wide[[metric for metric in metrics if metric in wide]]
 
 

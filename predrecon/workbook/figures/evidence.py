@@ -51,7 +51,8 @@ def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> 
             text = "not compared:<br>" + "<br>".join(f"D = {a} and {b}" for a, b in widths)
             axis = "" if number == 1 else number
             place = dict(x=0.5, y=0.5, xref=f"x{axis} domain", yref=f"y{axis} domain")
-            fig.add_annotation(text=text, showarrow=False, **place)
+            fig.add_annotation(text=text, showarrow=False, bgcolor="white", **place)
+            fig.update_layout({f"xaxis{axis}": dict(visible=False, range=[1, 2])})  # without 0
     return fig
 
 

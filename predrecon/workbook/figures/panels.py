@@ -64,6 +64,9 @@ def grid(
     rows = -(-len(titles) // columns)
     plot = rows * cell + (rows - 1) * gap
     options |= dict(vertical_spacing=gap / plot) if rows > 1 else {}
+    # no axes where the last row has no panel: a menu that sets what plotly.js does not draw fails
+    cells = [{}] * len(titles) + [None] * (rows * columns - len(titles))
+    options["specs"] = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     fig = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, **options)
     places = [dict(row=i // columns + 1, col=i % columns + 1) for i in range(len(titles))]
     return fig, places, plot
