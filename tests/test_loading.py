@@ -138,13 +138,15 @@ def test_a_model_without_a_pooler_is_the_same_each_time(tmp_path):
 def sentence_folder(folder, mode, *, normalize=False, old=True, more=(), **settings):
     saved(folder)
     (folder / "1_Pooling").mkdir()
-    pooling = {f"pooling_mode_{mode}": True} if old else {"pooling_mode": mode}
+    modes = {f"pooling_mode_{name}": name == mode for name in MODES}
+    pooling = modes | {f"pooling_mode_{mode}": True} if old else {"pooling_mode": mode}
+    pooling["word_embedding_dimension"] = SMALL["hidden_size"]
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     names = ["Transformer", "Pooling", *["Normalize"] * normalize, *more]
     places = ["", *(f"{i}_{name}" for i, name in enumerate(names) if i)]
     listed = [
-        {"idx": i, "path": place, "type": f"sentence_transformers.models.{name}"}
-        for i, (name, place) in enumerate(zip(names, places, strict=True))
+        {"idx": i, "name": f"{i}", "path": place, "type": f"sentence_transformers.models.{kind}"}
+        for i, (kind, place) in enumerate(zip(names, places, strict=True))
     ]
     (folder / "modules.json").write_text(json.dumps(listed))
     (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 8} | settings))
