@@ -1,7 +1,8 @@
-"""Block masks (JEPA branch) and token masks (MLM branch): pure functions of shapes and a generator.
+"""Masks of the JEPA branch and token masks (MLM branch): pure functions of shapes and a generator.
 
 Source: paper, Section 3.2 ("Block masking", "BERT masking") and Table 1; block masks after I-JEPA
-(Assran et al. 2023), token masks after BERT (Devlin et al. 2019).
+(Assran et al. 2023), token masks after BERT (Devlin et al. 2019). `UNITS` holds what else a target
+may be made of: positions, spans, words, sentences (`unit_masks`).
 """
 
 import functools
@@ -100,6 +101,98 @@ def block_masks(
     sure = size_c if leak else max(min_context, size_c - num_targets * size_t)
     context = _rectangular(visible, None if wait else sure, generator)
     return BlockMasks(context, start_t[..., None] + torch.arange(size_t, device=device))
+
+
+def unit_masks(
+    units: torch.Tensor,
+    *,
+    context_scale: tuple[float, float] = (0.65, 0.85),
+    target_scale: tuple[float, float] = (0.10, 0.25),
+    num_targets: int = 2,
+    min_context: int = 32,
+    generator: torch.Generator | None = None,
+) -> BlockMasks:
+    """Targets made of whole units (words, spans, ...) in random order, instead of blocks.
+
+    Sizes are drawn as in `block_masks`. Units are taken in random order until the targets'
+    K T positions are full; the last unit is cut to fit, so that the batch is rectangular. No two
+    targets overlap. The context is a window of the positions that are left.
+
+    Args:
+        units: `[B, L]`, the number of the unit that each position belongs to, from 0 to L - 1.
+        context_scale, target_scale, num_targets, min_context: as in `block_masks`.
+        generator: source of randomness (CPU). On another device one of its own starts from it.
+
+    Returns:
+        `BlockMasks` with `.context [B, C]`, C = min(context block, L - K T), and
+        `.targets [B, K, T]`, each target's positions sorted, on the units' device.
+
+    Raises:
+        ValueError: the largest targets would leave fewer than `min_context` positions.
+    """
+    batch_size, length = units.shape
+    check_room(length, context_scale, target_scale, min_context, num_targets=num_targets)
+    size_c = _draw_size(context_scale, length, generator)
+    size_t = _draw_size(target_scale, length, generator)
+    total, generator = num_targets * size_t, _on(units.device, generator)
+    key = torch.rand(units.shape, generator=generator, device=units.device).gather(1, units)
+    chosen = key.argsort(dim=1, stable=True)[:, :total]  # (B, K T), unit after unit
+    hidden = torch.zeros_like(units, dtype=torch.bool).scatter_(1, chosen, True)
+    context = _rectangular(~hidden, min(size_c, length - total), generator)
+    return BlockMasks(context, chosen.view(batch_size, num_targets, size_t).sort(dim=-1).values)
+
+
+def positions(ids, starts, ends, generator) -> torch.Tensor:
+    """Every position is a unit: targets are scattered, each has its neighbours for context."""
+    return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+
+
+def spans(ids, starts, ends, generator) -> torch.Tensor:
+    """Geometric spans of 5 tokens on average (SpanBERT, Joshi et al. 2020; not cut at 10)."""
+    begins = torch.rand(ids.shape, generator=generator, device=ids.device) < 0.2
+    return _numbered(begins)
+
+
+def words(ids, starts, ends, generator) -> torch.Tensor:
+    """Whole words: WordPiece pieces ("##...") belong to the token before (BERT's whole words)."""
+    return _numbered(starts[ids])
+
+
+def sentences(ids, starts, ends, generator) -> torch.Tensor:
+    """Whole sentences: each ends with ".", "!", "?" or a special token."""
+    return _numbered(ends[ids].roll(1, dims=1))
+
+
+UNITS = {"random": positions, "spans": spans, "words": words, "sentences": sentences}
+"""`{mask: (ids [B, L], starts [V], ends [V], generator) -> units [B, L]}`, beside the blocks.
+
+`starts` is True at tokens that begin a word, `ends` at those that end a sentence (`boundaries`)."""
+
+
+def boundaries(tokens: list[str], special: Iterable[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """`starts [V]`, `ends [V]` of a vocabulary, by id: WordPiece ("##") or byte-level BPE ("Ġ").
+
+    Raises:
+        ValueError: a vocabulary of neither kind.
+    """
+    special = set(special)
+    pieces = any(token.startswith("##") for token in tokens)
+    bytewise = any(token.startswith("Ġ") for token in tokens)
+    if not pieces and not bytewise:
+        raise ValueError(
+            "This vocabulary marks words neither by '##' nor by 'Ġ', so whole words are unknown: "
+            "use another mask, for example mask='spans'."
+        )
+    marks = [t in special or (not t.startswith("##") if pieces else t[0] == "Ġ") for t in tokens]
+    ends = [token in special or token in (".", "!", "?") for token in tokens]
+    return torch.tensor(marks), torch.tensor(ends)
+
+
+def _numbered(begins: torch.Tensor) -> torch.Tensor:
+    """Unit numbers `[B, L]` from where units begin; the first position always begins one."""
+    begins = begins.clone()
+    begins[:, 0] = False
+    return begins.cumsum(1)
 
 
 def token_masks(
@@ -230,10 +323,15 @@ def _check_lengths(batch_size: int, length: int, lengths, device) -> tuple[torch
     return real.to(device), int(real.min())
 
 
-def check_room(shortest: int, context_scale, target_scale, min_context: int) -> None:
-    """ValueError where masks of these scales cannot leave `min_context` of `shortest` tokens."""
+def check_room(
+    shortest: int, context_scale, target_scale, min_context: int, *, num_targets: int = 1
+) -> None:
+    """ValueError where masks of these scales cannot leave `min_context` of `shortest` tokens.
+
+    `num_targets`: targets that never overlap; block masks place theirs on top of each other.
+    """
     smallest_context = max(1, int(context_scale[0] * shortest))
-    beside_target = shortest - max(1, int(target_scale[1] * shortest))
+    beside_target = shortest - num_targets * max(1, int(target_scale[1] * shortest))
     if min_context < 1:
         raise ValueError(f"min_context={min_context}: at least one context position is needed.")
     if smallest_context < min_context:
@@ -246,7 +344,7 @@ def check_room(shortest: int, context_scale, target_scale, min_context: int) -> 
         )
     if beside_target < min_context:
         raise ValueError(
-            f"The shortest sample has {shortest} tokens: beside its largest target block, "
-            f"{target_scale[1]} x {shortest}, only {beside_target} are left for "
+            f"The shortest sample has {shortest} tokens: beside {num_targets} of its largest "
+            f"target, {target_scale[1]} x {shortest}, only {max(0, beside_target)} are left for "
             f"min_context={min_context}. Lower target_scale or min_context, or use longer samples."
         )

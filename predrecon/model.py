@@ -27,7 +27,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
 from predrecon.masking import IGNORE
-from predrecon.objectives import Balance, jepa_loss, mlm_loss
+from predrecon.objectives import Balance, latent_loss, mlm_loss, shared_gradients
 from predrecon.recipes import ARCHITECTURES, ARMS, TOKEN_SCALES, check_architecture
 
 
@@ -51,6 +51,8 @@ class PredictReconstructConfig(PretrainedConfig):
             In the second kind a token sees those at most `local_attention // 2` positions away,
             and the base is `local_rope_theta`. None: all full. Modern architecture only.
         lam: lambda, fixed; None: learned, from 0.5 on.
+        latent_loss, balance: entries of `objectives.LATENT_LOSSES` and `BALANCES`.
+        target: an entry of `TARGETS`.
         initializer_range: std of the truncated normal initialisation.
         layer_norm_eps: of all norms but that of the token regressor: `regressor_norm_eps`, by
             default the same (1e-5 in the public code).
@@ -80,6 +82,9 @@ class PredictReconstructConfig(PretrainedConfig):
         local_attention: int = 128,
         local_rope_theta: float = 10_000.0,
         lam: float | None = None,
+        latent_loss: str = "cosine",
+        target: str = "ema",
+        balance: str = "learned",
         initializer_range: float = 0.02,
         layer_norm_eps: float = 1e-6,
         regressor_norm_eps: float | None = None,
@@ -124,6 +129,9 @@ class PredictReconstructConfig(PretrainedConfig):
         self.local_attention = local_attention
         self.local_rope_theta = local_rope_theta
         self.lam = lam
+        self.latent_loss = latent_loss
+        self.target = target
+        self.balance = balance
         self.initializer_range = initializer_range
         self.layer_norm_eps = layer_norm_eps
         self.regressor_norm_eps = regressor_norm_eps
@@ -260,12 +268,16 @@ def take(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class PretrainingOutput(ModelOutput):
-    """Scalars of one step. In the `mlm` arm `jepa_loss` is None and `lam` is 0."""
+    """Scalars of one step. In the `mlm` arm `jepa_loss` is None and `lam` is 0.
+
+    `gradients [3]`, if asked for: `objectives.shared_gradients`.
+    """
 
     loss: torch.Tensor | None = None
     jepa_loss: torch.Tensor | None = None
     mlm_loss: torch.Tensor | None = None
     lam: torch.Tensor | None = None
+    gradients: torch.Tensor | None = None
 
 
 class _Initialised(PreTrainedModel):
@@ -293,6 +305,8 @@ class _Initialised(PreTrainedModel):
             init.zeros_(module.bias)
         elif isinstance(module, Balance):
             init.constant_(module.w, module.initial)
+            if hasattr(module, "norms"):
+                init.ones_(module.norms)
 
 
 class Encoder(_Initialised):
@@ -502,8 +516,9 @@ class PredictReconstruct(_Initialised):
         self.regressor = TokenRegressor(config)
         if config.arm == "hybrid":
             self.predictor = Predictor(config)
-            self.target = Encoder(config).requires_grad_(False)
-            self.balance = Balance(config.lam)
+            if config.target in EMA_TARGETS:
+                self.target = Encoder(config).requires_grad_(False)
+            self.balance = Balance(config.lam, config.balance)
         self.post_init()
 
     @classmethod
@@ -515,9 +530,13 @@ class PredictReconstruct(_Initialised):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = cls(config)
-        if config.arm == "hybrid":
-            model.target.load_state_dict(model.encoder.state_dict())
+        model.reset_target()
         return model
+
+    def reset_target(self):
+        """The target encoder, where there is one, becomes a copy of the encoder."""
+        if hasattr(self, "target"):
+            self.target.load_state_dict(self.encoder.state_dict())
 
     def forward(
         self,
@@ -527,8 +546,11 @@ class PredictReconstruct(_Initialised):
         context=None,
         targets=None,
         *,
+        directions=None,
         masked_at=None,
         count=None,
+        progress: float = 0.0,
+        measure: bool = False,
     ):
         """One pre-training pass: target, context, prediction, two losses, balance (Eq. 1-7).
 
@@ -539,9 +561,12 @@ class PredictReconstruct(_Initialised):
             masked_ids: `[B, L]` corrupted tokens.
             labels: `[B, L]` original ids at masked positions, -100 elsewhere.
             context: `[B, C]`, targets: `[B, K, T]`: block masks, needed by the hybrid arm only.
+            directions: `[D, S]` unit vectors, needed by `sigreg` only.
             masked_at: `[M]` positions of the labels in the flattened `[B * L]`. Default: looked
                 up, which makes the host wait for a GPU.
             count: scalar that the MLM loss is divided by; default M.
+            progress: share of the training steps already done, for a scheduled balance.
+            measure: whether to compute `gradients`, which costs a part of a backward pass.
 
         Returns:
             `PretrainingOutput`.
@@ -556,28 +581,39 @@ class PredictReconstruct(_Initialised):
         h = self.target_vectors(input_ids, targets)  # (B, K, T, D), Eq. 3
         z = self.encoder.transform(x, keep=context)  # (B, C, D), Eq. 1
         predicted = self.predictor(z, context, targets)  # (B, K, T, D), Eq. 2
-        jepa = jepa_loss(predicted, h)  # Eq. 5
-        loss = self.balance(jepa, mlm)  # Eq. 7
-        return PretrainingOutput(loss=loss, jepa_loss=jepa, mlm_loss=mlm, lam=self.balance.lam)
+        jepa = latent_loss(self.config.latent_loss, predicted, h, directions)  # Eq. 5
+        gradients = None
+        if torch.is_grad_enabled() and (measure or self.config.balance == "equal-gradients"):
+            gradients = shared_gradients(jepa, mlm, self.encoder.blocks[-1].down.weight)
+        loss, lam = self.balance.weigh(jepa, mlm, progress=progress, gradients=gradients)  # Eq. 7
+        return PretrainingOutput(
+            loss=loss, jepa_loss=jepa, mlm_loss=mlm, lam=lam, gradients=gradients
+        )
 
     def logits(self, z: torch.Tensor) -> torch.Tensor:
         """Vocabulary logits `[..., V]` of the encoder's vectors `[..., D]` (Eq. 9)."""
         return self.regressor(z, self.encoder.tokens)
 
-    @torch.no_grad()
     def target_vectors(self, input_ids, targets) -> torch.Tensor:
-        """h `[B, K, T, D]` (Eq. 3): the EMA encoder on the unmasked tokens, without gradient.
+        """h `[B, K, T, D]` (Eq. 3): by default the EMA encoder on the unmasked tokens, no gradient.
 
-        Layer-normalised without affine, as in I-JEPA and the public code.
+        Layer-normalised without affine, as in I-JEPA and the public code. See `TARGETS`.
         """
         b, length = input_ids.shape
         rows = torch.arange(b, device=targets.device)[:, None, None] * length + targets  # (B, K, T)
-        h = self.target.transform(self.target.embed(input_ids), at=rows.flatten()).float()
-        return F.layer_norm(h, h.shape[-1:]).view(*targets.shape, -1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.target == "live"):
+            encoder = self.target if self.config.target in EMA_TARGETS else self.encoder
+            h = TARGETS[self.config.target](encoder, input_ids, rows.flatten())
+        return h.view(*targets.shape, -1)
 
     @torch.no_grad()
     def update_target(self, momentum: float):
-        """theta_bar <- m theta_bar + (1 - m) theta (Eq. 8), one fused call for all tensors."""
+        """theta_bar <- m theta_bar + (1 - m) theta (Eq. 8), one fused call for all tensors.
+
+        Nothing where the encoder is its own target.
+        """
+        if not hasattr(self, "target"):
+            return
         averaged, current = list(self.target.parameters()), list(self.encoder.parameters())
         torch._foreach_lerp_(averaged, current, 1 - momentum)
 
@@ -588,10 +624,48 @@ class PredictReconstruct(_Initialised):
         names stay. The full-length passes keep their static shape; context and predictor passes,
         whose lengths change from step to step, get one graph for all lengths.
         """
+        torch._functorch.config.donated_buffer = False  # `shared_gradients` goes back twice
         torch._dynamo.config.recompile_limit = 64  # three kinds of pass, with and without gradient
         for module in self.modules():
             if isinstance(module, Block):
                 module.compile()
+
+
+def final_layer(encoder: Encoder, input_ids, rows) -> torch.Tensor:
+    """The encoder's output at `rows [P]` of the flattened `[B * L]`, layer-normalised: `[P, D]`."""
+    h = encoder.transform(encoder.embed(input_ids), at=rows).float()
+    return F.layer_norm(h, h.shape[-1:])
+
+
+def unnormalised(encoder: Encoder, input_ids, rows) -> torch.Tensor:
+    """`final_layer` as the encoder's own last norm leaves it, with that norm's weights."""
+    return encoder.transform(encoder.embed(input_ids), at=rows).float()
+
+
+def top_layers(encoder: Encoder, input_ids, rows) -> torch.Tensor:
+    """Mean of the upper half of the layers, each layer-normalised (data2vec, Baevski et al. 2022).
+
+    Of the layers but the last, what goes into the next block; of two layers both are averaged.
+    """
+    states: list[torch.Tensor] = []
+    last = encoder.transform(encoder.embed(input_ids), states=states)
+    layers = [*states[1:], last][-max(2, len(states) // 2) :]
+    layers = [x.flatten(0, 1).index_select(0, rows).float() for x in layers]
+    h = torch.stack([F.layer_norm(x, x.shape[-1:]) for x in layers]).mean(0)
+    return F.layer_norm(h, h.shape[-1:])
+
+
+TARGETS = {
+    "ema": final_layer,  # the paper's: the moving average of the encoder
+    "ema-raw": unnormalised,
+    "top-k": top_layers,
+    "stopgrad": final_layer,  # the encoder itself, as it is, without gradient (SimSiam)
+    "live": final_layer,  # the encoder itself, with gradient: collapses unless the loss prevents it
+}
+"""`{name: (encoder, ids [B, L], rows [P]) -> vectors [P, D]}`."""
+
+EMA_TARGETS = ("ema", "ema-raw", "top-k")
+"""Targets that a second encoder computes, the moving average of the first."""
 
 
 def untrained(model: PreTrainedModel, seed: int) -> Encoder:

@@ -18,7 +18,12 @@ from dataclasses import dataclass
 ARMS = ("hybrid", "mlm")
 ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
-OF_HYBRID = ("lam", "lam_lr", "leak")  # fields that the MLM-only arm does not have
+OBJECTIVE = ("latent_loss", "target", "balance", "mask")  # what the laboratory swaps
+OF_HYBRID = ("lam", "lam_lr", "leak", *OBJECTIVE)  # fields that the MLM-only arm does not have
+LATENT_LOSSES = ("cosine", "smooth-l1", "mse", "infonce", "vicreg", "barlow", "sigreg")
+TARGETS = ("ema", "ema-raw", "top-k", "stopgrad", "live")
+BALANCES = ("learned", "scheduled", "uncertainty", "equal-gradients")
+MASKS = ("block", "random", "spans", "words", "sentences")
 OPTIMIZERS = ("adamw", "muon")
 PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
 _TWINS = {"demo": "demo-published", "modern": "paper"}
@@ -52,6 +57,10 @@ class Recipe:
         num_targets: target blocks of a sample.
         min_context: context tokens that stay after the targets are cut out.
         leak: leave the targets in the context, as the public code's masks mostly do.
+        mask: targets of the JEPA branch: block (the paper's), random, spans, words or sentences.
+        latent_loss: cosine (the paper's), smooth-l1, mse, infonce, vicreg, barlow or sigreg.
+        target: ema (the paper's), ema-raw, top-k, stopgrad or live (see model.TARGETS).
+        balance: learned (the paper's), scheduled, uncertainty or equal-gradients.
         mlm_probability: chance of a token to be masked.
         batch_size: blocks in a step, over all processes.
         epochs: passes over the corpus, where max_steps is not set.
@@ -97,6 +106,11 @@ class Recipe:
     num_targets: int = 2
     min_context: int = 32
     leak: bool = False
+    mask: str = "block"
+    # objective
+    latent_loss: str = "cosine"
+    target: str = "ema"
+    balance: str = "learned"
     mlm_probability: float = 0.15
     # optimisation
     batch_size: int = 64
@@ -128,6 +142,7 @@ class Recipe:
             raise ValueError(
                 f"lam_lr={self.lam_lr}, lam={self.lam}: a fixed lambda has no rate. Leave one out."
             )
+        check_objective(self)
         check_architecture(
             self.architecture,
             self.token_scale,
@@ -150,6 +165,24 @@ def split_init(init: str | None) -> tuple[str | None, str]:
     """
     parts = re.fullmatch("(.+)@([0-9a-f]{16})", init or "")
     return (parts[1], parts[2]) if parts else (init, "")
+
+
+def check_objective(recipe: Recipe):
+    """Refuse what cannot be combined (ValueError), with the reason."""
+    if recipe.leak and recipe.mask != "block":
+        raise ValueError(
+            f"leak=True, mask={recipe.mask!r}: the leak is a property of the public code's block "
+            "masks. Use mask='block', or leave leak out."
+        )
+    if recipe.balance == "learned":
+        return
+    for name in ("lam", "lam_lr"):
+        value = getattr(recipe, name)
+        if value is not None and (name == "lam" or recipe.balance != "uncertainty"):
+            raise ValueError(
+                f"balance={recipe.balance!r}, {name}={value}: {name} is of balance='learned'. "
+                f"Leave one of the two out ({name}=none)."
+            )
 
 
 def check_architecture(architecture: str, token_scale: str, **widths: tuple[int, int]):
@@ -278,6 +311,10 @@ _LIMITS = {  # what is expected in words, and whether a value is that
     "architecture": _choice(*ARCHITECTURES),
     "token_scale": _choice(*TOKEN_SCALES),
     "optimizer": _choice(*OPTIMIZERS),
+    "latent_loss": _choice(*LATENT_LOSSES),
+    "target": _choice(*TARGETS),
+    "balance": _choice(*BALANCES),
+    "mask": _choice(*MASKS),
     "precision": _choice("fp32", "bf16", "auto"),
     "length": ("at least 3", lambda value: value >= 3),
     "mlm_probability": ("above 0 and at most 1", lambda value: 0 < value <= 1),
@@ -393,8 +430,9 @@ def get(preset: str = "auto", **overrides) -> Recipe:
     chosen = {k: read(k, v) for k, v in overrides.items() if v is not None}
     if chosen.get("corpus") == "auto":
         del chosen["corpus"]
-    if chosen.get("lam") is not None:  # a fixed lambda has no rate
-        chosen = {"lam_lr": None} | chosen
+    given = chosen.get("balance", "learned")
+    if chosen.get("lam") is not None or given in ("scheduled", "equal-gradients"):
+        chosen = {"lam_lr": None} | chosen  # a lambda that is not learned has no rate
     return dataclasses.replace(_PRESETS[name], **chosen)
 
 

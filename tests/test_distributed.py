@@ -44,6 +44,28 @@ def environment():
 MODERN = ["--architecture", "modern", "--optimizer", "muon", "--muon-lr", "0.002"]
 
 
+CHOICES = [
+    dict(latent_loss="infonce", target="live"),  # all targets of the batch, gathered
+    dict(latent_loss="barlow", target="stopgrad"),
+    dict(latent_loss="sigreg", balance="equal-gradients", mask="spans", lam_lr=None),
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_two_processes_compare_the_positions_of_the_whole_batch(corpus, tmp_path, choice):
+    fields = dict(max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10)
+    one = pretrain(recipes.get("smoke", **fields, **choice), corpus, tmp_path / "one", seed=0)
+    named = [f"--{name.replace('_', '-')}={value}" for name, value in choice.items() if value]
+    command = [*LAUNCH, *OPTIONS, *named, "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    assert done.returncode == 0, done.stderr[-3000:]
+    a, b = one.history, pd.read_csv(tmp_path / "two" / "history.csv")
+    for column in ("loss", "jepa_loss", "mlm_loss", "lam"):
+        np.testing.assert_allclose(a[column], b[column], rtol=1e-4, atol=1e-5)
+    for column in ("jepa_gradient", "mlm_gradient", "gradient_cosine"):
+        np.testing.assert_allclose(a[column], b[column], rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     "arm, options",
     [("hybrid", []), ("mlm", []), ("hybrid", ["--shard"]), ("hybrid", MODERN)],

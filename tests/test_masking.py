@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from predrecon.masking import IGNORE, block_masks, token_masks
+from predrecon.masking import IGNORE, UNITS, block_masks, boundaries, token_masks, unit_masks
 
 
 def generator(seed):
@@ -133,6 +133,67 @@ def test_impossible_requests_say_which_number_to_change(change, named):
     request = dict(batch_size=2, length=128) | change
     with pytest.raises(ValueError, match=named):
         block_masks(**request)
+
+
+TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", ".", "the", "##ing", "walk", "##er", "dog"]
+STARTS, ENDS = boundaries(TOKENS, TOKENS[:4])
+
+
+def units_of(mask, ids, seed):
+    return UNITS[mask](ids, STARTS, ENDS, generator(seed))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(UNITS)), st.integers(1, 7), st.integers(24, 120), st.data())
+def test_masks_of_units_hold_the_promises_of_block_masks(mask, batch_size, length, data):
+    """Sorted, disjoint from the context, rectangular, inside of the text, the same by seed."""
+    seed, targets = data.draw(st.integers(0, 2**31)), data.draw(st.integers(1, 3))
+    least = data.draw(st.integers(1, min(int(0.65 * length), length - targets * length // 4)))
+    ids = torch.randint(0, len(TOKENS), (batch_size, length), generator=generator(seed))
+    request = dict(num_targets=targets, min_context=least)
+    units = units_of(mask, ids, seed)
+    assert (units[:, 0] == 0).all() and (units.diff(dim=1) >= 0).all() and units.max() < length
+    masks = unit_masks(units, generator=generator(seed), **request)
+    again = unit_masks(units_of(mask, ids, seed), generator=generator(seed), **request)
+    assert torch.equal(masks.context, again.context) and torch.equal(masks.targets, again.targets)
+    assert masks.context.shape[1] >= least and masks.targets.shape[:2] == (batch_size, targets)
+    for context, target in zip(masks.context.tolist(), masks.targets.tolist(), strict=True):
+        flat = [position for block in target for position in block]
+        assert context == sorted(set(context)) and all(block == sorted(block) for block in target)
+        assert len(set(flat)) == len(flat), "no two targets overlap"
+        assert not set(context) & set(flat) and 0 <= min(context + flat)
+        assert max(context + flat) < length
+
+
+def test_units_are_what_they_are_called():
+    ids = torch.tensor([[1, 5, 7, 6, 9, 4, 5, 9, 8, 4, 7, 2]])  # [CLS] the walk##ing dog . ...
+    assert units_of("random", ids, 0).tolist() == [list(range(12))]
+    assert units_of("words", ids, 0).tolist() == [[0, 1, 2, 2, 3, 4, 5, 6, 6, 7, 8, 9]]
+    assert units_of("sentences", ids, 0).tolist() == [[0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]]
+    many = units_of("spans", torch.zeros(400, 100, dtype=torch.long), 0)
+    lengths = torch.cat([row.bincount() for row in many]).double()
+    assert lengths.mean().item() == pytest.approx(5, rel=0.1)
+    ones = (lengths == 1).double().mean().item()
+    assert ones == pytest.approx(0.2, abs=0.02), "geometric: a fifth of the spans is one token"
+
+
+def test_only_the_last_unit_is_cut():
+    """All pieces of a word are targets or none is, but for one word of a text."""
+    ids = torch.randint(4, len(TOKENS), (64, 60), generator=generator(1))
+    units = units_of("words", ids, 1)
+    masks = unit_masks(units, min_context=16, generator=generator(1))
+    hidden = torch.zeros_like(units).scatter_(1, masks.targets.flatten(1), 1)
+    for row, chosen in zip(units, hidden, strict=True):
+        sizes, taken = row.bincount(), row.bincount(weights=chosen.double())
+        assert ((taken > 0) & (taken < sizes)).sum() <= 1
+
+
+def test_units_without_room_and_vocabularies_without_words_are_refused():
+    with pytest.raises(ValueError, match="beside 3 of its largest target"):
+        unit_masks(torch.arange(40)[None], num_targets=3, min_context=20)
+    with pytest.raises(ValueError, match="mask='spans'"):
+        boundaries(["a", "b"], [])
+    assert boundaries(["\u0120a", "b", "."], [])[0].tolist() == [True, False, False]
 
 
 SPECIAL = (0, 1, 2, 3, 4)

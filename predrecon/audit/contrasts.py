@@ -73,9 +73,17 @@ def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
 
 
 def endpoints(
-    runs: dict[Cell, Run], tasks: list[Task], tokenizer, *, max_samples: int = 2000
+    runs: dict[Cell, Run],
+    tasks: list[Task],
+    tokenizer,
+    *,
+    max_samples: int = 2000,
+    released: bool = True,
 ) -> pd.DataFrame:
     """The metrics of every trained run on every task.
+
+    Args:
+        released: whether to measure also as the public code does.
 
     Returns:
         Columns `condition, title, seed, task, metric, value, low, high` for `METRICS`, `RELEASED`
@@ -92,12 +100,13 @@ def endpoints(
             for task in tasks:
                 measured = measure(model, task, **options)
                 intervals = {row["metric"]: measured.interval(row) for row in measured.rows}
-                released = measure(model, task, **options, padding="attended", probed=False)
-                intervals |= {
-                    f"{row['metric']}_released": released.interval(row)
-                    for row in released.rows
-                    if row["metric"] in RELEASED
-                }
+                if released:
+                    padded = measure(model, task, **options, padding="attended", probed=False)
+                    intervals |= {
+                        f"{row['metric']}_released": padded.interval(row)
+                        for row in padded.rows
+                        if row["metric"] in RELEASED
+                    }
                 counts = length.token_counts(model, task.validation.head(max_samples))
                 z = measured.embeddings["mean"]
                 intervals["equal_length"] = length.uniformity(z, counts)
@@ -111,8 +120,12 @@ def endpoints(
     return pd.DataFrame(rows, columns=columns)
 
 
-def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
-    """`CONTRASTS` with both sides in a table of `endpoints`, paired by seed, mean of tasks.
+def paired_contrasts(table: pd.DataFrame, pairs: dict | None = None) -> pd.DataFrame:
+    """`pairs` with both sides in a table of `endpoints`, paired by seed, mean of tasks.
+
+    Args:
+        table: of `endpoints`.
+        pairs: `{contrast: (condition, condition)}`; default: `CONTRASTS`.
 
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, detectable, seeds_needed,
@@ -125,7 +138,7 @@ def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
     """
     effects = published_effects()
     wide, rows = table.pivot_table("value", ["metric", "seed", "task"], "condition"), []
-    for name, (one, other) in CONTRASTS.items():
+    for name, (one, other) in (CONTRASTS if pairs is None else pairs).items():
         if not {one, other} <= set(wide.columns):
             continue
         differences = (wide[one] - wide[other]).dropna()
@@ -137,7 +150,7 @@ def paired_contrasts(table: pd.DataFrame) -> pd.DataFrame:
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
             row |= {"same_sign": same_sign, "p": sign_flip_p(by_seed)}
             sd, effect = by_seed.std(), math.nan
-            if name.startswith("objective"):
+            if str(name).startswith("objective"):
                 effect = effects.get(metric.removesuffix("_released"), math.nan)
             unknown = math.isnan(sd) or math.isnan(effect)
             row["detectable"] = detectable_effect(sd, interval.n)

@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        return CONDITIONS[self.condition][0]
+        return CONDITIONS.get(self.condition, (self.condition,))[0]
 
     @property
     def labels(self) -> dict:

@@ -4,14 +4,27 @@ All CPUs draw the same masks, and so do all GPUs of one model: one process, eigh
 resumed run see the same. On a GPU shapes are fixed before anything is drawn, so nothing waits.
 """
 
+import functools
 import math
 
 import torch
+import torch.nn.functional as F
 
 from predrecon.data.corpus import Blocks, Corpus
-from predrecon.masking import IGNORE, block_masks, token_masks
+from predrecon.masking import (
+    IGNORE,
+    UNITS,
+    BlockMasks,
+    block_masks,
+    boundaries,
+    token_masks,
+    unit_masks,
+)
 from predrecon.recipes import Recipe
 from predrecon.seeding import torch_generator
+
+DIRECTIONS = 64  # unit vectors that sigreg looks along, drawn anew every step
+_SIZES = ("context_scale", "target_scale", "num_targets", "min_context")
 
 
 def draw_batch(
@@ -23,7 +36,10 @@ def draw_batch(
 
 
 def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: int, step: int):
-    """`input_ids`, `masked_ids`, `labels [B, L]`; hybrid: `context [B, C]`, `targets [B, K, T]`."""
+    """`input_ids`, `masked_ids`, `labels [B, L]`; hybrid: `context [B, C]`, `targets [B, K, T]`.
+
+    With sigreg also `directions [D, S]`.
+    """
     tokenizer, device = corpus.tokenizer, input_ids.device
     masked, labels = token_masks(
         input_ids,
@@ -35,20 +51,40 @@ def mask_batch(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, seed: in
     )
     batch = {"input_ids": input_ids, "masked_ids": masked, "labels": labels}
     if recipe.arm == "hybrid":
-        masks = block_masks(
+        masks = jepa_masks(recipe, corpus, input_ids, torch_generator(seed, "block masks", step))
+        batch |= {"context": masks.context, "targets": masks.targets}
+    if recipe.latent_loss == "sigreg":
+        generator = torch_generator(seed, "directions", step)
+        directions = torch.randn(recipe.hidden_size, DIRECTIONS, generator=generator)
+        batch["directions"] = F.normalize(directions, dim=0).to(device, non_blocking=True)
+    return batch
+
+
+def jepa_masks(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, generator) -> BlockMasks:
+    """Context and targets of `input_ids [B, L]`, by the recipe's `mask`."""
+    device, sizes = input_ids.device, {name: getattr(recipe, name) for name in _SIZES}
+    if recipe.mask == "block":
+        return block_masks(
             len(input_ids),
             recipe.length,
-            context_scale=recipe.context_scale,
-            target_scale=recipe.target_scale,
-            num_targets=recipe.num_targets,
-            min_context=recipe.min_context,
             leak=recipe.leak,
-            generator=torch_generator(seed, "block masks", step),
+            generator=generator,
             device=device,
             wait=device.type == "cpu",
+            **sizes,
         )
-        batch |= {"context": masks.context, "targets": masks.targets}
-    return batch
+    starts, ends = _boundaries(corpus.tokenizer, device)
+    own = generator
+    if device.type != "cpu":
+        own = torch.Generator(device).manual_seed(generator.initial_seed())
+    units = UNITS[recipe.mask](input_ids, starts, ends, own)
+    return unit_masks(units, generator=generator, **sizes)
+
+
+@functools.lru_cache(maxsize=4)
+def _boundaries(tokenizer, device):
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    return [x.to(device) for x in boundaries(tokens, tokenizer.all_special_tokens)]
 
 
 def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dict:
@@ -61,7 +97,10 @@ def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dic
     """
     count = (batch["labels"] != IGNORE).sum() / world
     rows = len(batch["labels"]) // world
-    part = {name: tensor[rank * rows : (rank + 1) * rows] for name, tensor in batch.items()}
+    part = {
+        name: tensor if name == "directions" else tensor[rank * rows : (rank + 1) * rows]
+        for name, tensor in batch.items()
+    }
     masked = part["labels"].flatten() != IGNORE
     if room is None:
         places = masked.nonzero().squeeze(1)

@@ -33,7 +33,8 @@ def step_flops(
             are needed by the hybrid arm only; averages over steps may be given.
 
     Returns:
-        Forward and backward of everything that is trained, plus the target encoder's forward.
+        Forward and backward of everything that is trained, plus the target encoder's forward (and
+        backward, where the target is live).
     """
     dim, narrow = config.hidden_size, config.predictor_size
     mlp = config.mlp_ratio * (3 if config.architecture == "modern" else 2)  # GeGLU has a gate
@@ -47,7 +48,8 @@ def step_flops(
     trained += 2 * dim * narrow * (batch * context + predicted)  # into the predictor and out of it
     shape = config.predictor_layers, narrow, mlp
     trained += _blocks(*shape, batch * blocks, context + tokens, predicted)
-    return 3 * trained + encoder(length, predicted)
+    target = encoder(length, batch * length if config.target == "top-k" else predicted)
+    return 3 * trained + (3 if config.target == "live" else 1) * target
 
 
 def batch_flops(config: PredictReconstructConfig, batch: dict) -> torch.Tensor:

@@ -36,6 +36,10 @@ from predrecon.training.machine import Interrupted, StopRequest
 from predrecon.training.optimizer import build_model, build_optimizer
 from predrecon.training.run_folder import Run
 
+VALUES = ("loss", "jepa_loss", "mlm_loss", "lam")
+VALUES += ("jepa_gradient", "mlm_gradient", "gradient_cosine")
+"""Columns of history.csv from the model: losses, lambda, `objectives.shared_gradients`."""
+
 
 def pretrain(
     recipe: Recipe,
@@ -98,6 +102,11 @@ def pretrain(
             "shard=True with optimizer='muon': Muon needs whole matrices, FSDP spreads them. Use "
             "optimizer='adamw', or several processes without sharding."
         )
+    if shard and recipe.balance == "equal-gradients":
+        raise ValueError(
+            "shard=True with balance='equal-gradients': it needs the last layer's whole gradient. "
+            "Use several processes without sharding, or another balance."
+        )
     if recipe.batch_size % world:
         raise ValueError(
             f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
@@ -106,7 +115,14 @@ def pretrain(
     for split in ("train", "validation"):
         corpus.blocks(split, recipe.length)  # too short a text shows now, not after training
     if recipe.arm == "hybrid":
-        check_room(recipe.length, recipe.context_scale, recipe.target_scale, recipe.min_context)
+        apart = 1 if recipe.mask == "block" else recipe.num_targets  # targets that never overlap
+        check_room(
+            recipe.length,
+            recipe.context_scale,
+            recipe.target_scale,
+            recipe.min_context,
+            num_targets=apart,
+        )
     heldout.check(recipe, corpus)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
     source = None
@@ -173,6 +189,9 @@ class Training:
         self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
+        # cuDNN plans attention anew for every shape, on the host: four times slower for the hybrid,
+        # whose context and targets change their lengths from step to step
+        torch.backends.cuda.enable_cudnn_sdp(recipe.arm == "mlm")
         self.bare = self._build()  # without the DDP wrapper
         self.compiled = machine.compiles(recipe.compile, self.device)
         if self.compiled:
@@ -220,7 +239,7 @@ class Training:
         while step < end:
             out, schedule = self._step(step)
             step += 1
-            if step % recipe.log_every == 0 or step == self.total:
+            if self._logs(step):
                 row = {"step": step, "tokens": self._tokens(step), **self._values(out), **schedule}
                 now = time.perf_counter()
                 self.seconds = now - start
@@ -254,13 +273,18 @@ class Training:
         momentum = ema_momentum(self.recipe, step, self.total)
         batch = self._draw(step)  # text, token masks, block masks: this process's rows
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.model(**batch)  # Eq. 1-7 and 9: `PredictReconstruct.forward`
+            measure = self._logs(step + 1) and not self.sharded  # FSDP has no whole layer
+            out = self.model(**batch, progress=step / self.total, measure=measure)
         self.accelerator.backward(out.loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.recipe.arm == "hybrid":
             self.bare.update_target(momentum)  # moving average, Eq. 8
         return out, {"lr": lr, "ema_momentum": momentum}
+
+    def _logs(self, step: int) -> bool:
+        """Whether history.csv has a row of this step."""
+        return step % self.recipe.log_every == 0 or step == self.total
 
     def _draw(self, step: int) -> dict:
         """This process's rows of the step's batch, whose operations are counted."""
@@ -271,11 +295,14 @@ class Training:
 
     def _values(self, out) -> dict[str, float]:
         """Losses and lambda of the whole batch; this waits for the device."""
-        jepa = torch.full_like(out.loss, math.nan) if out.jepa_loss is None else out.jepa_loss
-        values = torch.stack([out.loss, jepa, out.mlm_loss, out.lam]).detach()
+        nan = torch.full_like(out.loss, math.nan)
+        jepa = nan if out.jepa_loss is None else out.jepa_loss
+        gradients = nan.expand(3) if out.gradients is None else out.gradients
+        losses = torch.stack([out.loss, jepa, out.mlm_loss, out.lam])
+        values = torch.cat([losses, gradients]).detach()
         if self.processes > 1:
             values = self.accelerator.reduce(values, "mean")
-        return dict(zip(("loss", "jepa_loss", "mlm_loss", "lam"), values.tolist(), strict=True))
+        return dict(zip(VALUES, values.tolist(), strict=True))
 
     def _requests(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
         """Whether to stop (a signal) and to save (the clock); processes agree every tenth step."""

@@ -29,8 +29,8 @@ def build_model(
         setattr(config, name, value)
     model = PredictReconstruct.build(config, seed)
     model.regressor.load_state_dict(initial.regressor.state_dict())
-    for encoder in (model.encoder, *([model.target] if recipe.arm == "hybrid" else [])):
-        encoder.load_state_dict(initial.encoder.state_dict())
+    model.encoder.load_state_dict(initial.encoder.state_dict())
+    model.reset_target()
     return model
 
 
@@ -105,6 +105,7 @@ def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
 def _of_pretraining(recipe: Recipe) -> dict:
     """What a configuration has of the objective, whatever the encoder."""
     names = ("predictor_size", "predictor_layers", "predictor_heads", "arm", "lam")
+    names += ("latent_loss", "target", "balance")
     return {name: getattr(recipe, name) for name in names}
 
 

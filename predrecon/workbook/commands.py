@@ -12,6 +12,7 @@ from pathlib import Path
 from predrecon import recipes
 
 _DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo may differ in
+_LAB = ("seeds", "workers", "combinations")  # options of the laboratory beside recipe fields
 _WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
 _WORDS[int | float] = "X"
 _WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
@@ -87,7 +88,44 @@ def _grid(options):
     from predrecon.data.corpus import load_corpus
 
     corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
-    cells = grid.cells(base, corpus, seeds, options.conditions)
+    _train_cells(grid.cells(base, corpus, seeds, options.conditions), corpus, workers)
+
+
+def _lab(options):
+    """train combinations of latent losses, targets, balances and masks beside their controls"""
+    chosen = _read_yaml(options.file) if options.file else {}
+    named = {*_LAB, *_fields()}
+    chosen |= {k: v for k, v in vars(options).items() if k in named and v is not None}
+    seeds, workers = (recipes.read(n, chosen.pop(n, d)) for n, d in (("seeds", 4), ("workers", 2)))
+    axes = {name: chosen.pop(name) for name in recipes.OBJECTIVE if name in chosen}
+    combinations = recipes.names("combinations", chosen.pop("combinations", ""))
+    base = recipes.get(chosen.pop("preset", options.preset), **chosen)
+    from predrecon.audit import lab
+    from predrecon.data.corpus import load_corpus
+
+    combinations += lab.product(**axes) if axes else []
+    combinations = combinations if axes else combinations or None
+    corpus = load_corpus(base.corpus, tokenizer=base.tokenizer, data_dir=options.data_dir)
+    _train_cells(lab.cells(base, corpus, combinations, seeds), corpus, workers)
+
+
+def _read_yaml(file: Path) -> dict:
+    """A laboratory's file: `seeds`, `combinations`, axes, and fields of the recipe."""
+    import yaml
+
+    try:
+        chosen = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is no YAML: {error}") from None
+    if not isinstance(chosen, dict):
+        raise ValueError(f"{file}: expected `name: value` lines, as in `latent_loss: [sigreg]`.")
+    return chosen
+
+
+def _train_cells(cells: list, corpus, workers: int):
+    """Train what is not on disk yet, and print a line a run."""
+    from predrecon.audit import grid
+
     numbers = itertools.count(1)
 
     def report(cell, run):
@@ -186,6 +224,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
 
+    lab = command(_lab, "demo")
+    lab.add_argument("--seeds", help="of each combination; default: 4")
+    lab.add_argument("--workers", help="runs at a time, a thread each; default: 2")
+    lab.add_argument(
+        "--combinations", metavar="NAME,NAME",
+        help="choices, or several joined by +, as sigreg+live; default: every choice by itself",
+    )  # fmt: skip
+    for axis in recipes.OBJECTIVE:
+        lab.add_argument(
+            "--" + axis.replace("_", "-"), metavar="NAME,NAME",
+            help="train all products of the axes that are named",
+        )  # fmt: skip
+    lab.add_argument("--file", type=Path, help="the same and fields of a recipe, as YAML")
+
     analyse = command(_analyse)
     analyse.add_argument(
         "encoders", nargs="+", metavar="ENCODER",
@@ -215,19 +267,22 @@ def _parser() -> argparse.ArgumentParser:
         "--trust-remote-code", action="store_true", help="run code that comes with an encoder"
     )
     copies = "local copies of the real data; default: PREDRECON_DATA"
-    for added in (pretrain, grid, analyse):
+    for added in (pretrain, grid, lab, analyse):
         added.add_argument("--data-dir", help=copies)
     for added in (pretrain, grid):
         _add_recipe_fields(added)
+    _add_recipe_fields(lab, without=recipes.OF_HYBRID)
     return parser
 
 
-def _add_recipe_fields(parser: argparse.ArgumentParser):
+def _add_recipe_fields(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()):
     """Every field of a recipe as an option, explained by the docstring of `Recipe`."""
     group = parser.add_argument_group("recipe", "values of the preset, unless named here")
     attributes = inspect.getdoc(recipes.Recipe).split("Attributes:")[1]
     about = dict(re.findall(r"^    (\w+): (.+)\.$", attributes, re.MULTILINE))
     for name, kind in _fields().items():
+        if name in without:
+            continue
         values = {preset: getattr(recipes.get(preset), name) for preset in recipes.PRESETS}
         texts = {preset: _text(value) for preset, value in values.items()}
         same = len(set(texts.values())) == 1

@@ -1,0 +1,138 @@
+"""The laboratory: latent losses, targets, balances and masks against the paper's and MLM-only.
+
+A cell is one run of one combination and seed. The paper's objective and MLM-only with its
+operations are always there, to be compared with. Training, resuming and finding runs is the grid's.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+
+import pandas as pd
+
+from predrecon import recipes
+from predrecon.audit.contrasts import paired_contrasts
+from predrecon.audit.grid import EQUAL_FLOPS, Cell, recipe_of
+from predrecon.data.corpus import Corpus
+from predrecon.recipes import Recipe
+from predrecon.training.run_folder import Run
+
+AXES: dict[str, dict[str, dict]] = {
+    axis: {name: {axis: name} for name in names}
+    for axis, names in (
+        ("latent_loss", recipes.LATENT_LOSSES),
+        ("target", recipes.TARGETS),
+        ("balance", recipes.BALANCES),
+        ("mask", recipes.MASKS),
+    )
+}
+"""`{axis: {choice: fields of the recipe}}`; the first choice of each axis is the paper's."""
+AXES["balance"] |= {f"fixed-{lam}": {"lam": lam, "lam_lr": None} for lam in (0.1, 0.5, 0.9)}
+AXES["mask"]["leak"] = {"leak": True}
+
+CONTROLS = ("hybrid", EQUAL_FLOPS)
+"""The paper's objective, and MLM-only with as many operations: conditions of the grid."""
+
+
+def one_at_a_time(*more: str) -> list[str]:
+    """Every choice by itself, other things as in the paper, then `more`: names as in `cells`."""
+    singles = [name for choices in AXES.values() for name in list(choices)[1:]]
+    return [*singles, *more]
+
+
+def product(**axes: str | Iterable[str]) -> list[str]:
+    """All combinations of the named choices of each axis, `"a + b"`; the paper's choice is silent.
+
+    Raises:
+        ValueError: an unknown axis or choice (the known ones are listed).
+    """
+    lists = []
+    for axis, chosen in axes.items():
+        if axis not in AXES:
+            raise ValueError(f"axis {axis!r}: expected some of {', '.join(AXES)}.")
+        chosen = recipes.names(axis, chosen) or list(AXES[axis])
+        for name in chosen:
+            if name not in AXES[axis]:
+                raise ValueError(f"{axis}={name!r}: expected some of {', '.join(AXES[axis])}.")
+        default = next(iter(AXES[axis]))
+        lists.append([name if name != default else "" for name in chosen])
+    combinations = (" + ".join(filter(None, names)) for names in itertools.product(*lists))
+    return [name for name in dict.fromkeys(combinations) if name]
+
+
+def fields_of(combination: str) -> dict:
+    """Fields of the recipe of a combination such as `"sigreg + live"`.
+
+    Raises:
+        ValueError: an unknown choice (the known ones are listed), or two of one axis.
+    """
+    known = {name: (axis, fields) for axis, names in AXES.items() for name, fields in names.items()}
+    changes, axes = {}, {}
+    for name in map(str.strip, combination.split("+")):
+        if name not in known:
+            listed = "; ".join(f"{axis}: {', '.join(names)}" for axis, names in AXES.items())
+            raise ValueError(f"{name!r} is no choice of the laboratory. Known: {listed}.")
+        axis, fields = known[name]
+        if axis in axes:
+            raise ValueError(f"{combination!r}: {axes[axis]} and {name} are both a {axis}.")
+        axes[axis] = name
+        changes |= fields
+    if changes.get("balance", "learned") in ("scheduled", "equal-gradients"):
+        changes["lam_lr"] = None
+    return changes
+
+
+def cells(
+    base: Recipe, corpus: Corpus, combinations: str | Iterable[str] | None = None, seeds=4
+) -> list[Cell]:
+    """All runs, seed by seed, the controls first: an unfinished laboratory holds comparisons.
+
+    Args:
+        base: what all runs share; its own objective must be the paper's.
+        combinations: names such as `"infonce"` or `"sigreg + live"`, a list or separated by commas;
+            None: `one_at_a_time()`.
+        seeds: how many, from 0 on, or which.
+
+    Raises:
+        ValueError: an unknown choice, one that cannot be combined, a base with another objective.
+    """
+    for name in ("arm", *recipes.OBJECTIVE, "leak", "lam"):
+        value, expected = getattr(base, name), Recipe.__dataclass_fields__[name].default
+        if value != expected:
+            raise ValueError(
+                f"{name}={value!r}: the laboratory's base has the paper's objective ({expected!r}) "
+                "and its combinations change it. Name it among the combinations instead."
+            )
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        seeds = range(recipes.read("seeds", seeds))
+    chosen = one_at_a_time() if combinations is None else combinations
+    chosen = recipes.names("combinations", chosen)
+    planned = {name: recipe_of(name, base, corpus) for name in CONTROLS}
+    planned |= {name: dataclasses.replace(base, **fields_of(name)) for name in chosen}
+    return [Cell(name, seed, recipe) for seed in seeds for name, recipe in planned.items()]
+
+
+def contrasts(endpoints: pd.DataFrame) -> pd.DataFrame:
+    """Every combination against the paper's objective and against MLM-only, paired by seed.
+
+    Args:
+        endpoints: of `audit.contrasts.endpoints`.
+
+    Returns:
+        As `paired_contrasts`, corrected for all combinations and metrics of either comparison
+        together, with the columns `combination, against` in place of `contrast`.
+    """
+    names = [name for name in endpoints["condition"].unique() if name not in CONTROLS]
+    pairs = {(name, other): (name, other) for name in names for other in CONTROLS}
+    pairs |= {("hybrid", EQUAL_FLOPS): ("hybrid", EQUAL_FLOPS)}
+    table = paired_contrasts(endpoints, pairs)
+    if table.empty:
+        return table
+    table[["combination", "against"]] = table.pop("contrast").tolist()
+    return table
+
+
+def histories(runs: dict[Cell, Run]) -> pd.DataFrame:
+    """history.csv of all runs, with the columns `condition, title, seed` in front."""
+    parts = [run.history.assign(**cell.labels) for cell, run in runs.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

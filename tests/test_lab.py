@@ -1,0 +1,98 @@
+"""The laboratory: what is combined, refused, trained and compared."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from predrecon import recipes
+from predrecon.audit import contrasts, grid, lab
+from predrecon.data.tasks import load_task
+from predrecon.training.run_folder import folder_of
+from predrecon.workbook.commands import main
+
+BASE = recipes.get("smoke", max_steps=12, validation_blocks=8)
+
+
+def test_every_choice_by_itself_beside_the_controls(corpus):
+    cells = lab.cells(BASE, corpus, seeds=1)
+    made = {cell.condition: cell.recipe for cell in cells}
+    assert list(made)[:2] == ["hybrid", "mlm-flops"] and made["hybrid"] == BASE
+    assert made["infonce"] == dataclasses.replace(BASE, latent_loss="infonce")
+    assert made["top-k"] == dataclasses.replace(BASE, target="top-k")
+    assert made["fixed-0.9"].lam == 0.9 and made["leak"].leak
+    choices = sum(len(names) - 1 for names in lab.AXES.values())
+    assert len(made) == len(cells) == 2 + choices
+    assert len({folder_of(recipe, corpus, 0) for recipe in made.values()}) == len(made)
+
+
+def test_products_name_what_differs_from_the_paper():
+    made = lab.product(latent_loss="cosine, sigreg", target=["ema", "live"], mask="block")
+    assert made == ["live", "sigreg", "sigreg + live"]
+    fields = lab.fields_of("sigreg + live + spans")
+    assert fields == {"latent_loss": "sigreg", "target": "live", "mask": "spans"}
+    assert lab.product(latent_loss="cosine") == []
+
+
+@pytest.mark.parametrize(
+    ("combination", "named"),
+    [
+        ("siglip", "latent_loss: cosine, smooth-l1"),
+        ("infonce + barlow", "both a latent_loss"),
+        ("leak + spans", "both a mask"),
+        ("fixed-0.5 + scheduled", "both a balance"),
+    ],
+)
+def test_unknown_and_impossible_combinations_are_refused_before_training(
+    corpus, combination, named
+):
+    with pytest.raises(ValueError, match=named):
+        lab.cells(BASE, corpus, [combination])
+
+
+def test_a_base_with_an_objective_of_its_own_is_refused(corpus):
+    with pytest.raises(ValueError, match="latent_loss='vicreg'"):
+        lab.cells(dataclasses.replace(BASE, latent_loss="vicreg"), corpus)
+    with pytest.raises(ValueError, match="axis 'loss'"):
+        lab.product(loss="cosine")
+    with pytest.raises(ValueError, match="mask='lines'"):
+        lab.product(mask="lines")
+
+
+@pytest.mark.slow
+def test_the_command_trains_and_the_contrasts_are_of_seeds(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PREDRECON_RUNS", str(tmp_path / "runs"))
+    file = tmp_path / "lab.yaml"
+    file.write_text("seeds: 2\nlatent_loss: [infonce]\ntarget: [ema, live]\nmax_steps: 12\n")
+    command = ["lab", "--preset", "smoke", "--file", str(file), "--validation-blocks", "8"]
+    assert main(command) == 0
+    assert "[8/8]" in capsys.readouterr().out
+    cells = lab.cells(BASE, corpus, ["infonce", "infonce + live"], 2)
+    runs = grid.finished(cells, corpus)
+    assert len(runs) == 8
+    history = lab.histories(runs)
+    hybrid = history.query("condition != 'mlm-flops'")
+    assert hybrid[["jepa_gradient", "mlm_gradient", "gradient_cosine"]].notna().all(axis=None)
+    ends = contrasts.endpoints(
+        runs, [load_task("docs-library")], corpus.tokenizer, max_samples=60, released=False
+    )
+    table = lab.contrasts(ends)
+    assert set(table["combination"]) == {"hybrid", "infonce", "infonce + live"}
+    nats = ends.query("metric == 'below_unigram'").pivot(
+        index="seed", columns="condition", values="value"
+    )
+    row = table.query("combination == 'infonce' and against == 'mlm-flops'").set_index("metric")
+    expected = (nats["infonce"] - nats["mlm-flops"]).mean()
+    assert row.at["below_unigram", "value"] == pytest.approx(expected)
+    assert (table["p_corrected"] >= table["p"]).all() and (row["seeds"] == 2).all()
+    assert np.isfinite(table["value"]).all() and isinstance(table, pd.DataFrame)
+
+
+def test_a_file_that_is_no_laboratory_is_one_line(tmp_path, capsys):
+    for text, named in (("- a\n", "name: value"), ("a: [\n", "no YAML"), ("losses: x\n", "losses")):
+        (tmp_path / "lab.yaml").write_text(text)
+        assert main(["lab", "--file", str(tmp_path / "lab.yaml")]) == 1
+        assert named in capsys.readouterr().err
+    assert main(["lab", "--combinations", "siglip", "--preset", "smoke"]) == 1
+    assert "siglip" in capsys.readouterr().err
