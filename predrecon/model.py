@@ -581,7 +581,8 @@ class PredictReconstruct(_Initialised):
         h = self.target_vectors(input_ids, targets)  # (B, K, T, D), Eq. 3
         z = self.encoder.transform(x, keep=context)  # (B, C, D), Eq. 1
         predicted = self.predictor(z, context, targets)  # (B, K, T, D), Eq. 2
-        jepa = latent_loss(self.config.latent_loss, predicted, h, directions)  # Eq. 5
+        kind, gather = self.config.latent_loss, self.training
+        jepa = latent_loss(kind, predicted, h, directions, gather=gather)  # Eq. 5
         gradients = None
         if torch.is_grad_enabled() and (measure or self.config.balance == "equal-gradients"):
             gradients = shared_gradients(jepa, mlm, self.encoder.blocks[-1].down.weight)

@@ -143,15 +143,18 @@ OVER_BATCH = ("infonce", "vicreg", "barlow", "sigreg")
 """Losses that are no mean over positions: several processes gather all positions first."""
 
 
-def latent_loss(name: str, predicted, target, directions=None) -> torch.Tensor:
-    """A loss of `LATENT_LOSSES` over the whole batch, on one process or several.
+def latent_loss(
+    name: str, predicted, target, directions=None, *, gather: bool = False
+) -> torch.Tensor:
+    """A loss of `LATENT_LOSSES`.
 
     Args:
         name: its name.
         predicted, target: `[B, K, T, D]`, this process's rows.
         directions: `[D, S]`, for `sigreg`.
+        gather: over the whole batch of several processes, each of which has to call this.
     """
-    if name in OVER_BATCH and dist.is_initialized() and dist.get_world_size() > 1:
+    if gather and name in OVER_BATCH and dist.is_initialized() and dist.get_world_size() > 1:
         predicted, target = _GatherRows.apply(predicted), _GatherRows.apply(target)
     more = [directions] if name == "sigreg" else []
     return LATENT_LOSSES[name](predicted, target, *more)
