@@ -22,6 +22,8 @@ pytestmark = pytest.mark.browser
 # what the front end shows: the traces of the first explorer's plot, as one string
 DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plotly-plot').data
     .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
+HOVERS = """() => [...document.querySelectorAll('.predrecon-plot .js-plotly-plot')].at(-1).data
+    .map(t => Array.from(t.customdata, (number, i) => t.text[i]?.length > 0))"""
 CLICK = """async name => {
     const plot = document.querySelector('.predrecon-plot [data-drawn]');
     const before = plot.dataset.drawn, begun = performance.now();
@@ -136,6 +138,8 @@ def test_geometry_and_maps_in_jupyterlab(chromium, lab, record_property):
     )
     states.add(page.evaluate(DRAWN))
     assert len(states) >= 3, "another pooling and another task are other numbers"
+    hovers = page.evaluate(HOVERS)  # texts and figure came apart
+    assert hovers and all(of_trace and all(of_trace) for of_trace in hovers)
     chosen = page.locator(".predrecon-plot").nth(1)
     chosen.scroll_into_view_if_needed()
     page.wait_for_timeout(500)

@@ -19,6 +19,7 @@ from predrecon.audit import projections
 from predrecon.audit.geometry import seed_spectra
 from predrecon.audit.mask_counts import masked_text
 from predrecon.data import paths
+from predrecon.data.tasks import Split
 from predrecon.pooling import POOLINGS
 from predrecon.probes import ProbeResult
 from predrecon.workbook import widgets
@@ -278,7 +279,11 @@ def test_map_follows_every_control(geometry, labelled, compared):
     explorer = widgets.map_explorer(geometry, labelled, compared)
     first = settled(explorer)
     texts = labelled[0].validation.first
-    assert sum(len(t["text"]) for t in first["data"]) == 2 * len(texts)
+    assert first["layout"]["title"]["text"].endswith("120 texts")
+    numbers = [number for t in first["data"] for number in values(t["customdata"])]
+    assert sorted(numbers) == sorted([*range(len(texts))] * 2)
+    said = json.loads(explorer.view.texts)
+    assert len(said) == len(texts) and said[7][:60] == html.escape(texts[7])[:60]
     for color in ("predicted label", "sentence length", "most frequent token"):
         figure = settled(explorer, color=color)
         assert color in figure["layout"]["title"]["text"]
@@ -306,6 +311,53 @@ def test_colours_count_the_tokens_that_the_encoder_read(geometry, labelled, comp
     assert {tuple(np.unique(values(t["marker"]["color"]))) for t in lengths} == {(48,)}
     words = settled(explorer, color="most frequent token")["data"]
     assert {t["name"] for t in words} == {"the"}, "of is commoner after the cut"
+
+
+def test_large_maps_are_light_and_state_their_samples(
+    geometry, labelled, compared, monkeypatch, tmp_path
+):
+    """100,000 points: hover texts travel once, UMAP and the page without a kernel show samples."""
+    monkeypatch.setenv("PREDRECON_CACHE", str(tmp_path))
+    count, rng = 100_000, np.random.default_rng(0)
+    split = Split([f"text {i} & more" for i in range(count)], None, np.arange(count) % 2)
+    task = dataclasses.replace(labelled[0], validation=split)
+    z = {(task.name, pooling, model.name): rng.normal(size=(count, 3)).astype(np.float32)
+         for pooling in ("mean", "max") for model in compared[:2]}  # fmt: skip
+    large = dataclasses.replace(geometry, embeddings=z)
+    explorer = widgets.map_explorer(large, [task], compared)
+    assert sum(len(t.text) for t in explorer.still.data) == 2 * 150
+    by_number = {int(n): said for t in explorer.still.data
+                 for n, said in zip(t.customdata, t.text, strict=True)}  # fmt: skip
+    assert len(by_number) == 150 and max(by_number) > count / 2, "drawn from all texts"
+    assert all(said == f"text {n} &amp; more" for n, said in by_number.items())
+    assert "150 of 100,000 texts" in explorer.still.layout.title.text
+    sent = []
+    monkeypatch.setattr(explorer.view, "send", lambda message, buffers=(): sent.append(buffers))
+    for pooling in ("max", "mean"):
+        figure = settled(explorer, pooling=pooling)
+        assert sum(len(values(t["x"])) for t in figure["data"]) == 2 * count
+        assert figure["layout"]["title"]["text"].endswith("· 100,000 texts")
+    drawn = [buffers for buffers in sent if buffers]
+    assert [len(buffers) for buffers in drawn] == [2] + [1] * (len(drawn) - 1)
+    assert len(json.loads(drawn[0][1])) == count
+    assert len(drawn[-1][0]) < 20 * 2 * count, "x, y and number, 4 bytes each, as base64"
+    say(explorer.view, "view")
+    assert len(sent[-1]) == 2, "a new view has no texts yet"
+    monkeypatch.setattr(projections, "place", lambda z, method, seed: z[:, :2])
+    figure = settled(explorer, method="UMAP")
+    assert "10,000 of 100,000 texts" in figure["layout"]["title"]["text"]
+    trace = figure["data"][0]
+    xs = dict(zip(values(trace["customdata"]), values(trace["x"]), strict=True))
+    vectors = z[task.name, "mean", compared[0].name]
+    assert all(vectors[number, 0] == x for number, x in xs.items()), "numbers name their texts"
+
+
+def test_both_solvers_place_alike():
+    z = np.random.default_rng(0).normal(size=(400, 8)) * np.arange(1, 9)
+    whole = z - z.mean(0)
+    u, s, _ = np.linalg.svd(whole, full_matrices=False)
+    for rows in (projections.place(z, "PCA"), projections.place(z.astype(np.float32), "PCA")):
+        np.testing.assert_allclose(abs(rows), abs(u[:, :2] * s[:2]), rtol=1e-3, atol=1e-3)
 
 
 def test_map_of_a_task_without_texts_says_so(geometry, labelled, compared):

@@ -28,7 +28,9 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     if method == "PCA":
         from sklearn.decomposition import PCA
 
-        return PCA(n_components=2, svd_solver="full").fit_transform(z)
+        # exact both, and of 100,000 x 768 in half a second instead of four and a half
+        solver = "covariance_eigh" if len(z) > 10 * z.shape[1] else "full"
+        return PCA(n_components=2, svd_solver=solver).fit_transform(z)
     seed = read("seed", seed)
 
     def compute():

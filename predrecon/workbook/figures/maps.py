@@ -9,6 +9,8 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import CLASSES, POINTS, finish, name
 
+_MANY = 3000  # more points in a map than these are small, alike and clear: quick, and density shows
+
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
     """A map a method (row) and model (column): columns `model, method, x, y, label, text`."""
@@ -28,8 +30,9 @@ def map_view(
     """One map a model, side by side; points carry their number, so that they can be chosen.
 
     Args:
-        points: columns `model, x, y, number, text, color`; `color` is a class, or a number if
-            `continuous` (the title of the colour bar) is given.
+        points: columns `model, x, y, number, color`, and `text` unless whoever draws the figure
+            has the texts by number; `color` is a class, or a number if `continuous` (the title of
+            the colour bar) is given.
         matches: numbers of the points to ring, of a search.
     """
     models = list(points["model"].unique())
@@ -37,11 +40,12 @@ def map_view(
     labels = [] if continuous else sorted(points["color"].unique(), key=str)
     for model, place in zip(models, places, strict=True):
         rows = points[points["model"] == model]
-        size = 3 if len(rows) > 3000 else 5
+        many = len(rows) > _MANY
+        look = dict(size=3, symbol="circle", opacity=0.5) if many else dict(size=5)
         if continuous:
-            marker = dict(size=size, color=rows["color"], coloraxis="coloraxis")
+            marker = dict(color=rows["color"], coloraxis="coloraxis") | look
             _add_points(fig, rows, marker=marker, **place)
-        _add_classes(fig, rows, "color", labels, dict(size=size, opacity=0.75), **place)
+        _add_classes(fig, rows, "color", labels, dict(opacity=0.75) | look, **place)
         if matches is not None and len(matches):
             rings = rows[rows["number"].isin(matches)]
             look = dict(symbol="circle-open", size=11, color="#000000", line_width=1.5)
@@ -60,7 +64,7 @@ def _add_classes(
         part = rows[rows[column] == label]
         if len(part):
             look = dict(color=CLASSES[number % len(CLASSES)], symbol=POINTS[number % len(CLASSES)])
-            _add_points(fig, part, name=str(label), marker=marker | look, **place)
+            _add_points(fig, part, name=str(label), marker=look | marker, **place)
 
 
 def _finish_map(fig: go.Figure, title: str, plot: int, **layout) -> go.Figure:
@@ -72,7 +76,9 @@ def _finish_map(fig: go.Figure, title: str, plot: int, **layout) -> go.Figure:
 
 def _add_points(fig: go.Figure, rows: pd.DataFrame, **options):
     if "number" in rows:
-        options["customdata"] = rows["number"].tolist()
+        options["customdata"] = rows["number"]
+    if "text" in rows:
+        options["text"] = rows["text"]
     hover = "%{text}<extra>" + options.get("name", "") + "</extra>"
-    points = dict(x=rows["x"], y=rows["y"], text=rows["text"], mode="markers", hovertemplate=hover)
+    points = dict(x=rows["x"], y=rows["y"], mode="markers", hovertemplate=hover)
     fig.add_scattergl(**points, **options)

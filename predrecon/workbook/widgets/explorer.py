@@ -22,12 +22,17 @@ MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
 
 @dataclass(frozen=True)
 class Picture:
-    """What an explorer shows for one setting of its controls: a figure, HTML above and below it."""
+    """What an explorer shows for one setting of its controls: a figure, HTML above and below it.
+
+    `texts`, a list as JSON, holds what points say under the pointer, by their number
+    (`customdata`): it travels apart from the figure, and once for many pictures.
+    """
 
     figure: go.Figure
     above: str = ""
     below: str = ""
     label: str = ""  # the text alternative; default: the figure's title
+    texts: str = ""
 
 
 class Latest:
@@ -178,12 +183,12 @@ class Explorer:
                 self.view.busy(True)
                 new = self.draw(**values)
                 label = new.label or words(new.figure.layout.title.text) or "figure"
-                picture = new.figure.to_json(), label, new.above, new.below
-            self._pictures[key] = content, label, above, below = picture
+                picture = new.figure.to_json(), label, new.above, new.below, new.texts
+            self._pictures[key] = content, label, above, below, texts = picture
             self._make_room()
             self.message.value, self.above.value, self.below.value = "", above, below
             self.current = values
-            self.view.show(content, label)
+            self.view.show(content, label, texts)
         except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
             self.message.value = notice(_message(error))
             self.view.busy(False)

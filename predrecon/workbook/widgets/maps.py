@@ -2,6 +2,7 @@
 
 import functools
 import html
+import json
 
 import ipywidgets
 import numpy as np
@@ -19,6 +20,7 @@ from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ["label", "predicted label", "sentence length", "most frequent token"]
 _STILL = 150  # points of a task in the static figure: a page without a kernel has to carry them all
+_UMAP = 10_000  # points that UMAP places at most: its time grows faster than their number
 _HINT = "Click a point, or draw a box: sentences and neighbours show here."
 _LISTED = 8  # chosen sentences that are written out
 
@@ -28,7 +30,7 @@ def map_explorer(
     tasks: list[Task],
     models: list[Model],
     *,
-    max_samples: int = 10_000,
+    max_samples: int = 100_000,
     seed: int = 0,
 ) -> Explorer:
     """UMAP or PCA of all encoders side by side; click or select points for their sentences.
@@ -38,8 +40,9 @@ def map_explorer(
 
     Args:
         geometry: `geometry.measure_all`; tasks, models: what it was measured on.
-        max_samples: points of a map at most; as many as `geometry` holds.
-        seed: of UMAP and of the probe's folds.
+        max_samples: points of a map at most; as many as `geometry` holds. UMAP and the static
+            figure show a sample of them, and how many these are.
+        seed: of UMAP, of the samples and of the probe's folds.
     """
     by_name = {task.name: task for task in tasks}
     by_model = {model.name: model for model in reversed(models)}  # the first seed of each
@@ -51,8 +54,14 @@ def map_explorer(
                 if (t, p) == (task, pooling)}  # fmt: skip
 
     @functools.cache
+    def numbered(task: str, method: str) -> np.ndarray:
+        """`[n]` numbers of the texts that a map shows."""
+        return _sample(len(texts(task)), _UMAP if method == "UMAP" else None, seed)
+
+    @functools.cache
     def placed(task: str, pooling: str, model: str, method: str) -> np.ndarray:
-        return projections.place(embedded(task, pooling)[model], method, seed=seed)
+        z = embedded(task, pooling)[model][numbered(task, method)]
+        return projections.place(z, method, seed=seed).astype(np.float32)
 
     @functools.cache
     def texts(task: str) -> list[str]:
@@ -61,6 +70,14 @@ def map_explorer(
         if split.second is None:
             return split.first
         return [f"{a} ‖ {b}" for a, b in zip(split.first, split.second, strict=True)]
+
+    @functools.cache
+    def hovers(task: str) -> list[str]:
+        return [html.escape(text) for text in projections.shortened(texts(task))]
+
+    @functools.cache
+    def packed(task: str) -> str:
+        return json.dumps(hovers(task), ensure_ascii=False)
 
     @functools.cache
     def colored(task: str, pooling: str, color: str, model: str) -> tuple[np.ndarray | list, str]:
@@ -81,29 +98,33 @@ def map_explorer(
         tokens = probes.frequent_tokens(ids, reader.special_ids)
         return projections.frequent_words(tokens, reader.tokenizer), ""
 
-    def draw(task, pooling, method, color, search, points=max_samples) -> Picture:
+    def draw(task, pooling, method, color, search, points=None) -> Picture:
         if task not in by_name:
             raise ValueError(
                 f"{task}: its texts are not here, only {', '.join(by_name)}. Load it with "
                 "load_tasks and pass it too."
             )
-        hover = [html.escape(text) for text in projections.shortened(texts(task))]
-        parts = []
+        parts, numbers, count = [], numbered(task, method), len(texts(task))
+        shown = _sample(len(numbers), points, seed)
         for model in embedded(task, pooling):
             values, continuous = colored(task, pooling, color, model)
-            x, y = np.round(placed(task, pooling, model, method).T, 3)
-            rows = dict(model=model, x=x, y=y, number=np.arange(len(x)), text=hover, color=values)
-            parts.append(pd.DataFrame(rows).head(points))
-        heading = f"{titles[task]}, {pooling} pooling, {method}, colour: {color}"
+            x, y = placed(task, pooling, model, method)[shown].T
+            rows = dict(model=model, x=x, y=y, number=numbers[shown])
+            parts.append(pd.DataFrame(rows).assign(color=np.asarray(values)[numbers[shown]]))
+        if points:  # a figure that stands alone holds its texts
+            parts = [part.assign(text=np.take(hovers(task), part["number"])) for part in parts]
+        amount = f"{len(shown):,} of " if len(shown) < count else ""
+        heading = f"{titles[task]}, {pooling} pooling, {method}, colour: {color} · "
+        heading += f"{amount}{count:,} texts"
         matches, below = None, ""
         if search:
             matches = np.flatnonzero([search.lower() in text.lower() for text in texts(task)])
-            count = f"{len(matches):,} of {len(hover):,} texts"
-            below = f"<p>{count} hold “{html.escape(search)}”.</p>"
+            found = f"{len(matches):,} of {count:,} texts"
+            below = f"<p>{found} hold “{html.escape(search)}”.</p>"
             if len(matches):
                 below += chosen_html(matches[:3], texts(task), embedded(task, pooling))
         figure = map_view(pd.concat(parts), heading, continuous=continuous, matches=matches)
-        return Picture(figure, below=below)
+        return Picture(figure, below=below, texts="" if points else packed(task))
 
     chosen = {
         "task": choice("Task", [(v, k) for k, v in titles.items()], "data set"),
@@ -123,6 +144,12 @@ def map_explorer(
     options = dict(menus=("task",), still=dict(points=_STILL), extra=(listing,))
     explorer = Explorer(draw, chosen, **options, on_chosen=Latest(list_chosen).submit)
     return explorer
+
+
+def _sample(count: int, most: int | None, seed: int) -> np.ndarray:
+    """`most` numbers below `count`, ascending; all of them where there are no more."""
+    drawn = np.random.default_rng(seed).permutation(count)[:most]
+    return np.sort(drawn).astype(np.int32)
 
 
 def chosen_html(numbers: list, texts: list[str], vectors: dict[str, np.ndarray]) -> str:

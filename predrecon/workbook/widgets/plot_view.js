@@ -23,6 +23,12 @@ function library(model) {
   return window[LIBRARY];
 }
 
+const json = (buffer) => JSON.parse(new TextDecoder().decode(buffer) || "[]");
+
+// point numbers, which Python packs as int32
+const unpack = ({ bdata }) => new Int32Array(
+  Uint8Array.from(atob(bdata), (c) => c.charCodeAt(0)).buffer);
+
 function initialize({ model }) {
   model.send({ kind: "hello" }); // says to the kernel that there is a front end
 }
@@ -31,7 +37,7 @@ function render({ model, el }) {
   el.classList.add("predrecon-plot");
   const plot = el.appendChild(document.createElement("div"));
   plot.setAttribute("role", "img");
-  let drawn = 0;
+  let drawn = 0, texts = [];
 
   const busy = (yes) => {
     el.classList.toggle("predrecon-busy", yes);
@@ -46,11 +52,17 @@ function render({ model, el }) {
     if (message.kind === "idle") busy(false);
     if (message.kind !== "draw") return;
     const turn = ++drawn;
+    if (buffers.length > 1) texts = json(buffers[1]);
     const plotly = await library(model);
     if (turn !== drawn) return; // a newer picture has come meanwhile
-    const figure = JSON.parse(new TextDecoder().decode(buffers[0]));
+    const figure = json(buffers[0]);
+    for (const trace of texts.length ? figure.data.filter((t) => t.customdata) : []) {
+      trace.customdata = unpack(trace.customdata);
+      trace.text = Array.from(trace.customdata, (number) => texts[number]);
+    }
     plot.setAttribute("aria-label", message.label);
-    const config = { responsive: true, displaylogo: false };
+    // not the default of 2: without a graphics card, large maps take as long as they have pixels
+    const config = { responsive: true, displaylogo: false, plotGlPixelRatio: devicePixelRatio };
     plot.style.height = `${figure.layout.height}px`; // or a full column would squeeze it
     await plotly.react(plot, figure.data, figure.layout, config);
     if (!plot.dataset.heard) {

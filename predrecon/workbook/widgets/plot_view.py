@@ -21,21 +21,27 @@ class PlotView(anywidget.AnyWidget):
 
     def __init__(self):
         super().__init__()
-        self.content, self.label, self.number, self.heard = "", "", 0, False
+        self.content, self.label, self.texts, self.number, self.heard = "", "", "", 0, False
         self.on_msg(self._answer)
 
-    def show(self, content: str, label: str):
-        """Draw `content`, a figure's JSON; `label` is its text alternative."""
+    def show(self, content: str, label: str, texts: str = ""):
+        """Draw `content`, a figure's JSON; `label` is its text alternative.
+
+        `texts`, a list as JSON, are hover texts by a point's number. They are most of what a large
+        map weighs: the front end keeps them until others come.
+        """
+        kept, self.texts = texts == self.texts, texts
         self.content, self.label, self.number = content, label, self.number + 1
-        self._draw()
+        self._draw(kept)
 
     def busy(self, yes: bool):
         """Say that a picture is being made; the front end shows it after 0.15 s."""
         self.send({"kind": "busy" if yes else "idle"})
 
-    def _draw(self):
+    def _draw(self, kept: bool = False):
         message = {"kind": "draw", "number": self.number, "label": self.label}
-        self.send(message, [self.content.encode()])
+        parts = [self.content] if kept else [self.content, self.texts]
+        self.send(message, [part.encode() for part in parts])
 
     def _answer(self, _, message: dict, __):
         kind = message["kind"]
