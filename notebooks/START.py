@@ -16,7 +16,7 @@
 # # Start here
 #
 # One text encoder, pre-trained twice: with a JEPA objective beside masked language modelling
-# (*hybrid*), and without (*MLM-only*). Eight notebooks ask what the JEPA objective did to it.
+# (*hybrid*), and without (*MLM-only*). Nine notebooks ask what the JEPA objective did to it.
 #
 # | notebook | answers | min, CPU | min, GPU (a guess) |
 # |---|---|---|---|
@@ -26,6 +26,7 @@
 # | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 1 | 5 |
 # | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 2 | 5 |
 # | [06 Why](06_why.ipynb) | Is it the objective, λ, a leak or the compute? | 1 | 5 |
+# | [07 Laboratory](07_lab.ipynb) | Would another loss, target, balance or mask do better? | 1 | 1 |
 # | [08 Any encoder](08_any_encoder.ipynb) | What is the geometry of my own encoder? | 1 | 1 |
 # | [00 Map](00_paper_map.ipynb) | Which claims of the paper hold for these runs? | < 1 | < 1 |
 #
@@ -35,7 +36,7 @@
 # cores); without it, 06 shows the runs on disk.
 #
 # **Times.** *CPU*: approximate, measured on two cores of one machine with preset `demo` and the
-# embedded text (D = 128, 800 steps an arm). `make demo` runs all eight in about 8 minutes. *GPU*:
+# embedded text (D = 128, 800 steps an arm). `make demo` runs all nine in about 8 minutes. *GPU*:
 # estimates; nothing has been measured on one yet. On a CUDA machine the preset is `paper`, a far
 # larger model and text. The minutes of 02 there are its operations, 2·10¹⁷ for both arms on
 # WikiText-103, at 300 to 50 Tflop/s (what an H100 might do), without download and compilation; the

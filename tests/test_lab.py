@@ -10,6 +10,7 @@ from predrecon import recipes
 from predrecon.audit import contrasts, grid, lab
 from predrecon.data.tasks import load_task
 from predrecon.training.run_folder import folder_of
+from predrecon.workbook import figures, tables, widgets
 from predrecon.workbook.commands import main
 
 BASE = recipes.get("smoke", max_steps=12, validation_blocks=8)
@@ -96,3 +97,65 @@ def test_a_file_that_is_no_laboratory_is_one_line(tmp_path, capsys):
         assert named in capsys.readouterr().err
     assert main(["lab", "--combinations", "siglip", "--preset", "smoke"]) == 1
     assert "siglip" in capsys.readouterr().err
+
+
+def made_facts() -> pd.DataFrame:
+    """Three seeds: `good` is better than MLM-only, `bad` worse than the paper's objective."""
+    nats = {"hybrid": 1.9, "mlm-flops": 2.3, "good": 2.5, "bad": 0.4}
+    rows = [
+        {"condition": name, "title": name, "seed": seed, "steps": 8, "tokens": 10, "flops": 2e12,
+         "seconds": 3.0, "below_unigram": value + 0.01 * seed * (1 if name == "good" else -1)}
+        for name, value in nats.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def made_history(facts: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        row | {"step": step, "tokens": step, "mlm_loss": 3.0, "jepa_loss": 0.5, "lam": 0.5,
+               "jepa_gradient": 0.1 * step, "mlm_gradient": 1.0, "gradient_cosine": 0.02}
+        for row in facts[["condition", "title", "seed"]].to_dict("records")
+        for step in (2, 4, 6, 8)
+    ]  # fmt: skip
+    history = pd.DataFrame(rows)
+    of_mlm = history["condition"] == "mlm-flops"
+    history.loc[of_mlm, ["jepa_loss", "jepa_gradient", "gradient_cosine"]] = np.nan
+    return history
+
+
+def test_sentences_and_table_say_what_the_numbers_say():
+    facts = made_facts()
+    gaps = lab.contrasts(lab.nats(facts))
+    text = tables.lab_sentences(gaps)
+    assert "operations: good of 3 choices" in text and "1 better (good), 1 worse (bad)" in text
+    worse = facts[facts["condition"] != "good"]
+    assert "None of 2" in tables.lab_sentences(lab.contrasts(lab.nats(worse)))
+    table = tables.lab_table(facts, gaps).set_index("combination")
+    assert list(table.index) == ["good", "mlm-flops", "hybrid", "bad"]
+    assert table.at["bad", "minus hybrid"].startswith("-1.500") and table.at["bad", "seeds"] == 3
+
+
+def test_pulls_are_of_the_second_half_and_of_runs_with_two_losses():
+    pulls = lab.pulls(made_history(made_facts()))
+    assert list(pulls.index) == ["hybrid", "good", "bad"]
+    assert pulls["share"].tolist() == pytest.approx([0.7] * 3)
+    assert (pulls["seeds"] == 3).all()
+
+
+def test_pictures_of_the_laboratory():
+    facts = made_facts()
+    gaps, history = lab.contrasts(lab.nats(facts)), made_history(facts)
+    forest = figures.laboratory(gaps, "mlm-flops", "title")
+    assert list(forest.data[0].y) == ["good", "hybrid", "bad"], "the best first"
+    bars = figures.pulls(lab.pulls(history))
+    assert list(bars.data[0].y) == ["hybrid", "good", "bad"]
+    explorer = widgets.lab_explorer(facts, history)
+    chosen = {name: control.value for name, control in explorer.controls.items()}
+    picture = explorer.draw(**chosen | {"chosen": ("good", "bad"), "curve": "JEPA gradient"})
+    assert {trace.name for trace in picture.figure.data} == {"good", "bad"}
+    assert "2.51" in picture.below
+    with pytest.raises(ValueError, match="Nothing is chosen"):
+        explorer.draw(**chosen | {"chosen": ()})
+    with pytest.raises(ValueError, match="python -m predrecon lab"):
+        widgets.lab_explorer(facts, history.head(0))

@@ -24,9 +24,9 @@ def read(stem):
     return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
-def test_there_are_eight_notebooks():
+def test_there_are_nine_notebooks():
     names = "00_paper_map 01_masking 02_pretrain 03_lambda_dynamics 04_glue_probing 05_geometry"
-    assert [*names.split(), "06_why", "08_any_encoder"] == STEMS
+    assert [*names.split(), "06_why", "07_lab", "08_any_encoder"] == STEMS
 
 
 @pytest.mark.parametrize("stem", [*STEMS, "START"])

@@ -136,3 +136,27 @@ def histories(runs: dict[Cell, Run]) -> pd.DataFrame:
     """history.csv of all runs, with the columns `condition, title, seed` in front."""
     parts = [run.history.assign(**cell.labels) for cell, run in runs.items()]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def nats(facts: pd.DataFrame) -> pd.DataFrame:
+    """Nats below word frequencies of `training_facts`, in the columns of `endpoints`."""
+    rows = facts.assign(task="", metric="below_unigram", value=facts["below_unigram"])
+    return rows[["condition", "title", "seed", "task", "metric", "value"]]
+
+
+def pulls(history: pd.DataFrame) -> pd.DataFrame:
+    """How the two losses pull at the last shared layer, over the second half of training.
+
+    Args:
+        history: of `histories`.
+
+    Returns:
+        By `title`, mean of rows and seeds: `lam`, `share` (JEPA's gradient over MLM's, before
+        lambda weighs them), `gradient_cosine`, `seeds`.
+    """
+    ends = history.groupby(["condition", "seed"])["step"].transform("max")
+    late = history[history["step"] > ends / 2].dropna(subset=["jepa_gradient"])
+    late = late.assign(share=late["jepa_gradient"] / late["mlm_gradient"])
+    by_title = late.groupby("title", sort=False)
+    means = by_title[["lam", "share", "gradient_cosine"]].mean()
+    return means.assign(seeds=by_title["seed"].nunique())

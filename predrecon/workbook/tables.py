@@ -618,3 +618,45 @@ def _mean_cells(ours: pd.DataFrame, theirs: pd.Series) -> list[str]:
 def _numbers(values: pd.Series) -> pd.Series:
     """Numbers without an interval; a dash for NaN."""
     return values.map(lambda value: "–" if pd.isna(value) else f"{value:.3f}")
+
+
+def lab_table(facts: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
+    """Nats and cost of each combination, and what it gains on both controls, best first.
+
+    Args:
+        facts: of `contrasts.training_facts`. gaps: of `lab.contrasts`.
+    """
+    means = facts.assign(TFLOP=facts["flops"] / 1e12).groupby(["condition", "title"], sort=False)
+    means = means.agg(seeds=("seed", "nunique"), TFLOP=("TFLOP", "mean"),
+                      nats=("below_unigram", "mean")).reset_index()  # fmt: skip
+    nats = gaps[gaps["metric"] == "below_unigram"]
+    for control, title in (("hybrid", "minus hybrid"), ("mlm-flops", "minus MLM-only")):
+        rows = nats[nats["against"] == control]
+        cells = dict(zip(rows["combination"], interval_cells(rows), strict=True))
+        means[title] = means["condition"].map(cells).fillna("")
+    means = means.sort_values("nats", ascending=False).drop(columns="condition")
+    formats = {"TFLOP": "{:.1f}", "nats": "{:.2f}"}
+    for column, form in formats.items():
+        means[column] = means[column].map(form.format)
+    return means.rename(columns={"title": "combination"})
+
+
+def lab_sentences(gaps: pd.DataFrame) -> str:
+    """What `lab.contrasts` says about nats, in three sentences made of its numbers."""
+    nats = gaps[gaps["metric"] == "below_unigram"]
+    against = nats[nats["against"] == "mlm-flops"].sort_values("value")
+    beside = nats[(nats["against"] == "hybrid")].sort_values("value")
+    better, best = against[against["value"] > 0], against.iloc[-1]
+    clear = beside[beside["low"] * beside["high"] > 0]
+    up, down = clear[clear["value"] > 0], clear[clear["value"] < 0]
+    names = ", ".join(better["combination"]) or "None"
+    return (
+        f"Better than MLM-only at equal operations: {names} of {len(against)} choices; the closest "
+        f"is {best['combination']}, {best['value']:+.2f} nats.\n"
+        f"Different from the paper's objective by more than its interval over seeds: "
+        f"{len(up)} better ({', '.join(up['combination']) or 'none'}), {len(down)} worse "
+        f"({', '.join(down['combination']) or 'none'}).\n"
+        f"After Holm's correction for all {len(nats)} comparisons p is below 0.05 for "
+        f"{int((nats['p_corrected'] < 0.05).sum())}; {int(nats['seeds'].min())} to "
+        f"{int(nats['seeds'].max())} seeds."
+    )

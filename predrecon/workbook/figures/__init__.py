@@ -3,9 +3,11 @@
 from predrecon.workbook.figures.evidence import (
     contrasts,
     differences,
+    laboratory,
     lambdas,
     pair_differences,
     plateau,
+    pulls,
     trajectories,
 )
 from predrecon.workbook.figures.gallery import (

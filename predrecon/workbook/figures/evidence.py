@@ -69,6 +69,29 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     return forest(gaps, metrics, "contrast", heading, cell=26 * gaps["contrast"].nunique() + 14)
 
 
+def laboratory(gaps: pd.DataFrame, against: str, title: str) -> go.Figure:
+    """`lab.contrasts` against one control: a panel a metric, a line a combination, best first."""
+    rows = gaps[gaps["against"] == against]
+    metrics = [m for m in ("below_unigram", *_CONTRASTED) if m in set(rows["metric"])]
+    metrics = list(dict.fromkeys(metrics))
+    order = rows[rows["metric"] == metrics[0]].sort_values("value", ascending=False)["combination"]
+    rows = rows.set_index("combination").loc[order].reset_index()
+    return forest(rows, metrics, "combination", title, cell=22 * len(order) + 14)
+
+
+def pulls(table: pd.DataFrame) -> go.Figure:
+    """`lab.pulls`: JEPA's gradient over MLM's, and the cosine between them, a bar a combination."""
+    heads = ["|g<sub>JEPA</sub>| / |g<sub>MLM</sub>|", "cos(g<sub>JEPA</sub>, g<sub>MLM</sub>)"]
+    fig, places, plot = grid(heads, 2, 0.05, cell=22 * len(table) + 14, shared_yaxes=True)
+    for column, place in zip(("share", "gradient_cosine"), places, strict=True):
+        bars = dict(x=table[column], y=table.index, orientation="h", showlegend=False)
+        fig.add_bar(**bars, marker_color=COLORS["hybrid"], **place)
+    fig.update_xaxes(type="log", **places[0])
+    fig.add_vline(x=0, line=dict(color="#555", width=1), **places[1])
+    fig.update_yaxes(autorange="reversed")
+    return finish(fig, "How the two losses pull at the last shared layer", plot=plot)
+
+
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
     """`snapshots.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
 

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from predrecon.workbook.figures.panels import grid
-from predrecon.workbook.figures.style import COLORS, finish, name, stroke
+from predrecon.workbook.figures.style import COLORS, SEQUENCE, finish, name, stroke
 
 AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
 """What a training curve can be drawn against: title and column of a history."""
@@ -121,3 +121,18 @@ def _logged(
             rows = rows.assign(**{column: median})
         if len(rows):
             yield column, rows
+
+
+def lab_view(histories: pd.DataFrame, column: str, label: str, smooth: int = 1) -> go.Figure:
+    """One column of `lab.histories` against tokens: colour is the combination, a line a seed."""
+    fig = go.Figure()
+    for number, (title, rows) in enumerate(histories.groupby("title", sort=False)):
+        line = dict(color=SEQUENCE[number % len(SEQUENCE)], width=1.8)
+        for seed, run in rows.dropna(subset=[column]).groupby("seed"):
+            y = run[column].rolling(smooth, center=True, min_periods=1).median()
+            first = bool(seed == rows["seed"].min())
+            lines = dict(x=run["tokens"], y=y, mode="lines", name=title, legendgroup=title)
+            fig.add_scatter(**lines, line=line, showlegend=first)
+    fig.update_xaxes(title="tokens seen")
+    fig.update_yaxes(title=label, exponentformat="none")
+    return finish(fig, f"{label} while training", height=440)

@@ -5,6 +5,7 @@ headless loses the choice and not the content.
 """
 
 from predrecon.workbook.widgets.geometry import geometry_explorer
+from predrecon.workbook.widgets.lab import lab_explorer
 from predrecon.workbook.widgets.maps import map_explorer
 from predrecon.workbook.widgets.masks import masking_explorer
 from predrecon.workbook.widgets.probing import probing_explorer

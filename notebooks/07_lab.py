@@ -1,0 +1,176 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · The laboratory
+#
+# **Question.** The paper tries one latent loss, one target, one balance and one kind of mask. Does
+# another choice make the JEPA objective worth its operations?
+#
+# **How to read.** Every choice replaces one part of the paper's objective; everything else stays.
+# Two controls stand beside all of them: the paper's objective (`hybrid`) and MLM-only with the
+# hybrid's operations. `python -m predrecon lab` trains what is missing, seed by seed; with options
+# such as `--latent-loss sigreg,vicreg --target ema,live` it trains products.
+#
+# - **latent loss**: `cosine`, `smooth-l1`, `mse` (of unit vectors), `infonce`, `vicreg`, `barlow`,
+#   `sigreg`
+# - **target**: `ema`, `ema-raw` (not layer-normalised), `top-k` (mean of the upper layers),
+#   `stopgrad` (the encoder itself), `live` (the same, with gradient)
+# - **balance**: `learned`, `fixed-0.1`, `fixed-0.5`, `fixed-0.9`, `scheduled`, `uncertainty`,
+#   `equal-gradients`
+# - **mask**: `block`, `random`, `spans`, `words`, `sentences`, `leak` (the public code's)
+#
+# The first of each is the paper's.
+
+# %% tags=["parameters"]
+preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
+corpus = "auto"  # docstrings, wikitext-103, wikipedia, or a path; auto: the preset's
+tokenizer = "auto"  # a hub name or a folder; auto: the corpus's own
+max_steps = None  # optimiser steps; None: the preset's
+combinations = ""  # as "infonce, sigreg+live"; "": every choice by itself
+num_seeds = 4  # of each combination
+train_missing = False  # train here what is not on disk yet (hours, without a GPU)
+tasks = "auto"  # glue, embedded, or names; auto: embedded for the embedded corpus, else glue
+max_samples = 1000  # of a validation split
+data_dir = None  # local copies of the real data; None: the variable PREDRECON_DATA
+overrides = {}  # any other field of a recipe
+
+# %% tags=["nbval-ignore-output"]
+import pandas as pd
+import torch
+
+from predrecon import objectives, recipes
+from predrecon.audit import contrasts, grid, lab
+from predrecon.data import paths
+from predrecon.workbook import Notebook, figures, tables, typeset, widgets
+
+book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
+                tasks=tasks, data_dir=data_dir, overrides=overrides,
+                max_samples=max_samples)  # fmt: skip
+
+# %% [markdown]
+# ## What a latent loss sees
+#
+# $p$ and $t$ are predicted and target vectors, $N$ of them in a batch. Take the three cases that
+# everyone can picture: equal vectors, orthogonal ones, and a batch that has collapsed to one point.
+#
+# $$L_{\cos} = 1 - \frac{1}{N}\sum_i \frac{p_i \cdot t_i}{|p_i||t_i|} \qquad
+# L_{\text{InfoNCE}} = -\frac{1}{N}\sum_i \log
+# \frac{e^{\cos(p_i, t_i)/\tau}}{\sum_j e^{\cos(p_i, t_j)/\tau}}$$
+#
+# Before you run the cell: which losses are lowest for the collapsed batch?
+#
+# <details><summary>Answer</summary>Those that look at one position at a time: cosine, smooth L1 and
+# the squared error are 0 there. InfoNCE costs log N, and the regularisers of VICReg, Barlow Twins
+# and SIGReg are far from their best.</details>
+
+# %%
+generator = torch.Generator().manual_seed(0)
+spread = torch.randn(64, 8, generator=generator)
+axes = torch.eye(8).repeat(8, 1)
+cases = {
+    "equal": (spread, spread),
+    "orthogonal": (axes, axes.roll(1, dims=1)),
+    "collapsed": (torch.ones(64, 8), torch.ones(64, 8)),
+}
+directions = torch.nn.functional.normalize(torch.randn(8, 64, generator=generator), dim=0)
+rows = {
+    case: {
+        name: objectives.latent_loss(name, *pair, directions).item()
+        for name in objectives.LATENT_LOSSES
+    }
+    for case, pair in cases.items()
+}
+typeset.show(pd.DataFrame(rows), precision=2)
+
+# %% [markdown]
+# One line of the paper's loss, and the package computes the same:
+
+# %%
+p, t = cases["orthogonal"]
+by_hand = 1 - (p * t).sum(1).div(p.norm(dim=1) * t.norm(dim=1)).mean()
+assert torch.isclose(by_hand, objectives.jepa_loss(p, t))
+print(f"1 - mean cosine = {by_hand:.1f} for orthogonal vectors")
+
+# %% [markdown]
+# ## The runs on this disk
+
+# %% tags=["nbval-ignore-output"]
+chosen = recipes.names("combinations", combinations) or None
+cells = lab.cells(book.recipe, book.corpus, chosen, num_seeds)
+if recipes.read("train_missing", train_missing):
+    grid.train(cells, book.corpus)
+runs = grid.finished(cells, book.corpus)
+facts = contrasts.training_facts(runs)
+book.gallery.caption = book.caption(*sorted(facts["seed"].unique()))
+typeset.show(tables.inventory_table(cells, facts))
+
+# %% [markdown]
+# ## Against the controls
+#
+# Mean pooling, mean of tasks, paired by seed. Right of 0: higher than the control. With one seed
+# there is no interval over seeds.
+
+# %% tags=["nbval-ignore-output"]
+ends = contrasts.endpoints(
+    runs, book.tasks, book.corpus.tokenizer, max_samples=book.max_samples, released=False
+)
+book.gallery.keep("07_ends", ends)
+gaps = lab.contrasts(ends)
+for control, words in {"mlm-flops": "MLM-only, equal operations", "hybrid": "the paper's"}.items():
+    if len(gaps) and (gaps["against"] == control).any():
+        figure = figures.laboratory(gaps, control, f"Each choice minus {words}")
+        book.gallery.show(f"07_against_{control}", figure, gaps)
+
+# %% [markdown]
+# ## Do the two losses pull in one direction?
+#
+# $g_{\text{JEPA}}$ and $g_{\text{MLM}}$ are the gradients of the two losses in the last layer that
+# both share, before λ weighs them. A cosine near 0: the losses neither help nor hinder each other
+# there. A ratio far below 1: the JEPA loss hardly moves the encoder, whatever λ does.
+
+# %% tags=["nbval-ignore-output"]
+history = lab.histories(runs)
+pulls = lab.pulls(history) if len(history) and "jepa_gradient" in history else pd.DataFrame()
+if len(pulls):
+    book.gallery.show("07_pulls", figures.pulls(pulls), pulls.reset_index())
+
+# %% [markdown]
+# ## Explore
+#
+# Try first: the cosine of the gradients of `hybrid` and `leak`; then the JEPA loss of `live`.
+
+# %% tags=["nbval-ignore-output"]
+widgets.lab_explorer(facts, history) if len(history) else print("No run yet.")
+
+# %% [markdown]
+# ## The first answer
+#
+# Preset `demo` on the embedded text (800 steps, 1.6 M tokens), every choice by itself and three
+# pairs; what these numbers were trained on is in `figures/data/lab/facts.csv`.
+
+# %% tags=["nbval-ignore-output"]
+kept = paths.figures_dir() / "data" / "lab"
+if kept.is_dir():
+    first = pd.read_csv(kept / "facts.csv")
+    against = lab.contrasts(lab.nats(first))
+    figure = figures.laboratory(against, "mlm-flops", "Nats, minus MLM-only at equal operations")
+    figures.show(figure)
+    typeset.show(tables.lab_table(first, against), index=False)
+
+# %% tags=["nbval-ignore-output"]
+if kept.is_dir():
+    print(tables.lab_sentences(against))
+    pulls = lab.pulls(pd.read_csv(kept / "histories.csv"))
+    figures.show(figures.pulls(pulls))

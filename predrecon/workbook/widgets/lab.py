@@ -1,0 +1,49 @@
+"""The laboratory's explorer (notebook 07): combinations, a curve, and what they differ by."""
+
+import pandas as pd
+
+from predrecon.workbook import typeset
+from predrecon.workbook.figures.training import lab_view
+from predrecon.workbook.widgets import controls
+from predrecon.workbook.widgets.explorer import Explorer, Picture
+
+CURVES = {
+    "MLM loss": "mlm_loss",
+    "JEPA loss": "jepa_loss",
+    "λ": "lam",
+    "JEPA gradient": "jepa_gradient",
+    "MLM gradient": "mlm_gradient",
+    "cosine of gradients": "gradient_cosine",
+}
+
+
+def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
+    """Combinations and a curve at choice; below it cost and nats of what is chosen.
+
+    Args:
+        facts: of `contrasts.training_facts`. histories: of `lab.histories`.
+    """
+    titles = list(dict.fromkeys(histories["title"]))
+    if not titles:
+        raise ValueError("No run of the laboratory is here: python -m predrecon lab trains some.")
+
+    def draw(chosen, curve, smooth) -> Picture:
+        if not chosen:
+            raise ValueError("Nothing is chosen: choose one or several (Ctrl or Shift and click).")
+        rows = histories[histories["title"].isin(chosen)]
+        figure = lab_view(rows, CURVES[curve], curve, smooth)
+        part = facts[facts["title"].isin(chosen)].assign(TFLOP=facts["flops"] / 1e12)
+        cost = part.groupby("title", sort=False).agg(
+            seeds=("seed", "nunique"), TFLOP=("TFLOP", "mean"), seconds=("seconds", "median"),
+            nats=("below_unigram", "mean"), least=("below_unigram", "min"),
+            most=("below_unigram", "max"),
+        )  # fmt: skip
+        table = typeset.styled(cost.rename_axis("combination"), precision=2)
+        return Picture(figure, below=table.to_html(), label=f"{curve} of {', '.join(chosen)}")
+
+    chosen = {
+        "chosen": controls.multiple("Combinations", titles, "what was trained", titles[:4]),
+        "curve": controls.choice("Curve", list(CURVES), "a column of history.csv"),
+        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 1),
+    }
+    return Explorer(draw, chosen)
