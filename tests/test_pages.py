@@ -84,11 +84,28 @@ def test_a_widget_alone_leaves_a_note(tmp_path):
     assert html.count(pages._NOTE) == 1 and html.count("Plotly.newPlot(") == 1
 
 
+def test_formulas_are_drawn_without_a_script(tmp_path):
+    text = (
+        "Of $w$ it is $\\lambda = \\sigma(w)$,\n\n$$L = \\frac{1}{N}\n\\sum_i l_i$$\n\n"
+        "costs 5$ and 6$, `$HOME` and `$x$` stay, and $x^$ cannot be read."
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    nbformat.write(notebook, tmp_path / "in.ipynb")
+    pages.to_html(tmp_path / "in.ipynb", tmp_path / "in.html")
+    page = (tmp_path / "in.html").read_text(encoding="utf-8")
+    tags = [(tag, attrs.get("display")) for tag, attrs in Reader(page).tags if tag == "math"]
+    assert tags == [("math", "inline"), ("math", "inline"), ("math", "block")]
+    for kept in ("5$ and 6$", "<code>$HOME</code>", "<code>$x$</code>", "$x^$"):
+        assert kept in page
+    assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mi>N</mi></mrow></mfrac>" in page
+    assert "$$" not in page
+
+
 def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
     html = notebook(tmp_path, [[PLOTLY | VIEW]], r"Here $\lambda_i * a_i * b$ and $$\sum_i x_i$$.")
     assert needs_no_network(html)
     assert Reader(html).loads == ["plotly.min.js"]
-    assert r"$\lambda_i * a_i * b$ and $$\sum_i x_i$$" in html, "formulas as their source"
+    assert html.count("<math") == 2 and "<em>" not in html, "formulas drawn by the browser"
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """Executed notebooks as pages that show their figures without a kernel or a network.
 
 nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
-each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them. For
-hosts that run no scripts, figures of committed notebooks get small PNG pictures.
+each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
+Formulas become MathML, which browsers draw by themselves. For hosts that run no scripts, figures of
+committed notebooks get small PNG pictures.
 """
 
 import base64
 import io
+import re
 import tempfile
 from pathlib import Path
 
@@ -20,7 +22,12 @@ _PNG_WIDTH = 700  # pixels
 _PNG_COLORS = 32  # of a palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
-# Formulas stay as their TeX source: a renderer would have to come from the network.
+_TEX = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]*`)"  # no formulas in there
+    r"|\$\$(?P<block>.+?)\$\$"
+    r"|(?<![\w\\$])\$(?P<inline>[^\s$](?:[^$]*?[^\s$])?)\$(?![\w$])",
+    re.DOTALL,
+)
 # Below 1000 pixels the prompts give their place to code and tables; what is still wider scrolls.
 _TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_css -%}{{ super() }}<style>
@@ -50,15 +57,37 @@ def to_html(notebook: Path, page: Path):
     import nbformat
     from nbconvert import HTMLExporter
 
-    content = nbformat.read(notebook, as_version=4)
+    content, formulas = nbformat.read(notebook, as_version=4), []
+
+    def aside(formula: re.Match) -> str:
+        """A mark in the formula's place: nbconvert would close each of its tags at once."""
+        formulas.append(_mathml(formula))
+        return f"formula{len(formulas) - 1}mark" if "<math" in formulas[-1] else formula[0]
+
     for cell in content.cells:
         if "outputs" in cell:
             cell["outputs"] = _without_kernel(cell["outputs"])
+        if cell.cell_type == "markdown":
+            cell["source"] = _TEX.sub(aside, cell["source"])
     content.metadata.pop("widgets", None)
     content.metadata.setdefault("title", notebook.stem)
     body, _ = HTMLExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(content)
+    body = re.sub(r"formula(\d+)mark", lambda mark: formulas[int(mark[1])], body)
     files.write_text(page, body)
     write_plotly_js(page.parent)
+
+
+def _mathml(formula: re.Match) -> str:
+    """`$...$` and `$$...$$` as MathML; code, and TeX that cannot be read, as it is."""
+    if formula["code"]:
+        return formula[0]
+    from latex2mathml.converter import convert
+
+    tex, display = formula["block"] or formula["inline"], "block" if formula["block"] else "inline"
+    try:
+        return convert(" ".join(tex.split()), display=display)
+    except Exception:  # its errors share no base
+        return formula[0]
 
 
 def _without_kernel(outputs: list) -> list:
