@@ -47,12 +47,8 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
-import pandas as pd
-import torch
-
-from predrecon import objectives, recipes
-from predrecon.audit import contrasts, grid, lab
-from predrecon.data import paths
+from predrecon import objectives
+from predrecon.audit import contrasts, lab
 from predrecon.workbook import Notebook, figures, tables, typeset, widgets
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
@@ -76,23 +72,9 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # and SIGReg are far from their best.</details>
 
 # %%
-generator = torch.Generator().manual_seed(0)
-spread = torch.randn(64, 8, generator=generator)
-axes = torch.eye(8).repeat(8, 1)
-cases = {
-    "equal": (spread, spread),
-    "orthogonal": (axes, axes.roll(1, dims=1)),
-    "collapsed": (torch.ones(64, 8), torch.ones(64, 8)),
-}
-directions = torch.nn.functional.normalize(torch.randn(8, 64, generator=generator), dim=0)
-rows = {
-    case: {
-        name: objectives.latent_loss(name, *pair, directions).item()
-        for name in objectives.LATENT_LOSSES
-    }
-    for case, pair in cases.items()
-}
-typeset.show(pd.DataFrame(rows), precision=2)
+cases = lab.cases()
+print({case: tuple(p.shape) for case, (p, t) in cases.items()})
+typeset.show(lab.loss_table(cases), precision=2)
 
 # %% [markdown]
 # One line of the paper's loss, and the package computes the same:
@@ -100,18 +82,15 @@ typeset.show(pd.DataFrame(rows), precision=2)
 # %%
 p, t = cases["orthogonal"]
 by_hand = 1 - (p * t).sum(1).div(p.norm(dim=1) * t.norm(dim=1)).mean()
-assert torch.isclose(by_hand, objectives.jepa_loss(p, t))
+assert abs(by_hand - objectives.jepa_loss(p, t)) < 1e-6
 print(f"1 - mean cosine = {by_hand:.1f} for orthogonal vectors")
 
 # %% [markdown]
 # ## The runs on this disk
 
 # %% tags=["nbval-ignore-output"]
-chosen = recipes.names("combinations", combinations) or None
-cells = lab.cells(book.recipe, book.corpus, chosen, num_seeds)
-if recipes.read("train_missing", train_missing):
-    grid.train(cells, book.corpus)
-runs = grid.finished(cells, book.corpus)
+cells = lab.cells(book.recipe, book.corpus, combinations or None, num_seeds)
+runs = lab.finished(cells, book.corpus, train=train_missing)
 facts = contrasts.training_facts(runs)
 book.gallery.caption = book.caption(*sorted(facts["seed"].unique()))
 typeset.show(tables.inventory_table(cells, facts))
@@ -142,8 +121,8 @@ for control, words in {"mlm-flops": "MLM-only, equal operations", "hybrid": "the
 
 # %% tags=["nbval-ignore-output"]
 history = lab.histories(runs)
-pulls = lab.pulls(history) if len(history) and "jepa_gradient" in history else pd.DataFrame()
-if len(pulls):
+if "jepa_gradient" in history and history["jepa_gradient"].notna().any():
+    pulls = lab.pulls(history)
     book.gallery.show("07_pulls", figures.pulls(pulls), pulls.reset_index())
 
 # %% [markdown]
@@ -161,16 +140,14 @@ widgets.lab_explorer(facts, history) if len(history) else print("No run yet.")
 # pairs; what these numbers were trained on is in `figures/data/lab/facts.csv`.
 
 # %% tags=["nbval-ignore-output"]
-kept = paths.figures_dir() / "data" / "lab"
-if kept.is_dir():
-    first = pd.read_csv(kept / "facts.csv")
-    against = lab.contrasts(lab.nats(first))
-    figure = figures.laboratory(against, "mlm-flops", "Nats, minus MLM-only at equal operations")
-    figures.show(figure)
-    typeset.show(tables.lab_table(first, against), index=False)
+answer = lab.first_answer()
+if answer:
+    against = lab.contrasts(lab.nats(answer[0]))
+    title = "Nats, minus MLM-only at equal operations"
+    figures.show(figures.laboratory(against, "mlm-flops", title))
+    typeset.show(tables.lab_table(answer[0], against), index=False)
 
 # %% tags=["nbval-ignore-output"]
-if kept.is_dir():
+if answer:
     print(tables.lab_sentences(against))
-    pulls = lab.pulls(pd.read_csv(kept / "histories.csv"))
-    figures.show(figures.pulls(pulls))
+    figures.show(figures.pulls(lab.pulls(answer[1])))

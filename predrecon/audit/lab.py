@@ -9,11 +9,15 @@ import itertools
 from collections.abc import Iterable
 
 import pandas as pd
+import torch
 
 from predrecon import recipes
+from predrecon.audit import grid
 from predrecon.audit.contrasts import paired_contrasts
 from predrecon.audit.grid import EQUAL_FLOPS, Cell, recipe_of
+from predrecon.data import paths
 from predrecon.data.corpus import Corpus
+from predrecon.objectives import LATENT_LOSSES, latent_loss
 from predrecon.recipes import Recipe
 from predrecon.training.run_folder import Run
 
@@ -160,3 +164,41 @@ def pulls(history: pd.DataFrame) -> pd.DataFrame:
     by_title = late.groupby("title", sort=False)
     means = by_title[["lam", "share", "gradient_cosine"]].mean()
     return means.assign(seeds=by_title["seed"].nunique())
+
+
+def cases(n: int = 64, dim: int = 8) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Predicted and target vectors `[n, dim]` that everyone can picture."""
+    spread = torch.randn(n, dim, generator=torch.Generator().manual_seed(0))
+    axes, point = torch.eye(dim).repeat(n // dim, 1), torch.ones(n, dim)
+    return {
+        "equal": (spread, spread),
+        "orthogonal": (axes, axes.roll(1, dims=1)),
+        "collapsed": (point, point),
+    }
+
+
+def loss_table(pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> pd.DataFrame:
+    """Every latent loss of every pair of `cases`."""
+    dim = next(iter(pairs.values()))[0].shape[1]
+    directions = torch.randn(dim, 64, generator=torch.Generator().manual_seed(1))
+    directions = torch.nn.functional.normalize(directions, dim=0)
+    return pd.DataFrame(
+        {
+            case: {name: latent_loss(name, *pair, directions).item() for name in LATENT_LOSSES}
+            for case, pair in pairs.items()
+        }
+    )
+
+
+def finished(planned: list[Cell], corpus: Corpus, *, train: bool = False) -> dict[Cell, Run]:
+    """The finished runs among `planned`; with `train` those that are missing are trained first."""
+    if recipes.read("train_missing", train):
+        grid.train(planned, corpus)
+    return grid.finished(planned, corpus)
+
+
+def first_answer() -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Facts and histories of the runs behind the README's sentences, where a checkout has them."""
+    folder = paths.figures_dir() / "data" / "lab"
+    if folder.is_dir():
+        return pd.read_csv(folder / "facts.csv"), pd.read_csv(folder / "histories.csv")
