@@ -68,6 +68,18 @@ def show_html(*parts: str):
     display({"text/html": "<br>".join(parts), "text/plain": "[text with colours]"}, raw=True)
 
 
+def say(*sentences: str):
+    """Display sentences that are built from results: one as a paragraph, several as a list.
+
+    They are Markdown; formulas stay in markdown cells, where pages can draw them.
+    """
+    from IPython.display import display
+
+    mark = "- " if len(sentences) > 1 else ""
+    lines = "\n".join(f"{mark}{sentence}" for sentence in sentences)
+    display({"text/markdown": lines, "text/plain": lines}, raw=True)
+
+
 def export(
     numbers: pd.DataFrame, text: pd.DataFrame, folder: Path, name: str, caption: str
 ) -> list[Path]:
