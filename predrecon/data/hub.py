@@ -100,8 +100,8 @@ def hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
         ways_out = (
             "Three ways out: (1) go online, so that the hub can be reached; (2) put the files on "
             "this machine and name them, either by path or by PREDRECON_DATA / data_dir (see "
-            f"README, 'Real data'); (3) use the embedded default, {fallback}, which needs no "
-            "download."
+            f"notebooks/START, 'Real data'); (3) use the embedded default, {fallback}, which needs "
+            "no download."
         )
         if not fallback:
             ways_out = (

@@ -27,7 +27,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def run(out_dir: Path, parameters: dict):
-    """Execute every notebook into `out_dir`, export HTML, print places and the table.
+    """Execute every notebook into `out_dir`, export HTML, print where all is and what came out.
 
     A notebook whose output is newer than its source and the module is not run again, unless
     `parameters` differ from those it was run with. One that fails does not keep others from
@@ -64,12 +64,11 @@ def run(out_dir: Path, parameters: dict):
             print(f"{title}: {state}", flush=True)
     ready = [file for file in (out_dir / source.name for source in sources) if file.is_file()]
     count = "All" if len(ready) == len(sources) else f"{len(ready)} of {len(sources)}"
-    print(f"\n{count} notebooks ready after {time.monotonic() - started:.0f} s.\n")
-    print("Executed notebooks:")
-    for file in ready:
-        print(f"  {_relative(file)}, and .html")
-    print(f"Figures:\n  {_relative(paths.figures_dir())}/index.html shows all (numbers in data/)")
-    print(f"Runs:\n  {_relative(paths.runs_dir())}/\n\n{_results(out_dir)}")
+    print(f"\n{count} notebooks ready after {time.monotonic() - started:.0f} s.")
+    folders = [_relative(folder) for folder in (out_dir, paths.figures_dir(), paths.runs_dir())]
+    print("Pages {}/*.html, figures {}/index.html, trained runs {}/".format(*folders))
+    print(f"Begin with {folders[0]}/00_paper_map.html; with explorers: make lab\n")
+    print(_results(out_dir))
     if failures:
         raise RuntimeError("\n".join(failures))
 
@@ -213,20 +212,19 @@ def _print_progress(title: str, file: Path, stop: threading.Event):
 
 
 def _results(out_dir: Path) -> str:
-    """hybrid | MLM | published, from the numbers that notebooks 04 and 05 exported."""
-    sources = [out_dir / f"{name}.ipynb" for name in ("04_glue_probing", "05_geometry")]
-    if not all(map(Path.is_file, sources)):
-        return "No table: it takes the notebooks 04 and 05."
-    passed = _parameters(sources[1])
+    """Both arms in four numbers, from those that notebook 06 exported."""
+    source = out_dir / "06_why.ipynb"
+    if not source.is_file():
+        return "No table: it takes notebook 06."
+    passed = _parameters(source)
     names = {"preset", "corpus", "max_steps"} & set(passed)
     recipe = recipes.get(**{name: passed[name] for name in names})
-    data = paths.figures_dir() / "data" / labels.tag(recipe, seed=0)
-    files = [data / f"{name}.csv" for name in ("04_probes", "05_metrics")]
-    if missing := [_relative(file) for file in files if not file.is_file()]:
-        return f"No table: {missing[0]} is gone. `rm -r {_relative(out_dir)}` makes all anew."
+    file = paths.figures_dir() / "data" / labels.tag(recipe, seed=0) / "06_ends.csv"
+    if not file.is_file():
+        return f"No table: {_relative(file)} is gone. `rm -r {_relative(out_dir)}` makes all anew."
     try:
-        return tables.summary(*map(pd.read_csv, files))
-    except Exception as error:  # files of another version, or half of one
+        return tables.summary(pd.read_csv(file))
+    except Exception as error:  # a file of another version, or half of one
         return f"No table: {one_line(error)}"
 
 

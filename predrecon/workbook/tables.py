@@ -13,7 +13,7 @@ from predrecon.audit.contrasts import METRICS, over_tasks, published_effects
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import RANKS, SIX, published_geometry
 from predrecon.audit.grid import Cell
-from predrecon.audit.seeds import over_seeds
+from predrecon.audit.seeds import mean_of_tasks, over_seeds
 from predrecon.audit.statistics import MOST_SEEDS, Interval
 from predrecon.data.corpus import Corpus
 from predrecon.data.tasks import EMBEDDED, GLUE_TWIN, Task
@@ -29,6 +29,16 @@ from predrecon.workbook import typeset
 """`{embedded task: the GLUE task of the same shape}`."""
 
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
+
+
+_NATS = "below_unigram"
+_SUMMARY = {
+    _NATS: "nats below word frequencies",
+    "uniformity": "uniformity (lower: more uniform)",
+    "effective_rank": "effective rank",
+    "semantic_probe": "semantic probe",
+}
+_ARM_TITLES = {"hybrid": "hybrid", "mlm": "MLM-only"}
 
 
 def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
@@ -571,48 +581,37 @@ def references_table(beside: pd.DataFrame) -> pd.DataFrame:
 # The terminal
 
 
-def summary(probes: pd.DataFrame, geometry: pd.DataFrame) -> str:
-    """hybrid | MLM-only | published, as text for a terminal, ours with 95 % intervals.
+def summary(ends: pd.DataFrame) -> str:
+    """What `make demo` ends with: both arms in four numbers, or why they would mean nothing.
 
-    From `probes_with_published` and `geometry_with_published`. The interval of a mean of tasks is
-    the mean of the tasks' own intervals: seeds are shared by all tasks, and a standard deviation of
-    means is at most the mean of standard deviations.
+    Args:
+        ends: of `contrasts.endpoints`, of every seed on disk.
     """
-    scores, rows = published.linear_probe().set_index("task")[list(ARMS)], []
-    for (task, title, metric), part in probes.groupby(["task", "title", "metric"], sort=False):
-        theirs = scores.reindex([GLUE_TWIN.get(task, task)]).iloc[0]
-        part = part.rename(columns={"score": "value"})
-        rows.append([f"{title}, linear probe, {metric}", *_mean_cells(part, theirs)])
-    paper = published_geometry()
-    dims = geometry.loc[geometry["model"].isin(ARMS), "dim"].unique()
-    for metric in ("uniformity", "effective_rank"):
-        at = f", D = {', '.join(f'{d:.0f}' for d in dims)}" if metric == "effective_rank" else ""
-        for pooling in ("mean", "attention"):
-            ours, theirs = (
-                t[(t["metric"] == metric) & (t["pooling"] == pooling)] for t in (geometry, paper)
-            )
-            label = f"{metric.replace('_', ' ')}, {pooling} pooling{at}"
-            rows.append([label, *_mean_cells(ours, theirs.groupby("model")["value"].mean())])
-    columns = ["", "hybrid", "MLM-only", "published hybrid", "published MLM-only"]
-    lines = [pd.DataFrame(rows, columns=columns).to_string(index=False), ""]
-    if probes["task"].isin(EMBEDDED).any():
-        lines += [
-            "The tasks are the embedded ones: the published column is the GLUE task of the same "
-            "shape, a different task."
-        ]
-    seeds = int(geometry["seeds"].max())
-    lines.append(
-        f"Small-budget result, {seeds_text(seeds)}; 95 % intervals over "
-        f"{'seeds' if seeds > 1 else 'texts'}, geometry as means of tasks with intervals at least "
-        "as wide as theirs. Published: one seed, D = 512, 3 epochs, H100."
+    parts = {
+        (metric, arm): ends[(ends["condition"] == arm) & (ends["metric"] == metric)]
+        for metric in _SUMMARY
+        for arm in ARMS
+    }
+    parts = {key: part for key, part in parts.items() if len(part)}
+    nats = {arm: parts[metric, arm]["value"].mean() for metric, arm in parts if metric == _NATS}
+    stuck = [_ARM_TITLES[arm] for arm, value in nats.items() if value < PLATEAU]
+    if stuck:
+        return (
+            f"No table: {' and '.join(stuck)} learned little but word frequencies "
+            f"({min(nats.values()):.2f} nats below them).\nThe geometry of such a run says nothing "
+            "about its objective. Train longer, or take preset demo or modern."
+        )
+    means = {key: mean_of_tasks(part) for key, part in parts.items()}
+    rows = pd.DataFrame({key: interval.bounds for key, (interval, _) in means.items()}).T
+    cells = rows.apply(lambda row: cell_text(**row, digits=2), axis=1).unstack()[[*nats]]
+    cells = cells.loc[list(_SUMMARY)].rename(index=_SUMMARY, columns=_ARM_TITLES)
+    seeds = seeds_text(max(count for _, count in means.values()))
+    over = "texts" if seeds == "1 seed" else "seeds"
+    return (
+        f"{cells.to_string()}\n"
+        f"{seeds} an arm, 95 % intervals over {over}, mean pooling, mean of tasks. "
+        "A rehearsal, not\nthe paper's scale: notebook 06 tells how small a difference it can show."
     )
-    return "\n".join(lines)
-
-
-def _mean_cells(ours: pd.DataFrame, theirs: pd.Series) -> list[str]:
-    """Both arms' means of tasks, then the published ones."""
-    means = ours.groupby("model")[["value", "low", "high"]].mean().reindex(ARMS)
-    return [*interval_cells(means), *_numbers(theirs.reindex(ARMS))]
 
 
 def _numbers(values: pd.Series) -> pd.Series:

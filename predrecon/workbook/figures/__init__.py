@@ -1,6 +1,7 @@
 """Tidy tables to plotly figures. Drawing only: nothing here trains, encodes or measures."""
 
 from predrecon.workbook.figures.evidence import (
+    answer,
     contrasts,
     differences,
     laboratory,

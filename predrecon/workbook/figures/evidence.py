@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from predrecon.audit.geometry import SIX
+from predrecon.audit.statistics import student_interval
 from predrecon.training.heldout import PLATEAU
 from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish, wrapped
@@ -26,6 +27,7 @@ _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda 
     "published": (COLORS["hybrid"], "dot", "diamond"),
     "published-mlm": (COLORS["mlm"], "dot", "diamond"),
 }
+_ANSWER = ("below_unigram", "uniformity")
 _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 
@@ -170,6 +172,37 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
         facts += f", rank correlation {located.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
     heading = f"Mean-pooled uniformity and nats below word frequencies ({facts}{note})"
     return finish(fig, heading, height=430)
+
+
+def answer(runs: pd.DataFrame) -> go.Figure:
+    """`plateau.per_run` of both arms and MLM-only at equal operations: pale seeds, bold means.
+
+    The bars are Student's 95 % intervals over seeds. The title says what the means say.
+    """
+    fig, looks, means = go.Figure(), _looks(runs), {}
+    for condition in ("hybrid", "mlm", "mlm-flops"):
+        rows = runs[runs["condition"] == condition]
+        axes = {x: student_interval(rows[column]) for x, column in zip("xy", _ANSWER, strict=True)}
+        means[condition], title = axes, rows["title"].iloc[0]
+        shade, _, symbol = looks[title]
+        points = dict(mode="markers", x=rows[_ANSWER[0]], y=rows[_ANSWER[1]], showlegend=False)
+        seeds = dict(size=8, color=shade, opacity=0.35, symbol=symbol)
+        fig.add_scatter(**points, marker=seeds, hovertext=rows["seed"].map("seed {}".format))
+        bars = {
+            f"error_{x}": dict(array=[i.high - i.value], thickness=2, width=5)
+            for x, i in axes.items()
+        }
+        mean = {x: [i.value] for x, i in axes.items()}
+        bold = dict(size=13, color=shade, symbol=symbol)
+        label = f"{title} ({rows['seed'].nunique()} seeds)"
+        fig.add_scatter(mode="markers", **mean, **bars, marker=bold, name=label)
+    hybrid, mlm, equal = means.values()
+    fig.update_xaxes(title="nats below word frequencies, held-out text (→ more learned)")
+    fig.update_yaxes(title="uniformity, mean pooling (↓ more uniform)")
+    spread = "more" if hybrid["y"].value < mlm["y"].value else "less"
+    taught = "MLM-only" if equal["x"].value > hybrid["x"].value else "the hybrid"
+    heading = f"With JEPA {spread} uniform embeddings; at equal operations {taught} learns more"
+    return finish(fig, heading, height=420)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
