@@ -149,5 +149,6 @@ if answer:
 
 # %% tags=["nbval-ignore-output"]
 if answer:
-    print(tables.lab_sentences(against))
-    figures.show(figures.pulls(lab.pulls(answer[1])))
+    pulls = lab.pulls(answer[1])
+    figures.show(figures.pulls(pulls))
+    typeset.say(*tables.lab_sentences(against, pulls))

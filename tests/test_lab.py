@@ -126,11 +126,15 @@ def made_history(facts: pd.DataFrame) -> pd.DataFrame:
 
 def test_sentences_and_table_say_what_the_numbers_say():
     facts = made_facts()
-    gaps = lab.contrasts(lab.nats(facts))
-    text = tables.lab_sentences(gaps)
-    assert "operations: good of 3 choices" in text and "1 better (good), 1 worse (bad)" in text
+    gaps, pulls = lab.contrasts(lab.nats(facts)), lab.pulls(made_history(facts))
+    first, second, third, fourth, fifth = tables.lab_sentences(gaps, pulls)
+    assert first.startswith("good of 3 choices learns more")
+    assert "good gains and bad loses by more" in second
+    assert third.startswith("The largest loss is that of bad (−1.50 [")
+    assert "with 0.70 of the gradient of MLM, at a cosine of 0.02" in fourth
+    assert fifth.startswith("With 3 seeds a choice, none of the 5 differences has p < 0.05")
     worse = facts[facts["condition"] != "good"]
-    assert "None of 2" in tables.lab_sentences(lab.contrasts(lab.nats(worse)))
+    assert "None of 2" in tables.lab_sentences(lab.contrasts(lab.nats(worse)), pulls)[0]
     table = tables.lab_table(facts, gaps).set_index("combination")
     assert list(table.index) == ["good", "mlm-flops", "hybrid", "bad"]
     assert table.at["bad", "minus hybrid"].startswith("-1.500") and table.at["bad", "seeds"] == 3

@@ -640,22 +640,45 @@ def lab_table(facts: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
     return means.rename(columns={"title": "combination"})
 
 
-def lab_sentences(gaps: pd.DataFrame) -> str:
-    """What `lab.contrasts` says about nats, in three sentences made of its numbers."""
+def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
+    """What the laboratory says about nats, in five sentences made of its numbers.
+
+    Args:
+        gaps: of `lab.contrasts`. pulls: of `lab.pulls`.
+    """
     nats = gaps[gaps["metric"] == "below_unigram"]
     against = nats[nats["against"] == "mlm-flops"].sort_values("value")
-    beside = nats[(nats["against"] == "hybrid")].sort_values("value")
+    beside = nats[nats["against"] == "hybrid"].sort_values("value")
     better, best = against[against["value"] > 0], against.iloc[-1]
     clear = beside[beside["low"] * beside["high"] > 0]
     up, down = clear[clear["value"] > 0], clear[clear["value"] < 0]
-    names = ", ".join(better["combination"]) or "None"
-    return (
-        f"Better than MLM-only at equal operations: {names} of {len(against)} choices; the closest "
-        f"is {best['combination']}, {best['value']:+.2f} nats.\n"
-        f"Different from the paper's objective by more than its interval over seeds: "
-        f"{len(up)} better ({', '.join(up['combination']) or 'none'}), {len(down)} worse "
-        f"({', '.join(down['combination']) or 'none'}).\n"
-        f"After Holm's correction for all {len(nats)} comparisons p is below 0.05 for "
-        f"{int((nats['p_corrected'] < 0.05).sum())}; {int(nats['seeds'].min())} to "
-        f"{int(nats['seeds'].max())} seeds."
-    )
+    paper, strongest = pulls.loc["hybrid"], pulls["share"].idxmax()
+    worst = beside.iloc[0]
+    small = int((nats["p_corrected"] < 0.05).sum())
+    return [
+        f"{', '.join(better['combination']) or 'None'} of {len(against)} choices learns more than "
+        f"MLM-only with the hybrid's operations; the closest is {best['combination']} "
+        f"({_signed(best)} nats).",
+        f"Beside the paper's objective {_listed(up)} {'gain' if len(up) != 1 else 'gains'} and "
+        f"{_listed(down)} {'lose' if len(down) != 1 else 'loses'} by more than the interval over "
+        "seeds.",
+        f"The largest loss is that of {worst['combination']} ({_signed(worst)} nats).",
+        f"The paper's JEPA loss pulls at the last shared layer with {paper['share']:.2f} of the "
+        f"gradient of MLM, at a cosine of {paper['gradient_cosine']:.2f}; {strongest} pulls "
+        f"hardest ({pulls['share'].max():.1f}).",
+        f"With {_range(nats['seeds'])} seeds a choice, {small or 'none'} of the {len(nats)} "
+        f"differences {'have' if small > 1 else 'has'} p < 0.05 after Holm's correction.",
+    ]
+
+
+def _signed(row: pd.Series) -> str:
+    return f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]".replace("-", "−")
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    return ", ".join(rows["combination"]) or "none"
+
+
+def _range(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
