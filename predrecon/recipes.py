@@ -86,7 +86,8 @@ class Recipe:
         validation_blocks: blocks of held-out text for the losses at the end.
         monitor_every: steps between looks of the monitor (training.monitor); 0: none.
         on_collapse: what two alarms of the monitor in a row do: continue, stop (with the last good
-            checkpoint), mlm (lambda is 0 from then on), or a latent loss to change to.
+            checkpoint; then every look without an alarm leaves one), mlm (lambda is 0 from then
+            on), or a latent loss to change to.
     """
 
     preset: str
@@ -190,7 +191,7 @@ def check_objective(recipe: Recipe):
                 "hold a single target position, which has no covariance. Use a larger batch_size, "
                 "num_targets or target_scale, or another latent_loss."
             )
-    if recipe.on_collapse not in ("continue", "stop") and not recipe.monitor_every:
+    if recipe.on_collapse != "continue" and not recipe.monitor_every:
         raise ValueError(
             f"on_collapse={recipe.on_collapse!r}, monitor_every=0: without the monitor nothing is "
             "seen. Set monitor_every, or on_collapse='continue'."
@@ -391,6 +392,7 @@ _PRESETS = {
         log_every=1,
         checkpoint_every=10,
         validation_blocks=32,
+        monitor_every=10,
     ),
     # lambda's rate is the published one: with lr it would leave the MLM loss a tenth of its weight
     "demo": Recipe(

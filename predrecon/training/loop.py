@@ -264,7 +264,7 @@ class Training:
                 pause = self._snapshot(step)
                 start, logged = start + pause, logged + pause
             stopping, late = self._requests(step, stop, saved)
-            if self._saves(step, stopping or late or step == end):
+            if stopping or step == end or self._saves(step, late):
                 pause = time.perf_counter()
                 self.seconds = pause - start
                 self._save(step)
@@ -346,12 +346,11 @@ class Training:
             else:
                 self.bare.config.latent_loss = changed["to"]
 
-    def _saves(self, step: int, needed: bool) -> bool:
-        """Whether to write a checkpoint; with on_collapse="stop" after every look, of good ones."""
-        due = needed or step % self.recipe.checkpoint_every == 0
-        if self.recipe.on_collapse != "stop":
-            return due
-        return (due or self.monitor.looked == step) and self.monitor.state not in monitor.ALARMS
+    def _saves(self, step: int, late: bool) -> bool:
+        """Whether to write a checkpoint; with on_collapse="stop" after every look without alarm."""
+        if self.recipe.on_collapse == "stop":
+            return self.monitor.looked == step and self.monitor.state not in monitor.ALARMS
+        return late or step % self.recipe.checkpoint_every == 0
 
     def _requests(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
         """Whether to stop (a signal) and to save (the clock); processes agree every tenth step."""

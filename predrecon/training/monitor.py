@@ -168,7 +168,7 @@ def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     total = unit.sum(dim=0)
     constant = 1 - F.cosine_similarity(unit, total - unit, dim=1).mean()
     at = places % length
-    sums = torch.zeros(length, unit.shape[1], device=h.device).index_add_(0, at, unit)
+    sums = unit.new_zeros(length, unit.shape[1]).index_add_(0, at, unit)
     others = sums[at] - unit + _PRIOR * (total - unit) / (len(unit) - 1)
     position = 1 - F.cosine_similarity(unit, others, dim=1).mean()
     return {"constant_floor": constant.item(), "position_floor": position.item()}
