@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from predrecon import recipes
 from predrecon.objectives import ema_momentum, learning_rate, predicted_lambda
-from predrecon.training import machine
+from predrecon.training import machine, monitor
 from predrecon.training.batches import draw_batch
 from predrecon.training.heldout import evaluate
 from predrecon.training.loop import ensure, every_seed, pretrain
