@@ -265,7 +265,7 @@ class Balance(nn.Module):
 
     def __init__(self, fixed: float | None = None, kind: str = "learned"):
         super().__init__()
-        self.kind = kind
+        self.kind, self.only_mlm = kind, False
         self.initial = 0.0 if fixed is None else math.log(fixed / (1 - fixed))
         size = 2 if kind == "uncertainty" else 1
         value = torch.full((size,), self.initial)  # a vector: FSDP cannot shard a scalar
@@ -290,6 +290,8 @@ class Balance(nn.Module):
             progress: share of the training steps already done.
             gradients: of `shared_gradients`; keeps `equal-gradients` up to date.
         """
+        if self.only_mlm:  # what `on_collapse` may change to; every weight keeps a gradient
+            return mlm + 0.0 * (jepa + self.w.sum()), torch.zeros_like(mlm)
         norms = getattr(self, "norms", None)
         if norms is not None and gradients is not None:
             norms.lerp_(gradients[:2].to(norms.dtype), 0.1)

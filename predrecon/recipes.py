@@ -21,8 +21,10 @@ TOKEN_SCALES = ("none", "sqrt_dim")
 OBJECTIVE = ("latent_loss", "target", "balance", "mask")  # what the laboratory swaps
 OF_HYBRID = ("lam", "lam_lr", "leak", *OBJECTIVE)  # fields that the MLM-only arm does not have
 LATENT_LOSSES = ("cosine", "smooth-l1", "mse", "infonce", "vicreg", "barlow", "sigreg")
+OF_BATCH = ("infonce", "vicreg", "barlow", "sigreg")  # they compare a batch's positions
 TARGETS = ("ema", "ema-raw", "top-k", "stopgrad", "live")
 BALANCES = ("learned", "scheduled", "uncertainty", "equal-gradients")
+ON_COLLAPSE = ("continue", "stop", "mlm", "smooth-l1", "mse", "infonce", "vicreg", "barlow")
 MASKS = ("block", "random", "spans", "words", "sentences")
 OPTIMIZERS = ("adamw", "muon")
 PRESETS = ("smoke", "demo", "demo-published", "paper", "modern")
@@ -82,6 +84,10 @@ class Recipe:
         keep_last: checkpoints kept.
         snapshots: encoders kept, evenly spaced over training, with their held-out losses.
         validation_blocks: blocks of held-out text for the losses at the end.
+        monitor_every: steps between looks of the monitor (training.monitor); 0: none.
+        on_collapse: what two alarms of the monitor in a row do: continue, stop (with the last good
+            checkpoint; then every look without an alarm leaves one), mlm (lambda is 0 from then
+            on), or a latent loss to change to.
     """
 
     preset: str
@@ -134,6 +140,8 @@ class Recipe:
     keep_last: int = 2
     snapshots: int = 0
     validation_blocks: int = 256
+    monitor_every: int = 50
+    on_collapse: str = "continue"
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -173,6 +181,20 @@ def check_objective(recipe: Recipe):
         raise ValueError(
             f"leak=True, mask={recipe.mask!r}: the leak is a property of the public code's block "
             "masks. Use mask='block', or leave leak out."
+        )
+    fewest = recipe.batch_size * recipe.num_targets
+    fewest *= max(1, int(recipe.target_scale[0] * recipe.length))
+    for name in ("latent_loss", "on_collapse"):
+        if recipe.arm == "hybrid" and getattr(recipe, name) in OF_BATCH and fewest < 2:
+            raise ValueError(
+                f"{name}={getattr(recipe, name)!r}, batch_size={recipe.batch_size}: a batch may "
+                "hold a single target position, which has no covariance. Use a larger batch_size, "
+                "num_targets or target_scale, or another latent_loss."
+            )
+    if recipe.on_collapse != "continue" and not recipe.monitor_every:
+        raise ValueError(
+            f"on_collapse={recipe.on_collapse!r}, monitor_every=0: without the monitor nothing is "
+            "seen. Set monitor_every, or on_collapse='continue'."
         )
     if recipe.balance == "learned":
         return
@@ -315,6 +337,7 @@ _LIMITS = {  # what is expected in words, and whether a value is that
     "target": _choice(*TARGETS),
     "balance": _choice(*BALANCES),
     "mask": _choice(*MASKS),
+    "on_collapse": _choice(*ON_COLLAPSE),
     "precision": _choice("fp32", "bf16", "auto"),
     "length": ("at least 3", lambda value: value >= 3),
     "mlm_probability": ("above 0 and at most 1", lambda value: 0 < value <= 1),
@@ -331,7 +354,7 @@ _LIMITS |= dict.fromkeys(
     ("0 < low <= high <= 1", lambda pair: 0 < pair[0] <= pair[1] <= 1),
 )
 _LIMITS |= dict.fromkeys(
-    ("snapshots", "lr", "muon_lr", "lam_lr", "warmup_steps", "weight_decay"),
+    ("snapshots", "monitor_every", "lr", "muon_lr", "lam_lr", "warmup_steps", "weight_decay"),
     ("0 or more", lambda value: value >= 0),
 )
 _LIMITS |= dict.fromkeys(
@@ -369,6 +392,7 @@ _PRESETS = {
         log_every=1,
         checkpoint_every=10,
         validation_blocks=32,
+        monitor_every=10,
     ),
     # lambda's rate is the published one: with lr it would leave the MLM loss a tenth of its weight
     "demo": Recipe(
@@ -385,7 +409,12 @@ _PRESETS = {
     # Table 1. Not in the table and taken from the public configuration: 6 layers, 8 heads, MLP
     # ratio 4, predictor heads. AdamW's betas are given nowhere: PyTorch's defaults.
     "paper": Recipe(
-        "paper", corpus="wikitext-103", precision="bf16", checkpoint_every=1000, snapshots=4
+        "paper",
+        corpus="wikitext-103",
+        precision="bf16",
+        checkpoint_every=1000,
+        snapshots=4,
+        monitor_every=200,
     ),
     # the demo's rate by the root of the width; lambda's rate is the paper's; not tuned at this size
     "modern": Recipe(
@@ -398,6 +427,7 @@ _PRESETS = {
         precision="bf16",
         checkpoint_every=1000,
         snapshots=8,
+        monitor_every=200,
     ),
 }
 

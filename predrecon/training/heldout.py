@@ -68,6 +68,14 @@ def _batches(recipe: Recipe, corpus: Corpus) -> Iterator[dict]:
         yield mask_batch(masks, corpus, group, seed=0, step=start)
 
 
+def probe_batch(recipe: Recipe, corpus: Corpus, device) -> tuple[dict, torch.Tensor]:
+    """The first batch of `evaluate` on a device, and -log p of its masked tokens by frequency."""
+    batch = next(_batches(recipe, corpus))
+    unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
+    labels = batch["labels"][batch["labels"] != IGNORE]
+    return {name: tensor.to(device) for name, tensor in batch.items()}, unigram[labels].to(device)
+
+
 def below_unigram(losses: dict) -> float:
     """Nats by which the held-out MLM loss of `evaluate` is below that of word frequencies."""
     return losses["validation_unigram"] - losses["validation_mlm"]

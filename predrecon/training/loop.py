@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from accelerate.tracking import get_available_trackers
+from accelerate.utils import broadcast_object_list
 from filelock import FileLock
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -28,7 +29,7 @@ from predrecon.masking import check_room
 from predrecon.model import Block
 from predrecon.objectives import ema_momentum, learning_rate
 from predrecon.recipes import Recipe, read
-from predrecon.training import checkpoints, heldout, initial, machine, run_folder
+from predrecon.training import checkpoints, heldout, initial, machine, monitor, run_folder
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.heldout import evaluate, learned
@@ -39,6 +40,9 @@ from predrecon.training.run_folder import Run
 VALUES = ("loss", "jepa_loss", "mlm_loss", "lam")
 VALUES += ("jepa_gradient", "mlm_gradient", "gradient_cosine")
 """Columns of history.csv from the model: losses, lambda, `objectives.shared_gradients`."""
+
+UNSEEN = dict.fromkeys(monitor.COLUMNS, math.nan) | {"state": ""}
+"""A row's columns of `training.monitor` at a step at which it does not look."""
 
 
 def pretrain(
@@ -86,6 +90,7 @@ def pretrain(
         PermissionError: `out_dir` cannot be written to.
         RuntimeError: another process trains in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
+        RuntimeError: the monitor saw an alarm twice, and `on_collapse` is stop.
         OSError: a checkpoint could not be written; says what was needed.
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
@@ -206,6 +211,7 @@ class Training:
         self.optimizer = accelerator.prepare(build_optimizer(self.bare, recipe))
         self.seconds, self.flops = 0.0, 0.0  # operations are counted on the device
         self.learned = ""  # nats below word frequencies, as last measured
+        self.changed = {}  # what `on_collapse` changed: `step, seen, to`
 
     def _build(self):
         """The model as it begins, on the CPU."""
@@ -214,6 +220,11 @@ class Training:
 
     def run(self, stop_after: int | None, on_log: Callable | None, tracker: str | None):
         step = self._resume()
+        recipe = self.recipe
+        if self.sharded:  # FSDP has no whole layer to look at
+            recipe = dataclasses.replace(recipe, monitor_every=0, on_collapse="continue")
+        seen = run_folder.looks(self.out_dir, step)
+        self.monitor = monitor.Monitor(recipe, self.corpus, self.device, step, seen)
         if self.main:
             environment = machine.environment(self.device, self.processes)
             environment |= {"precision": "bf16" if self.bf16 else "fp32"}
@@ -233,7 +244,7 @@ class Training:
         self.accelerator.wait_for_everyone()
 
     def _loop(self, step: int, end: int, stop: StopRequest, bar: Progress, on_log) -> int:
-        recipe, logged_step = self.recipe, step
+        logged_step = step
         logged = saved = time.perf_counter()
         start = logged - self.seconds
         while step < end:
@@ -245,13 +256,15 @@ class Training:
                 self.seconds = now - start
                 rate = self._tokens(step - logged_step) / (now - logged)
                 row |= {"tokens_per_s": round(rate), "seconds": round(self.seconds, 3)}
-                self._log(row | {"flops": float(self.flops)}, bar, on_log)
+                row |= {"flops": float(self.flops)} | self._look(step)
+                self._log(row, bar, on_log)
+                self._act(step)
                 logged_step, logged = step, time.perf_counter()
             if step in self.snapshots:
                 pause = self._snapshot(step)
                 start, logged = start + pause, logged + pause
             stopping, late = self._requests(step, stop, saved)
-            if stopping or late or step % recipe.checkpoint_every == 0 or step == end:
+            if stopping or step == end or self._saves(step, late):
                 pause = time.perf_counter()
                 self.seconds = pause - start
                 self._save(step)
@@ -304,6 +317,41 @@ class Training:
             values = self.accelerator.reduce(values, "mean")
         return dict(zip(VALUES, values.tolist(), strict=True))
 
+    def _look(self, step: int) -> dict:
+        """The monitor's columns of a logged step; all processes see what the first one sees."""
+        if not self.monitor.is_due(step):
+            return UNSEEN
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            row = self.monitor.look(self.bare, step / self.total)
+        if self.processes > 1:
+            (row,) = broadcast_object_list([row])
+            self.monitor.seen[-1] = row["nats"], row["state"]
+        return row
+
+    def _act(self, step: int):
+        """What `on_collapse` says of two alarms in a row, once."""
+        wanted, state = self.recipe.on_collapse, self.monitor.alarm
+        if not state or wanted == "continue" or self.changed:
+            return
+        if wanted == "stop":
+            raise run_folder.collapse(self.out_dir, self.recipe, step, state)
+        self._change({"step": step, "seen": state, "to": wanted})
+
+    def _change(self, changed: dict):
+        """Train on with another latent loss or with MLM alone; nothing in the MLM-only arm."""
+        self.changed = changed
+        if changed and self.recipe.arm == "hybrid":
+            if changed["to"] == "mlm":
+                self.bare.balance.only_mlm = True
+            else:
+                self.bare.config.latent_loss = changed["to"]
+
+    def _saves(self, step: int, late: bool) -> bool:
+        """Whether to write a checkpoint; with on_collapse="stop" after every look without alarm."""
+        if self.recipe.on_collapse == "stop":
+            return self.monitor.looked == step and self.monitor.state not in monitor.ALARMS
+        return late or step % self.recipe.checkpoint_every == 0
+
     def _requests(self, step: int, stop: StopRequest, saved: float) -> tuple[bool, bool]:
         """Whether to stop (a signal) and to save (the clock); processes agree every tenth step."""
         minutes = self.recipe.checkpoint_minutes
@@ -319,7 +367,9 @@ class Training:
         if self.main:
             run_folder.append_history(self.out_dir, row)
             note = f"loss {row['loss']:.3f} · {row['tokens_per_s']:,} tokens/s"
-            bar.update(row["step"], " · ".join(filter(None, (note, self.learned.split(":")[0]))))
+            alarm = self.monitor.state if self.monitor.state in monitor.ALARMS else ""
+            notes = filter(None, (note, self.learned.split(":")[0], alarm))
+            bar.update(row["step"], " · ".join(notes))
         if self.accelerator.trackers:
             self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
         if not math.isfinite(row["loss"]):
@@ -336,7 +386,7 @@ class Training:
         if self.main:
             if (self.out_dir / "history.csv").is_file():
                 sync(self.out_dir / "history.csv")
-            spent = {"seconds": self.seconds, "flops": float(self.flops)}
+            spent = {"seconds": self.seconds, "flops": float(self.flops), "changed": self.changed}
             facts = {**self.facts, "spent": spent}
             checkpoints.save(self.out_dir, state, step, self.recipe.keep_last, facts)
         self.accelerator.wait_for_everyone()
@@ -353,6 +403,7 @@ class Training:
         if folder:
             spent = checkpoints.read_facts(folder)["spent"]
             self.seconds, self.flops = spent["seconds"], spent["flops"]
+            self._change(spent.get("changed", {}))
             if self.main and step < self.total:
                 print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
@@ -362,6 +413,9 @@ class Training:
         cost |= {"seconds": round(self.seconds, 3)}
         cost |= {"device_seconds": round(self.seconds * self.processes, 3)}
         cost |= {"flops": float(self.flops), "device": self.device.type}
+        cost |= {"state": self.monitor.state}
+        if self.changed:
+            cost |= {"changed": "to {to} at step {step}: {seen}".format(**self.changed)}
         model, losses = self._measured()
         if self.main:
             run_folder.save_finished(self.out_dir, model, self.corpus, cost | losses)

@@ -31,7 +31,7 @@ from predrecon.training import checkpoints, initial
 
 BOOKKEEPING = (
     "log_every", "checkpoint_every", "checkpoint_minutes", "keep_last", "snapshots",
-    "validation_blocks",
+    "validation_blocks", "monitor_every",
 )  # fmt: skip
 MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
 """Fields of a recipe that a resumed run may change, if its caller says so."""
@@ -202,10 +202,27 @@ def lock(out_dir: Path):
 
 
 def append_history(out_dir: Path, row: dict):
-    """Add a row of numbers to history.csv, with a header before the first."""
-    with (out_dir / "history.csv").open("a", encoding="utf-8") as file:
-        header = ",".join(row) + "\n" if file.tell() == 0 else ""
-        file.write(header + ",".join(map(str, row.values())) + "\n")
+    """Add a row to history.csv, with a header before the first.
+
+    A run that an earlier version began keeps the columns that it has.
+    """
+    with (out_dir / "history.csv").open("a+", encoding="utf-8") as file:
+        file.seek(0)
+        columns = file.readline().rstrip("\n").split(",")
+        if columns == [""]:
+            columns = list(row)
+            file.write(",".join(columns) + "\n")
+        file.write(",".join(str(row.get(name, "")) for name in columns) + "\n")
+
+
+def looks(out_dir: Path, step: int) -> list[tuple[float, str]]:
+    """`(nats, state)` of the monitor's looks up to a step, from history.csv."""
+    try:
+        history = pd.read_csv(out_dir / "history.csv")
+        rows = history[history["step"] <= step].dropna(subset=["state"])
+    except (OSError, ValueError, KeyError):  # none yet, lost, or from before the monitor
+        return []
+    return list(zip(rows["nats"], rows["state"], strict=True))
 
 
 def cut_history(out_dir: Path, step: int, log_every: int):
@@ -255,6 +272,17 @@ def divergence(out_dir: Path, recipe: Recipe, step: int, fault: str) -> Floating
     return FloatingPointError(
         f"{fault}, seen at step {step}. {last}. Try a lower lr (now {recipe.lr}), more "
         f"warmup_steps (now {recipe.warmup_steps}) or precision='fp32', in another folder."
+    )
+
+
+def collapse(out_dir: Path, recipe: Recipe, step: int, state: str) -> RuntimeError:
+    """The error to raise where the monitor sees an alarm and the recipe says to stop."""
+    good = [f for f in checkpoints.folders(out_dir) if not checkpoints.damage(f)]
+    last = f"The last good checkpoint is {good[-1]}" if good else "There is no good checkpoint"
+    return RuntimeError(
+        f"Stopped at step {step}, as on_collapse={recipe.on_collapse!r} says: {state}, seen twice. "
+        f"{last}. Try a lower lr (now {recipe.lr}), another target or latent_loss, or "
+        "on_collapse='mlm', in another folder; on_collapse='continue' only reports."
     )
 
 

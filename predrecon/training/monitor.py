@@ -1,0 +1,204 @@
+"""A look at the encoder every `monitor_every` steps: is it learning, or has something collapsed?
+
+The looks are at the same held-out blocks and masks each time, in a pass of their own without
+gradient. They draw no random number and change nothing that is trained.
+
+What is measured, of context vectors z (MLM-only: the vectors of all positions) and targets h:
+
+- `rank`: effective rank (Eq. 12) of at most 256 vectors.
+- `spread`: sqrt(D) times the mean standard deviation of the coordinates of unit vectors, as in
+  SimSiam (Chen and He 2021): 0 for a point, near 1 for vectors in all directions.
+- `correlation`: mean absolute correlation between two dimensions, what VICReg presses down.
+- `text_cosine`: mean cosine between the mean vectors of two texts.
+- `jepa_cosine`: 1 - cos(prediction, target), beside what two predictors reach that see no text:
+  `constant_floor`, of the best constant, and `position_floor`, of the best function of the
+  position alone (the mean direction of the *other* texts' targets at that position). Both are
+  cosine losses whatever the latent loss is.
+- `nats`: how far the held-out MLM loss is below that of word frequencies.
+
+What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
+
+- `divergence`: the MLM loss is 0.5 nats above its lowest so far, or above ln V, a uniform guess.
+- `collapse to a point`: the spread of z or h is below 0.1.
+- `target is a function of position`: a position floor below 0.05. Predicting the target then shows
+  nothing of the text.
+- `collapse to few dimensions`: the rank of z or h is below max(2, D / 25).
+- `plateau`: after a quarter of the steps less than 0.05 nats below word frequencies; before, such
+  a run is `starting`.
+- `healthy`.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from predrecon import metrics
+from predrecon.data.corpus import Corpus
+from predrecon.model import PredictReconstruct
+from predrecon.recipes import Recipe
+from predrecon.training.heldout import PLATEAU, probe_batch
+
+ALARMS = (
+    "divergence",
+    "collapse to a point",
+    "target is a function of position",
+    "collapse to few dimensions",
+)
+"""States that `on_collapse` acts on, once two looks in a row see the same."""
+
+STATES = (*ALARMS, "plateau", "starting", "healthy")
+COLUMNS = (
+    "context_rank", "context_spread", "context_correlation",
+    "target_rank", "target_spread", "target_correlation",
+    "text_cosine", "jepa_cosine", "constant_floor", "position_floor", "nats",
+)  # fmt: skip
+"""Columns of history.csv, beside `state`; empty where the monitor did not look."""
+
+_ROWS = 256  # vectors whose effective rank is taken
+_PRIOR = 5  # of a position's mean: vectors that lie at the mean of all positions
+SPREAD, FLOOR, RISE = 0.1, 0.05, 0.5
+
+
+class Monitor:
+    """Looks at a model in training, and remembers what it saw.
+
+    Args:
+        recipe, corpus: of the run.
+        step: steps that are done.
+        seen: `[(nats, state)]` of a resumed run's earlier looks, the latest last.
+    """
+
+    def __init__(self, recipe: Recipe, corpus: Corpus, device, step: int = 0, seen=()):
+        self.every, self.looked = recipe.monitor_every, step
+        self.seen: list[tuple[float, str]] = list(seen)
+        if self.every:
+            self.batch, self.unigram = probe_batch(recipe, corpus, device)
+            self.guess = self.unigram.mean().item() - math.log(len(corpus.tokenizer))
+
+    def is_due(self, step: int) -> bool:
+        """Whether to look after `step`, a logged one: at the first after every `monitor_every`."""
+        if not self.every or step // self.every == self.looked // self.every:
+            return False
+        self.looked = step
+        return True
+
+    def look(self, model: PredictReconstruct, progress: float) -> dict[str, float | str]:
+        """`COLUMNS` and `state` of the model as it is; this waits for the device.
+
+        `progress` is the share of the steps done.
+        """
+        row = measure(model, self.batch, self.unigram)
+        highest = max((nats for nats, _ in self.seen), default=-math.inf)
+        least = max(highest, self.guess) - RISE
+        row["state"] = name_state(row, progress, least, model.config.hidden_size)
+        self.seen.append((row["nats"], row["state"]))
+        return row
+
+    @property
+    def state(self) -> str:
+        """What the last look saw; nothing before the first."""
+        return self.seen[-1][1] if self.seen else ""
+
+    @property
+    def alarm(self) -> str:
+        """The alarm that the last two looks share, if they do."""
+        last = [state for _, state in self.seen[-2:]]
+        return last[0] if len(last) == 2 and last[0] == last[1] and last[0] in ALARMS else ""
+
+
+@torch.no_grad()
+def measure(model: PredictReconstruct, batch: dict, unigram: torch.Tensor) -> dict[str, float]:
+    """The numbers of `COLUMNS`; NaN for what the arm does not have.
+
+    Args:
+        batch: of `mask_batch`, on the model's device.
+        unigram: -log p of each masked token by word frequencies alone, `[M]`.
+    """
+    row = dict.fromkeys(COLUMNS, math.nan)
+    at = (batch["labels"].flatten() != -100).nonzero().squeeze(1)
+    x = model.encoder.embed(batch["masked_ids"])
+    z = model.encoder.transform(x).float()  # (B, L, D)
+    loss = F.cross_entropy(
+        model.logits(z.flatten(0, 1)[at].to(x.dtype)).float(), batch["labels"].flatten()[at]
+    )
+    row["nats"] = (unigram.mean() - loss).item()
+    if model.config.arm == "hybrid":
+        context, targets = batch["context"], batch["targets"]
+        h = model.target_vectors(batch["input_ids"], targets).float()  # (B, K, T, D)
+        z = model.encoder.transform(x, keep=context)
+        predicted = model.predictor(z, context, targets).float()
+        z = z.float()
+        row |= {f"target_{name}": value for name, value in describe(h.flatten(0, 2)).items()}
+        row["jepa_cosine"] = (1 - F.cosine_similarity(predicted, h, dim=-1)).mean().item()
+        row |= floors(h, targets)
+    row |= {f"context_{name}": value for name, value in describe(z.flatten(0, 1)).items()}
+    texts = F.normalize(z.mean(dim=1), dim=1)  # (B, D)
+    b = len(texts)
+    row["text_cosine"] = ((texts.sum(0).square().sum() - b) / (b * (b - 1))).item()
+    return row
+
+
+def describe(z: torch.Tensor) -> dict[str, float]:
+    """`rank, spread, correlation` of vectors `[N, D]`, as the module says."""
+    n, dim = z.shape
+    spread = F.normalize(z, dim=1).std(dim=0).mean() * math.sqrt(dim)
+    centred = F.normalize(z - z.mean(dim=0), dim=0)  # a constant dimension stays 0
+    among = (centred.T @ centred).abs()
+    correlation = (among.sum() - among.diagonal().sum()) / (dim * (dim - 1))
+    sample = z[:: math.ceil(n / _ROWS)]
+    return {
+        "rank": metrics.effective_rank(sample.cpu()),
+        "spread": spread.item(),
+        "correlation": correlation.item(),
+    }
+
+
+def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    """Cosine losses of the best predictors that see no text, for targets `h [B, K, T, D]`.
+
+    Args:
+        targets: `[B, K, T]` their positions. A position that two blocks of a text share counts
+            once. Where few texts have a position, its mean is drawn towards the constant.
+    """
+    b, length = len(targets), int(targets.max()) + 1
+    text = torch.arange(b, device=targets.device)[:, None, None] * length
+    places, first = _first_of_each((targets + text).flatten())
+    unit = F.normalize(h.flatten(0, 2)[first], dim=1)  # (N, D)
+    total = unit.sum(dim=0)
+    constant = 1 - F.cosine_similarity(unit, total - unit, dim=1).mean()
+    at = places % length
+    sums = unit.new_zeros(length, unit.shape[1]).index_add_(0, at, unit)
+    others = sums[at] - unit + _PRIOR * (total - unit) / (len(unit) - 1)
+    position = 1 - F.cosine_similarity(unit, others, dim=1).mean()
+    return {"constant_floor": constant.item(), "position_floor": position.item()}
+
+
+def _first_of_each(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The different values, sorted, and where each stands first."""
+    unique, inverse = values.unique(return_inverse=True)
+    first = torch.full_like(unique, len(values))
+    order = torch.arange(len(values), device=values.device)
+    return unique, first.scatter_reduce_(0, inverse, order, "amin")
+
+
+def name_state(row: dict, progress: float, least: float, dim: int) -> str:
+    """The state's name, by the rules of the module.
+
+    Args:
+        row: of `measure`. progress: share of the steps done. dim: D.
+        least: nats below which the run diverges.
+    """
+    spreads = [row["context_spread"], row["target_spread"]]
+    ranks = [row["context_rank"], row["target_rank"]]
+    if not row["nats"] >= least:
+        return "divergence"
+    if any(spread < SPREAD for spread in spreads):
+        return "collapse to a point"
+    if row["position_floor"] < FLOOR:
+        return "target is a function of position"
+    if any(rank < max(2, dim / 25) for rank in ranks):
+        return "collapse to few dimensions"
+    if row["nats"] < PLATEAU:
+        return "plateau" if progress >= 0.25 else "starting"
+    return "healthy"
