@@ -85,9 +85,7 @@ class Recipe:
         snapshots: encoders kept, evenly spaced over training, with their held-out losses.
         validation_blocks: blocks of held-out text for the losses at the end.
         monitor_every: steps between looks of the monitor (training.monitor); 0: none.
-        on_collapse: what two alarms of the monitor in a row do: continue, stop (with the last good
-            checkpoint; then every look without an alarm leaves one), mlm (lambda is 0 from then
-            on), or a latent loss to change to.
+        on_collapse: after two alarms: continue, stop, mlm (lambda is 0) or a latent loss's name.
     """
 
     preset: str

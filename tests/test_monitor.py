@@ -77,7 +77,7 @@ def test_floors_are_what_predictors_reach_that_see_no_text():
 
 
 GOOD = dict(context_spread=0.9, target_spread=0.9, context_rank=20.0, target_rank=20.0)
-GOOD |= dict(position_floor=0.5, nats=1.0)
+GOOD |= dict(constant_floor=0.6, position_floor=0.5, nats=1.0)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,13 @@ GOOD |= dict(position_floor=0.5, nats=1.0)
         ({"nats": -3.1}, 0.1, "divergence"),
         ({"nats": math.nan}, 0.1, "divergence"),
         ({"target_spread": 0.05}, 0.5, "collapse to a point"),
-        ({"context_spread": 0.05, "position_floor": 0.001}, 0.5, "collapse to a point"),
+        (
+            {"target_spread": 0.01, "position_floor": 0.002, "constant_floor": 0.002},
+            0.5,
+            "collapse to a point",
+        ),
         ({"position_floor": 0.01}, 0.5, "target is a function of position"),
+        ({"context_spread": 0.05, "position_floor": 0.01}, 0.5, "target is a function of position"),
         ({"context_rank": 1.9}, 0.5, "collapse to few dimensions"),
         ({"target_rank": 4.9}, 0.5, "collapse to few dimensions"),
         (dict.fromkeys(("target_spread", "target_rank", "position_floor"), math.nan), 1, "healthy"),
@@ -103,7 +108,7 @@ def test_names(change, progress, state):
 def test_divergence_is_measured_from_the_lowest_loss_and_from_a_guess(corpus):
     watch = monitor.Monitor(recipes.get("smoke", monitor_every=5), corpus, "cpu")
     assert watch.guess == pytest.approx(watch.unigram.mean() - math.log(len(corpus.tokenizer)))
-    model, nats = Stub(), iter((0.2, 0.9, 0.5, 0.3))
+    model, nats = Stub(), iter((0.2, 0.9, 0.75, 0.6))
     states = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor, "measure", lambda *_: GOOD | {"nats": next(nats)})

@@ -18,14 +18,19 @@ What is measured, of context vectors z (MLM-only: the vectors of all positions) 
 
 What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
 
-- `divergence`: the MLM loss is 0.5 nats above its lowest so far, or above ln V, a uniform guess.
+- `divergence`: the MLM loss is 0.2 nats above its lowest so far, or above ln V, a uniform guess.
+- `target is a function of position`: a position floor below 0.05 and below half of the constant
+  floor. Predicting the target then shows nothing of the text.
 - `collapse to a point`: the spread of z or h is below 0.1.
-- `target is a function of position`: a position floor below 0.05. Predicting the target then shows
-  nothing of the text.
 - `collapse to few dimensions`: the rank of z or h is below max(2, D / 25).
 - `plateau`: after a quarter of the steps less than 0.05 nats below word frequencies; before, such
   a run is `starting`.
 - `healthy`.
+
+What follows is the recipe's `on_collapse`, after the same alarm twice in a row: `continue` reports
+it in history.csv and in the progress line; `stop` ends the run, with a checkpoint of the last look
+without an alarm (every such look then leaves one); `mlm` sets lambda to 0; the name of a latent
+loss changes to that loss. Checkpoints, history.csv and metrics.json keep what was changed.
 """
 
 import math
@@ -41,8 +46,8 @@ from predrecon.training.heldout import PLATEAU, probe_batch
 
 ALARMS = (
     "divergence",
-    "collapse to a point",
     "target is a function of position",
+    "collapse to a point",
     "collapse to few dimensions",
 )
 """States that `on_collapse` acts on, once two looks in a row see the same."""
@@ -57,7 +62,7 @@ COLUMNS = (
 
 _ROWS = 256  # vectors whose effective rank is taken
 _PRIOR = 5  # of a position's mean: vectors that lie at the mean of all positions
-SPREAD, FLOOR, RISE = 0.1, 0.05, 0.5
+SPREAD, FLOOR, RISE = 0.1, 0.05, 0.2
 
 
 class Monitor:
@@ -193,10 +198,10 @@ def name_state(row: dict, progress: float, least: float, dim: int) -> str:
     ranks = [row["context_rank"], row["target_rank"]]
     if not row["nats"] >= least:
         return "divergence"
+    if row["position_floor"] < min(FLOOR, row["constant_floor"] / 2):
+        return "target is a function of position"
     if any(spread < SPREAD for spread in spreads):
         return "collapse to a point"
-    if row["position_floor"] < FLOOR:
-        return "target is a function of position"
     if any(rank < max(2, dim / 25) for rank in ranks):
         return "collapse to few dimensions"
     if row["nats"] < PLATEAU:
