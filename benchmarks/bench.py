@@ -27,6 +27,7 @@ from predrecon.training import machine
 from predrecon.training.batches import draw_batch, room_for, share_of
 from predrecon.training.flops import batch_flops
 from predrecon.training.loop import pretrain
+from predrecon.training.monitor import Monitor
 from predrecon.training.optimizer import build_model, build_optimizer
 
 HERE = Path(__file__).parent
@@ -99,6 +100,8 @@ def training(args, arm: str) -> list[dict]:
     real, flops, drawing = [], [], []
     chunk, chunks = recipe.log_every, 8 if device.type == "cpu" and not args.tiny else 2
     times: dict[str, list[float]] = {"loop": [], "bare": []}  # of the chunks of this round
+    watch, looks = Monitor(recipe, corpus, device), []
+    watch.look(model, 0)  # compiled, where anything is
 
     def bare(batch: dict):
         """What `pretrain` computes, without data, masks, logs and schedules."""
@@ -139,6 +142,9 @@ def training(args, arm: str) -> list[dict]:
         """The round's speeds; its first chunk timed caches as the textbook left them: left out."""
         for kind, took in times.items():
             timed[kind].append((chunks - 1) * chunk * size / sum(took[1:]))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            look = seconds(lambda: watch.look(model, 1), device)
+        looks.append(look * timed["bare"][-1] / size / recipe.monitor_every)
         batch = [next(rows) for _ in range(recipe.batch_size)]
         real.append(sum(t != corpus.tokenizer.pad_token_id for r in batch for t in r))
         plain.step(batch)
@@ -163,6 +169,7 @@ def training(args, arm: str) -> list[dict]:
         "loop tokens/s": round(middle["loop"]),
         "bare tokens/s": round(middle["bare"]),
         "overhead %": round(100 * _middle_ratio(timed["bare"], timed["loop"]) - 100, 1),
+        "monitor %": round(100 * statistics.median(looks), 2),
         "precision": "bf16" if bf16 else "fp32",
         "MFLOP/token": round(per_token / 1e6, 1),
         "matrix GFLOP/s": round(middle["matrix"] / 1e9),

@@ -184,6 +184,15 @@ def test_the_plateau_states_what_is_drawn_and_nothing_more():
             figures.plateau(nothing)
 
 
+def test_what_the_monitor_saw_is_marked_on_the_loss():
+    states = ["starting", None, "plateau", "collapse to a point", "healthy"]
+    numbers = dict(step=range(5), tokens=range(5), mlm_loss=[5.0, 4, 3, 2, 1], state=states)
+    fig = training.training_view({"a run": pd.DataFrame(numbers)}, {"a run": "mlm"})
+    marks = {t.name: (t.y[0], t.hovertext) for t in fig.data if t.mode == "markers"}
+    expected = {"plateau": (3, "a run: plateau")}
+    assert marks == expected | {"collapse to a point": (2, "a run: collapse to a point")}
+
+
 def test_uniformity_near_zero_is_not_in_micro_units():
     history = pd.DataFrame(dict(step=[1, 2], tokens=[1, 2], uniformity=[-7.4e-4, -7.6e-4]))
     fig = training.training_view({"a run": history}, {"a run": "mlm"})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 import plotly.graph_objects as go
 
+from predrecon.training.monitor import ALARMS
 from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import COLORS, SEQUENCE, finish, name, stroke
 
@@ -27,6 +28,7 @@ _WATCHED = {
     "uniformity": "uniformity (↓)",
     "effective_rank": "effective rank (↑)",
 }
+_ALARM = "#B00020"
 _MEASURED = ("uniformity", "effective_rank")  # of encoders on the way: few points
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
@@ -81,6 +83,7 @@ def training_view(
     Args:
         histories: `{run: history}`, with the columns `predicted` (lambda from its learning rates
             alone) and, where encoders on the way were measured, `uniformity`, `effective_rank`.
+            Where the monitor saw something else than a healthy run, the MLM loss is marked.
         arms: `{run: "hybrid" or "mlm"}`; axis: a key of `AXES`.
         smooth: centred running median over so many logged rows, for losses and throughput.
     """
@@ -98,6 +101,10 @@ def training_view(
                 guess = dict(y=rows["predicted"], line=dict(color="#333333", width=1, dash="dash"))
                 label = dict(name=f"σ(Σ lr), {run}", showlegend=False)
                 fig.add_scatter(x=x, mode="lines", **guess, **label, **place)
+        for state, rows in _unhealthy(history).groupby("state"):
+            marks = dict(mode="markers", marker=dict(symbol="x", size=8, color=_ALARM))
+            marks |= dict(x=rows[AXES[axis]], y=rows["mlm_loss"], hovertext=f"{run}: {state}")
+            fig.add_scatter(**marks, name=state, **places[0])
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
     fig.update_yaxes(exponentformat="none", row=2, col=2)  # uniformity near 0 in no micro-units
     for column, place in zip(_WATCHED, places, strict=True):
@@ -106,6 +113,13 @@ def training_view(
             note = dict(text="not measured here", showarrow=False, font_color="#777777")
             fig.add_annotation(**note, **corner, **place)
     return finish(fig, "Training", plot=plot, uirevision=axis)
+
+
+def _unhealthy(history: pd.DataFrame) -> pd.DataFrame:
+    """The monitor's looks that saw an alarm or a plateau."""
+    if "state" not in history:  # a run from before the monitor
+        return pd.DataFrame(columns=["state"])
+    return history[history["state"].isin([*ALARMS, "plateau"])]
 
 
 def _logged(

@@ -14,6 +14,12 @@ CURVES = {
     "JEPA gradient": "jepa_gradient",
     "MLM gradient": "mlm_gradient",
     "cosine of gradients": "gradient_cosine",
+    "cosine between texts": "text_cosine",
+    "rank of context vectors": "context_rank",
+    "spread of context vectors": "context_spread",
+    "spread of targets": "target_spread",
+    "best constant, 1 − cos": "constant_floor",
+    "best function of the position, 1 − cos": "position_floor",
 }
 
 
@@ -27,11 +33,13 @@ def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
     if not titles:
         raise ValueError("No run of the laboratory is here: python -m predrecon lab trains some.")
 
+    curves = {label: column for label, column in CURVES.items() if column in histories}
+
     def draw(chosen, curve, smooth) -> Picture:
         if not chosen:
             raise ValueError("Nothing is chosen: choose one or several (Ctrl or Shift and click).")
         rows = histories[histories["title"].isin(chosen)]
-        figure = lab_view(rows, CURVES[curve], curve, smooth)
+        figure = lab_view(rows, curves[curve], curve, smooth)
         part = facts[facts["title"].isin(chosen)].assign(TFLOP=facts["flops"] / 1e12)
         cost = part.groupby("title", sort=False).agg(
             seeds=("seed", "nunique"), TFLOP=("TFLOP", "mean"), seconds=("seconds", "median"),
@@ -43,7 +51,7 @@ def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
 
     chosen = {
         "chosen": controls.multiple("Combinations", titles, "what was trained", titles[:4]),
-        "curve": controls.choice("Curve", list(CURVES), "a column of history.csv"),
+        "curve": controls.choice("Curve", list(curves), "a column of history.csv"),
         "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 1),
     }
     return Explorer(draw, chosen)

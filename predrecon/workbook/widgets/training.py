@@ -61,7 +61,7 @@ def training_explorer(
         names = dict(zip(runs, _short(chosen), strict=True))
         histories = {names[run]: history for run, (history, _) in runs.items()}
         arms = {names[run]: arm for run, (_, arm) in runs.items()}
-        rows = ", ".join(f"{run}: step {int(h['step'].iloc[-1]):,}" for run, h in histories.items())
+        rows = ", ".join(f"{run}: {_reached(history)}" for run, history in histories.items())
         figure = training_view(histories, arms, axis=axis, smooth=smooth)
         return Picture(figure, below=f"<small>{rows}</small>", label=f"Training curves; {rows}")
 
@@ -74,6 +74,13 @@ def training_explorer(
     explorer = Explorer(draw, chosen, keep=False)
     _follow(explorer, folders)
     return explorer
+
+
+def _reached(history: pd.DataFrame) -> str:
+    """The last step, and what the monitor last saw."""
+    states = history["state"].dropna() if "state" in history else []
+    seen = f", {states.iloc[-1]}" if len(states) else ""
+    return f"step {int(history['step'].iloc[-1]):,}{seen}"
 
 
 def _short(names: tuple[str, ...]) -> list[str]:
