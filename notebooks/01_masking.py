@@ -111,8 +111,9 @@ drawn = torch.tensor(
     [block_masks(1, 64, generator=rng).targets.shape[-1] for _ in range(1_000)]
 ).double()
 error = drawn.std() / len(drawn) ** 0.5
-print(f"by hand {0.175 * 64 - 0.5:.1f}, mean of 1,000 draws {drawn.mean():.1f} ± {error:.1f}")
-assert abs(drawn.mean() - (0.175 * 64 - 0.5)) < 4 * error
+by_hand = 0.175 * 64 - 0.5
+print(f"by hand {by_hand:.1f}, mean of draws {drawn.mean():.1f} ± {error:.1f}")
+assert abs(drawn.mean() - by_hand) < 4 * error
 
 # %% [markdown]
 # ## Placement: cut the targets out, trim to one width
@@ -146,7 +147,7 @@ for contexts, targets in zip(*tries, strict=True):
     context, target = next((c - t, t) for c, t in pairs if len(c - t) >= 6)
     left.append(sorted(context))
     held.append(target)
-    print("".join("C" if p in context else "T" if p in target else "." for p in range(L)))
+    print("".join("C" if p in context else ".T"[p in target] for p in range(L)))
 assert [set(row) for row in masks.targets.flatten(1).tolist()] == held
 
 # %% [markdown]
@@ -173,9 +174,9 @@ for row, kept in zip(left, masks.context.tolist(), strict=True):
 # %%
 rng = torch.Generator().manual_seed(0)
 for samples in (1, 8, 32, 128):
-    draws = [block_masks(samples, 64, generator=rng).context.shape[1] for _ in range(200)]
-    mean = sum(draws) / len(draws)
-    print(f"batch of {samples:3}: {mean:4.1f} of 64 positions = {mean / 64:.0%} of the text")
+    draws = [block_masks(samples, 64, generator=rng).context for _ in range(200)]
+    mean = sum(context.shape[1] for context in draws) / len(draws)
+    print(f"batch of {samples:3}: {mean:4.1f} of 64 positions = {mean / 64:.0%}")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -217,7 +218,7 @@ widgets.masking_explorer(book.recipe, book.corpus)
 # you run it:** is the leak above or below one half?
 
 # %%
-places = [(c, t) for c in range(3) for t in range(5)]  # all starts of a 4-block and a 2-block
+places = [(c, t) for c in range(3) for t in range(5)]  # starts of context and target
 shared = [len(set(range(c, c + 4)) & set(range(t, t + 2))) for c, t in places]
 for c in range(3):
     print(f"context {c} to {c + 3}: {shared[5 * c : 5 * c + 5]} of 2 tokens visible")
@@ -227,7 +228,8 @@ print(f"leak {sum(shared)} / {2 * len(places)} = {leak:.0%}")
 sizes = dict(context_scale=(4 / 6, 4 / 6), target_scale=(2 / 6, 2 / 6), num_targets=1)
 rng = torch.Generator().manual_seed(0)
 leaky = block_masks(20_000, 6, **sizes, min_context=1, leak=True, generator=rng)
-visible = (leaky.targets.flatten(1)[:, :, None] == leaky.context[:, None]).any(-1).double()
+visible = leaky.targets.flatten(1)[:, :, None] == leaky.context[:, None]  # (B, T, C)
+visible = visible.any(-1).double()
 assert abs(visible.mean() - leak) < 0.01
 
 # %% [markdown]
@@ -286,8 +288,9 @@ chance = [(min(p, L - n) - max(0, p - n + 1) + 1) / (L - n + 1) for p in range(L
 print("by hand", " ".join(f"{16 * c:.0f}/16" for c in chance[:10]), "... and back")
 
 listed = [sum(s <= p < s + n for s in range(L - n + 1)) / (L - n + 1) for p in range(L)]
-rng, sizes = torch.Generator().manual_seed(0), dict(target_scale=(n / L, n / L), num_targets=1)
-targets = block_masks(20_000, L, **sizes, min_context=1, generator=rng).targets
+sizes = dict(target_scale=(n / L, n / L), num_targets=1, min_context=1)
+rng = torch.Generator().manual_seed(0)
+targets = block_masks(20_000, L, **sizes, generator=rng).targets
 drawn = targets.flatten().bincount(minlength=L) / 20_000
 assert chance == listed, "every start, listed"
 assert (drawn - torch.tensor(chance)).abs().max() < 0.01, "20,000 draws of the package"
@@ -312,11 +315,11 @@ typeset.say(
 # Each ordinary token is chosen with probability $p$. A second draw $u \sim U[0, 1]$ decides what
 # becomes of a chosen one:
 #
-# $$\tilde x_i = \begin{cases}
-# \text{[MASK]} & u < 0.8 \\
-# \text{a random token} & 0.8 \le u < 0.9 \\
-# x_i & u \ge 0.9
-# \end{cases}$$
+# | draw | corrupted token $\tilde x_i$ |
+# |---|---|
+# | $u < 0.8$ | [MASK] |
+# | $0.8 \le u < 0.9$ | a random token |
+# | $u \ge 0.9$ | $x_i$, as it was |
 #
 # The label is $x_i$ where a token was chosen, also where it stays; elsewhere it is −100, which the
 # loss ignores. Below, id 4 is [MASK] and ids under 5 are special: never chosen, never drawn.

@@ -93,7 +93,8 @@ def draw(rng, samples=2, length=12):
 x, x_tilde, y, context, targets = draw(torch.Generator().manual_seed(0))
 (B, L), (_, C), (_, K, T) = x.shape, context.shape, targets.shape
 print(f"B = {B} texts, L = {L} tokens, C = {C} context, K = {K} targets of T = {T}")
-for name, ids in (("x", x), ("x tilde", x_tilde), ("context", context), ("targets", targets)):
+shown = {"x": x, "x tilde": x_tilde, "context": context, "targets": targets}
+for name, ids in shown.items():
     print(f"{name:8}{list(ids.shape)!s:10} {ids[0].tolist()}")
 
 # %% [markdown]
@@ -116,20 +117,19 @@ assert torch.equal(z_full, encoder.encode(x_tilde))
 # %% [markdown]
 # ### Inside a block
 #
-# $$\begin{aligned}
-# a &= x + W_o\,\mathrm{softmax}\!\left(\frac{q k^\top}{\sqrt{d}}\right) v, \qquad
-# (q, k, v) = W_{qkv}\,\mathrm{LN}(x) \\
-# \mathrm{block}(x) &= a + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(a))
-# \end{aligned}$$
+# $$(q, k, v) = W_{qkv}\,\mathrm{LN}(x), \qquad
+# a = x + W_o\,\mathrm{softmax}\left(\frac{q k^\top}{\sqrt{d}}\right) v, \qquad
+# \mathrm{block}(x) = a + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(a))$$
 
 # %%
 block, heads = encoder.blocks[0], 2
-q, k, v = block.qkv(block.norm1(embedded)).view(B, L, 3, heads, 8).permute(2, 0, 3, 1, 4)
+qkv = block.qkv(block.norm1(embedded)).view(B, L, 3, heads, 8)
+q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d)
 scores = q @ k.transpose(-2, -1) / 8**0.5  # (B, heads, L, L)
 mixed = scores.softmax(-1) @ v  # (B, heads, L, d)
 a = embedded + block.proj(mixed.transpose(1, 2).reshape(B, L, 16))
 by_hand = a + block.down(torch.nn.functional.gelu(block.up(block.norm2(a))))
-print("scores", list(scores.shape), " mixed", list(mixed.shape), " block", list(by_hand.shape))
+print("scores", list(scores.shape), " block", list(by_hand.shape))
 torch.testing.assert_close(by_hand, block(embedded))
 
 # %% [markdown]
@@ -151,8 +151,8 @@ torch.testing.assert_close(z, encoder.encode(x_tilde, keep=context))
 
 other = x_tilde.clone()
 other[rows, targets.flatten(1)] = 49  # every target token is another word
-change = (encoder.encode(other, keep=context) - encoder.encode(x_tilde, keep=context)).abs()
-print(f"change of z when the targets change: {change.max():.1f}")
+change = encoder.encode(other, keep=context) - encoder.encode(x_tilde, keep=context)
+print(f"change of z when the targets change: {change.abs().max():.1f}")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
@@ -193,9 +193,11 @@ torch.testing.assert_close(h_hat, g(z, context, targets))
 # %%
 with torch.no_grad():
     full = tiny.target.encode(x)  # (B, L, D)
-h = (full - full.mean(-1, keepdim=True)) / (full.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
+spread = full.var(-1, keepdim=True, correction=0) + 1e-5
+h = (full - full.mean(-1, keepdim=True)) / spread.sqrt()
 h = h[torch.arange(B)[:, None, None], targets]  # (B, K, T, D)
-print("h", list(h.shape), f" mean {h.mean(-1).abs().max():.1f}, std {h.std(-1).mean():.1f}")
+mean, std = h.mean(-1).abs().max(), h.std(-1).mean()
+print("h", list(h.shape), f" mean {mean:.1f}, std {std:.1f}")
 print("carries a gradient:", h.requires_grad, "| h_hat:", h_hat.requires_grad)
 torch.testing.assert_close(h, tiny.target_vectors(x, targets))
 
@@ -229,7 +231,8 @@ print(f"of the batch {jepa:.2f}")
 # ## Eq. 9 and 6: the token regressor and the MLM loss
 #
 # $$h_\psi(z) = W_2\,\mathrm{LN}(\mathrm{GELU}(W_1 z)), \qquad
-# L_\mathrm{MLM} = -\frac{1}{M} \sum_{i\,:\,y_i \ne -100} \log \mathrm{softmax}(h_\psi(z_i))_{y_i}$$
+# L_\mathrm{MLM} = -\frac{1}{M} \sum_{i\,:\,y_i \ne -100}
+# \log\,\mathrm{softmax}(h_\psi(z_i))_{y_i}$$
 #
 # Logits are computed at the $M$ masked positions only: they are most of the cost of an MLM step.
 # **Before you run it:** what is the loss of a model that knows nothing about 50 words?
@@ -260,7 +263,8 @@ lam = 1 / (1 + (-tiny.balance.w).exp()).squeeze()
 loss = lam * jepa + (1 - lam) * mlm
 out = tiny(x, x_tilde, y, context, targets)
 print(f"lambda {lam:.1f}, JEPA {jepa:.2f}, MLM {mlm:.1f}, loss {loss:.1f}")
-torch.testing.assert_close((loss, jepa, mlm, lam), (out.loss, out.jepa_loss, out.mlm_loss, out.lam))
+by_hand = torch.stack([loss, jepa, mlm, lam])
+torch.testing.assert_close(by_hand, torch.stack(out.to_tuple()))
 
 # %% [markdown]
 # ## Eq. 8: the target follows the encoder
@@ -316,10 +320,16 @@ assert losses[-1] < losses[4] < losses[0]
 # ## What a step costs
 #
 # A matrix product of $[n, a]$ and $[a, b]$ is $2nab$ operations. A layer of width $D$ on $n$
-# tokens:
+# tokens costs
 #
-# $$\underbrace{6nD^2}_{q,\,k,\,v} + \underbrace{4n^2D}_{\text{attention}} +
-# \underbrace{2nD^2}_{W_o} + \underbrace{16nD^2}_{\text{MLP}} = 24nD^2 + 4n^2D$$
+# $$24nD^2 + 4n^2D$$
+#
+# | part | operations |
+# |---|---|
+# | $q$, $k$, $v$: a product with $[D, 3D]$ | $6nD^2$ |
+# | attention: $q k^\top$, then times $v$ | $4n^2D$ |
+# | $W_o$: a product with $[D, D]$ | $2nD^2$ |
+# | MLP: products with $[D, 4D]$ and $[4D, D]$ | $16nD^2$ |
 #
 # Backward costs twice the forward. The hybrid step runs the encoder twice, the predictor once a
 # target, and the target encoder forward only. **Before you run it:** at the paper's size, how many
@@ -327,16 +337,16 @@ assert losses[-1] < losses[4] < losses[0]
 
 
 # %%
-def layers(count, n, d=512, wanted=None):  # the last layer computes only what is wanted
-    each = 6 * n * d**2 + 4 * n**2 * d
-    return count * each + 18 * d**2 * ((count - 1) * n + (n if wanted is None else wanted))
+def layers(count, n, wanted, d=512):  # the last layer computes only what is wanted
+    mixing = 6 * n * d**2 + 4 * n**2 * d
+    return count * mixing + 18 * d**2 * ((count - 1) * n + wanted)
 
 
 L, C, K, T, M, D, V = 512, 205, 2, 89, 77, 512, 30_522
-reconstruct = layers(6, L, wanted=M) + M * 2 * D * (D + V)
+reconstruct = layers(6, L, M) + M * 2 * D * (D + V)
 through = 2 * D * D * (C + K * T)  # into the predictor and out of it
-predict = layers(6, C) + through + K * layers(6, C + T, wanted=T)
-target = layers(6, L, wanted=K * T)
+predict = layers(6, C, C) + through + K * layers(6, C + T, T)
+target = layers(6, L, K * T)
 hybrid, mlm_only = 3 * (reconstruct + predict) + target, 3 * reconstruct
 print(f"GFLOP a text: MLM-only {mlm_only / 1e9:.0f}, hybrid {hybrid / 1e9:.0f}")
 print(f"a hybrid step costs {hybrid / mlm_only:.1f} MLM-only steps")

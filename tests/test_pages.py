@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -112,6 +113,7 @@ PLACES = {
     "quote": ("> so $a_1$\n>\n> $$b\n> = c$$", "<blockquote>.*<math.*</bl", ["inline", "block"]),
     "strong": ("**of $a_1$** and [$b_2$](#there)", "<strong>of <math", ["inline", "inline"]),
     "sentence": ("so $$a_1$$ is", "so <span[^>]*><math", ["block"]),
+    "lines": ("$$\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}$$", "<mtable", ["block"]),
     "environment": ("\\begin{align} a &= b \\\\ c &= d \\end{align}", "<mtable", ["block"]),
 }
 
@@ -131,10 +133,11 @@ def test_a_folded_answer_stays_folded_and_holds_its_formulas(tmp_path):
     assert formulas == ["inline", "block"] and inside.count("<math") == 2 and "<b>is</b>" in inside
 
 
-def test_tex_that_cannot_be_read_stays_and_is_reported(tmp_path):
-    with pytest.warns(UserWarning, match=r"No formula: 'x\^' \(Missing"):
-        page, formulas = drawn(tmp_path, "Here $x^$ and $a < b$.")
-    assert formulas == ["inline"] and "$x^$" in page
+@pytest.mark.parametrize(("tex", "reason"), [("x^", "Missing"), (r"\foo x", "foo"), ("a & b", "&")])
+def test_tex_that_cannot_be_read_stays_and_is_reported(tmp_path, tex, reason):
+    with pytest.warns(UserWarning, match=rf"No formula: '{re.escape(repr(tex)[1:-1])}' .*{reason}"):
+        page, formulas = drawn(tmp_path, f"Here ${tex}$ and $a < b$.")
+    assert formulas == ["inline"] and f"${tex}$" in unescape(page)
 
 
 def test_pages_and_figures_follow_a_dark_browser(tmp_path):

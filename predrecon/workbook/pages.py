@@ -36,6 +36,7 @@ _PNG_COLORS = 32  # of a palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TEMPLATE = (Path(figures.__file__).parent / "templates" / "notebook.html").read_text("utf-8")
 _EMPTY_HEADER = re.compile(r"<th[^>]*>(?:&nbsp;)?</th>")  # pandas' corner: no header for anybody
+_UNREAD = re.compile(r"<m[io]>(\\\w+|&(?:amp;)?)</m[io]>")
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
 
 
@@ -109,12 +110,16 @@ def to_html(notebook: Path, page: Path):
 
 def _mathml(tex: str, display: str) -> str:
     """TeX as MathML; nothing, and a warning, where it cannot be read."""
+    read = " ".join(tex.split()).replace("{aligned}", "{split}").replace(r"\setminus", "\u2216")
     try:
-        formula = convert(" ".join(tex.split()), xmlns="", display=display)
-        formula = formula.replace(' xmlns=""', "")  # nbconvert would prefix each tag of a heading
+        formula = convert(read, xmlns="", display=display)
+        if unread := _UNREAD.search(formula):  # passed on as a name
+            raise ValueError(unread[1])
     except Exception as error:  # its errors share no base
-        warnings.warn(f"No formula: {tex.strip()!r} ({type(error).__name__})", stacklevel=2)
+        reason = str(error) or type(error).__name__
+        warnings.warn(f"No formula: {tex.strip()!r} ({reason})", stacklevel=2)
         return ""
+    formula = formula.replace(' xmlns=""', "")  # nbconvert would prefix each tag of a heading
     return f'<span class="wide">{formula}</span>' if display == "block" else formula
 
 

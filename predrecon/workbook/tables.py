@@ -123,7 +123,7 @@ def training_tables(runs: dict[str, Run]) -> list[Styler]:
         }
         for arm, m in ((arm, run.metrics) for arm, run in runs.items())
     }
-    short = pd.DataFrame.from_dict(lines, orient="index").rename_axis("arm")
+    short = pd.DataFrame.from_dict(lines, orient="index")
     short["JEPA loss"] = short["JEPA loss"].astype(float)
     every = pd.DataFrame({arm: run.metrics for arm, run in runs.items()}).map(str)
     return [
