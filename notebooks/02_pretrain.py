@@ -118,8 +118,9 @@ assert torch.equal(z_full, encoder.encode(x_tilde))
 # ### Inside a block
 #
 # $$(q, k, v) = W_{qkv}\,\mathrm{LN}(x), \qquad
-# a = x + W_o\,\mathrm{softmax}\left(\frac{q k^\top}{\sqrt{d}}\right) v, \qquad
-# \mathrm{block}(x) = a + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(a))$$
+# a = x + W_o\,\mathrm{softmax}\left(\frac{q k^\top}{\sqrt{d}}\right) v$$
+#
+# $$\mathrm{block}(x) = a + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(a))$$
 
 # %%
 block, heads = encoder.blocks[0], 2

@@ -120,7 +120,7 @@ def _mathml(tex: str, display: str) -> str:
         warnings.warn(f"No formula: {tex.strip()!r} ({reason})", stacklevel=2)
         return ""
     formula = formula.replace(' xmlns=""', "")  # nbconvert would prefix each tag of a heading
-    return f'<span class="wide">{formula}</span>' if display == "block" else formula
+    return f'<span class="wide" tabindex="0">{formula}</span>' if display == "block" else formula
 
 
 def _without_kernel(outputs: list) -> list:
