@@ -343,7 +343,8 @@ def layers(count, n, wanted, d=512):  # the last layer computes only what is wan
     return count * mixing + 18 * d**2 * ((count - 1) * n + wanted)
 
 
-L, C, K, T, M, D, V = 512, 205, 2, 89, 77, 512, 30_522
+L, D, V = 512, 512, 30_522
+C, K, T, M = 205, 2, 89, 77  # about what the masks of notebook 01 are at this length
 reconstruct = layers(6, L, M) + M * 2 * D * (D + V)
 through = 2 * D * D * (C + K * T)  # into the predictor and out of it
 predict = layers(6, C, C) + through + K * layers(6, C + T, T)
