@@ -297,8 +297,8 @@ assert (drawn - torch.tensor(chance)).abs().max() < 0.01, "20,000 draws of the p
 
 # %% [markdown]
 # On real batches the curve is the average over all block sizes and targets. The first position is
-# [CLS] and the last [SEP]: they are never masked, and the JEPA branch hardly ever predicts them. Look
-# for a dip of the targets in the middle of short texts: a target there would leave fewer than
+# [CLS] and the last [SEP]: they are never masked, and the JEPA branch hardly ever predicts them.
+# Look for a dip of the targets in the middle of short texts: a target there would leave fewer than
 # `min_context` positions, so it is drawn again.
 
 # %% tags=["nbval-ignore-output"]
