@@ -231,8 +231,9 @@ print(f"of the batch {jepa:.2f}")
 #
 # ## Eq. 9 and 6: the token regressor and the MLM loss
 #
-# $$h_\psi(z) = W_2\,\mathrm{LN}(\mathrm{GELU}(W_1 z)), \qquad
-# L_\mathrm{MLM} = -\frac{1}{M} \sum_{i\,:\,y_i \ne -100}
+# $$h_\psi(z) = W_2\,\mathrm{LN}(\mathrm{GELU}(W_1 z))$$
+#
+# $$L_\mathrm{MLM} = -\frac{1}{M} \sum_{i\,:\,y_i \ne -100}
 # \log\,\mathrm{softmax}(h_\psi(z_i))_{y_i}$$
 #
 # Logits are computed at the $M$ masked positions only: they are most of the cost of an MLM step.
@@ -240,7 +241,8 @@ print(f"of the batch {jepa:.2f}")
 
 # %%
 r, masked = tiny.regressor, y >= 0  # (B, L)
-logits = r.w2(r.norm(torch.nn.functional.gelu(r.w1(z_full[masked]))))  # (M, V)
+hidden = torch.nn.functional.gelu(r.w1(z_full[masked]))  # (M, D)
+logits = r.w2(r.norm(hidden))  # (M, V)
 log_p = logits - logits.exp().sum(-1, keepdim=True).log()
 mlm = -log_p[torch.arange(len(log_p)), y[masked]].mean()
 print("logits", list(logits.shape))
@@ -283,7 +285,7 @@ for _ in range(5):
 assert abs(average - (1 - 0.9**5)) < 1e-12
 
 moved = PredictReconstruct.build(config, seed=1)
-moved.target.load_state_dict(tiny.target.state_dict())  # another model's weights
+moved.target.load_state_dict(tiny.target.state_dict())  # of another model
 pairs = zip(moved.target.parameters(), moved.encoder.parameters(), strict=True)
 by_hand = [0.996 * bar + 0.004 * theta for bar, theta in pairs]
 moved.update_target(0.996)
@@ -344,7 +346,7 @@ def layers(count, n, wanted, d=512):  # the last layer computes only what is wan
 
 
 L, D, V = 512, 512, 30_522
-C, K, T, M = 205, 2, 89, 77  # about what the masks of notebook 01 are at this length
+C, K, T, M = 205, 2, 89, 77  # about what the masks are at this length
 reconstruct = layers(6, L, M) + M * 2 * D * (D + V)
 through = 2 * D * D * (C + K * T)  # into the predictor and out of it
 predict = layers(6, C, C) + through + K * layers(6, C + T, T)
