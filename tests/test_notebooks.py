@@ -191,7 +191,7 @@ def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
     data = notebook.cells[0].outputs[0]["data"]
     png = base64.b64decode(data["image/png"])
     assert data[gallery.PLOTLY] == figure and len(png) < 20_000
-    assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 700
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 620
 
 
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):

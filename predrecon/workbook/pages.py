@@ -31,7 +31,7 @@ from predrecon.workbook import figures
 from predrecon.workbook.figures import figure_div, write_plotly_js
 from predrecon.workbook.figures.gallery import PLOTLY, render, write_images
 
-_PNG_WIDTH = 700  # pixels
+_PNG_WIDTH = 620  # pixels: what JupyterLab has for an output in a window of 800
 _PNG_COLORS = 32  # of a palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TEMPLATE = (Path(figures.__file__).parent / "templates" / "notebook.html").read_text("utf-8")
