@@ -39,7 +39,7 @@ check: $(READY) ## the quick tests, for while you edit; about a minute
 
 browser: $(READY) ## the tests that drive JupyterLab; needs a Chromium (Debian: apt install chromium)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt playwright
+		--constraint constraints.txt playwright axe-playwright-python
 	@$(BIN)/python -m pytest -p no:nbval -o addopts=-q -rs -s tests/test_browser.py
 
 lab: $(READY) ## open JupyterLab on a page that says what each notebook answers

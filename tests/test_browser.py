@@ -215,3 +215,24 @@ def test_exported_pages_switch_without_a_network(chromium, tmp_path):
     assert not errors
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests)
     context.close()
+
+
+@pytest.mark.parametrize("stem", sorted(f.stem for f in (ROOT / "notebooks").glob("*.ipynb")))
+def test_exported_pages_have_no_serious_accessibility_finding(chromium, tmp_path, stem):
+    """axe-core in a light and in a dark browser, at 800 pixels: nothing serious, nothing cut."""
+    reason = "axe-playwright-python is not installed"
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason).Axe()
+    from predrecon.workbook import pages
+
+    page_file, serious = tmp_path / "page.html", []
+    pages.to_html(ROOT / "notebooks" / f"{stem}.ipynb", page_file)
+    for scheme in ("light", "dark"):
+        page = chromium.new_page(viewport={"width": 800, "height": 1000}, color_scheme=scheme)
+        page.goto(page_file.as_uri())
+        page.wait_for_load_state()
+        found = axe.run(page, context={"exclude": [[".main-svg"]]}).response["violations"]
+        found = [finding for finding in found if finding["impact"] in ("serious", "critical")]
+        serious += [(scheme, f["id"], node["html"]) for f in found for node in f["nodes"]]
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800, scheme
+        page.close()
+    assert not serious

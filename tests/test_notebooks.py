@@ -128,14 +128,19 @@ def test_a_notebook_trains_what_is_missing_and_finds_other_seeds(tmp_path, monke
     assert names == [("mlm", 1), ("untrained", 1), ("mlm", 0), ("untrained", 0)]
 
 
-def test_outputs_that_cannot_differ_are_compared():
-    """nbval compares what depends on neither preset nor clock; the rest is tagged."""
+COMPARED = {"01_masking": 6, "02_pretrain": 6, "03_lambda_dynamics": 4}
+
+
+@pytest.mark.parametrize("stem", COMPARED)
+def test_outputs_that_cannot_differ_are_compared(stem):
+    """nbval compares what depends on neither preset nor clock, the worked examples; the rest is
+    tagged."""
     compared = [
-        cell for stem in STEMS for cell in read(stem).cells
+        cell for cell in read(stem).cells
         if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", [])
         and any("text/plain" in o.get("data", {}) or "text" in o for o in cell.outputs)
     ]  # fmt: skip
-    assert len(compared) >= 4
+    assert len(compared) >= COMPARED[stem]
 
 
 @pytest.mark.slow
@@ -186,7 +191,7 @@ def test_pictures_are_small_and_only_where_a_browser_is(monkeypatch):
     data = notebook.cells[0].outputs[0]["data"]
     png = base64.b64decode(data["image/png"])
     assert data[gallery.PLOTLY] == figure and len(png) < 20_000
-    assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 700
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and int.from_bytes(png[16:20]) == 620
 
 
 def test_demo_skips_what_is_done_and_names_what_failed(tmp_path, monkeypatch, capsys):

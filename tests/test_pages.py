@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -32,7 +33,7 @@ class Reader(HTMLParser):
         self.loads += [attrs[name] for name in LOADS & set(attrs)]
         if "href" in attrs:
             (self.leads if tag == "a" else self.loads).append(attrs["href"])
-        if attrs.get("role") == "img":
+        if attrs.get("role") == "figure":
             self.labels.append(attrs["aria-label"])
 
 
@@ -84,21 +85,66 @@ def test_a_widget_alone_leaves_a_note(tmp_path):
     assert html.count(pages._NOTE) == 1 and html.count("Plotly.newPlot(") == 1
 
 
+def drawn(tmp_path, text):
+    """The page of a markdown cell: its text, and display of each formula in it."""
+    html = notebook(tmp_path, [], text)
+    body = html[html.index("<main>") :]
+    return body, [attrs["display"] for tag, attrs in Reader(body).tags if tag == "math"]
+
+
 def test_formulas_are_drawn_without_a_script(tmp_path):
     text = (
         "Of $w$ it is $\\lambda = \\sigma(w)$,\n\n$$L = \\frac{1}{N}\n\\sum_i l_i$$\n\n"
-        "costs 5$ and 6$, `$HOME` and `$x$` stay, and $x^$ cannot be read."
+        "costs 5$ and 6$ or \\$7 and \\$8, `$HOME` and `$x$` and `$$y$$` stay\n\n"
+        "```python\na = '$b$ $$c$$'\n```\n"
     )
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    nbformat.write(notebook, tmp_path / "in.ipynb")
-    pages.to_html(tmp_path / "in.ipynb", tmp_path / "in.html")
-    page = (tmp_path / "in.html").read_text(encoding="utf-8")
-    tags = [(tag, attrs.get("display")) for tag, attrs in Reader(page).tags if tag == "math"]
-    assert tags == [("math", "inline"), ("math", "inline"), ("math", "block")]
-    for kept in ("5$ and 6$", "<code>$HOME</code>", "<code>$x$</code>", "$x^$"):
+    page, formulas = drawn(tmp_path, text)
+    assert formulas == ["inline", "inline", "block"]
+    for kept in ("5$ and 6$", "$7 and $8", "<code>$HOME</code>", "<code>$x$</code>"):
         assert kept in page
+    assert "<code>$$y$$</code>" in page and "$b$ $$c$$" in page
     assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mi>N</mi></mrow></mfrac>" in page
-    assert "$$" not in page
+
+
+PLACES = {
+    "heading": ("## About $x_i * y_i * z$", "<h2[^>]*>About <math", ["inline"]),
+    "list": ("- one $a_1$\n- two\n\n  $$b_2$$", "<li>.*<math.*<li>.*<math", ["inline", "block"]),
+    "table": ("| a | b |\n|---|---|\n| $a_1$ | $b_2$ |", "<td><math", ["inline", "inline"]),
+    "quote": ("> so $a_1$\n>\n> $$b\n> = c$$", "<blockquote>.*<math.*</bl", ["inline", "block"]),
+    "strong": ("**of $a_1$** and [$b_2$](#there)", "<strong>of <math", ["inline", "inline"]),
+    "sentence": ("so $$a_1$$ is", "so <span[^>]*><math", ["block"]),
+    "lines": ("$$\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}$$", "<mtable", ["block"]),
+    "environment": ("\\begin{align} a &= b \\\\ c &= d \\end{align}", "<mtable", ["block"]),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_formulas_are_drawn_wherever_markdown_has_text(tmp_path, place):
+    text, pattern, displays = PLACES[place]
+    page, formulas = drawn(tmp_path, text)
+    assert formulas == displays and re.search(pattern, page, re.DOTALL)
+    assert "$" not in page and "<em>" not in page and ":math" not in page
+
+
+def test_a_folded_answer_stays_folded_and_holds_its_formulas(tmp_path):
+    text = "<details><summary>Answer</summary>\n\nIt <b>is</b> $a_1$.\n\n$$b$$\n\n</details>"
+    page, formulas = drawn(tmp_path, text)
+    inside = page[page.index("<details>") : page.index("</details>")]
+    assert formulas == ["inline", "block"] and inside.count("<math") == 2 and "<b>is</b>" in inside
+
+
+@pytest.mark.parametrize(("tex", "reason"), [("x^", "Missing"), (r"\foo x", "foo"), ("a & b", "&")])
+def test_tex_that_cannot_be_read_stays_and_is_reported(tmp_path, tex, reason):
+    with pytest.warns(UserWarning, match=rf"No formula: '{re.escape(repr(tex)[1:-1])}' .*{reason}"):
+        page, formulas = drawn(tmp_path, f"Here ${tex}$ and $a < b$.")
+    assert formulas == ["inline"] and f"${tex}$" in unescape(page)
+
+
+def test_pages_and_figures_follow_a_dark_browser(tmp_path):
+    html = notebook(tmp_path, [[PLOTLY]])
+    assert html.count('media="(prefers-color-scheme: dark)"') == 1 and 'lang="en"' in html
+    assert html.index("plotly.min.js") < html.index("Plotly.newPlot = ") < html.index("<main>")
+    assert html.index("<main>") < html.index("Plotly.newPlot(")
 
 
 def test_a_notebook_page_loads_nothing_from_elsewhere(tmp_path):
@@ -199,7 +245,7 @@ def test_a_menu_is_a_list_for_the_keyboard_too():
         html = gallery.figure_div(content)
         choices = "<option>SST-2</option><option>&lt;b&gt; &amp; c</option>"
         assert f"<label>Task &amp; more <select>{choices}</select></label>" in html
-        assert html.index("<select>") < html.index('role="img"'), "not a part of the picture"
+        assert html.index("<select>") < html.index('role="figure"'), "not a part of the picture"
     assert "<select>" not in gallery.figure_div(figure())
 
 

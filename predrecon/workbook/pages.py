@@ -2,92 +2,125 @@
 
 nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
 each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
-Formulas become MathML, which browsers draw by themselves. For hosts that run no scripts, figures of
-committed notebooks get small PNG pictures.
+Formulas become MathML, which browsers draw by themselves; page and figures are dark where the
+browser is. For hosts that run no scripts, figures of committed notebooks get small PNG pictures.
 """
 
 import base64
 import io
 import re
 import tempfile
+import warnings
 from pathlib import Path
+from typing import ClassVar
 
+import nbformat
 import plotly.graph_objects as go
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import (
+    IPythonRenderer,
+    MarkdownWithMath,
+    MathBlockParser,
+    MathInlineParser,
+)
 
 from predrecon.data import files
+from predrecon.workbook import figures
 from predrecon.workbook.figures import figure_div, write_plotly_js
-from predrecon.workbook.figures.gallery import PLOTLY, write_images
+from predrecon.workbook.figures.gallery import PLOTLY, render, write_images
 
-_PNG_WIDTH = 700  # pixels
+_PNG_WIDTH = 620  # pixels: what JupyterLab has for an output in a window of 800
 _PNG_COLORS = 32  # of a palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
+_TEMPLATE = (Path(figures.__file__).parent / "templates" / "notebook.html").read_text("utf-8")
+_EMPTY_HEADER = re.compile(r"<th[^>]*>(?:&nbsp;)?</th>")  # pandas' corner: no header for anybody
+_UNREAD = re.compile(r"<m[io]>(\\\w+|&(?:amp;)?)</m[io]>")
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
-_TEX = re.compile(
-    r"(?P<code>```.*?```|`[^`\n]*`)"  # no formulas in there
-    r"|\$\$(?P<block>.+?)\$\$"
-    r"|(?<![\w\\$])\$(?P<inline>[^\s$](?:[^$]*?[^\s$])?)\$(?![\w$])",
-    re.DOTALL,
-)
-# Below 1000 pixels the prompts give their place to code and tables; what is still wider scrolls.
-_TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_css -%}{{ super() }}<style>
-.jp-OutputArea-output, .jp-InputArea .highlight pre { overflow-x: auto; }
-.jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.5em; }
-@media (max-width: 1000px) {
-  .jp-InputPrompt, .jp-OutputPrompt { display: none; }
-  body.jp-Notebook { padding: 8px; }
-  .highlight pre, .jp-RenderedText pre { font-size: 12px; }
-  .jp-RenderedHTMLCommon table { font-size: 11px; }
-  .jp-RenderedHTMLCommon td, .jp-RenderedHTMLCommon th { padding: 0.25em 0.35em; }
-}
-</style>{%- endblock -%}
-{%- block html_head_js -%}<script src="plotly.min.js" charset="utf-8"></script>{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-"""
+
+
+class _Block(MathBlockParser):
+    """Display formulas begin a line: elsewhere `$$` may stand in code."""
+
+    MULTILINE_MATH = r"(?s:^ {0,3}[$]{2}.*?(?<!\\)[$]{2})"
+    SPECIFICATION: ClassVar = {**MathBlockParser.SPECIFICATION, "multiline_math": MULTILINE_MATH}
+
+
+class _Inline(MathInlineParser):
+    """`$...$` as code hosts read it: no blank inside its ends, no word or `$` outside."""
+
+    TEX = r"(?s:(?<![\w$\\])\$(?=\S)(?P<math_inline_tex>(?:\\.|[^$\\])+?)(?<=\S)\$(?![\w$]))"
+    SPECIFICATION: ClassVar = {**MathInlineParser.SPECIFICATION, "inline_math_tex": TEX}
+
+
+class _Renderer(IPythonRenderer):
+    """Formulas as MathML, tables in a box that scrolls, folded text that stays folded."""
+
+    def block_math(self, body: str) -> str:
+        return _mathml(body, "block") or super().block_math(body)
+
+    def inline_math(self, body: str) -> str:
+        return _mathml(body, "inline") or super().inline_math(body)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        tex = f"\\begin{{{name}}}{body}\\end{{{name}}}"
+        return _mathml(tex, "block") or super().latex_environment(name, body)
+
+    def table(self, text: str) -> str:
+        return f'<div class="wide" tabindex="0"><table>{text}</table></div>\n'
+
+    def _html_embed_images(self, html: str) -> str:
+        """Left alone without an image: parsed piece by piece, each tag would be closed at once."""
+        return super()._html_embed_images(html) if "<img" in html else html
+
+
+class _Exporter(HTMLExporter):
+    """nbconvert's HTML exporter with the parsers and the renderer above."""
+
+    @pass_context
+    def markdown2html(self, context, source: str) -> str:
+        renderer = _Renderer(
+            escape=False,
+            attachments=context.get("cell", {}).get("attachments", {}),
+            embed_images=self.embed_images,
+            path=context.get("resources", {}).get("metadata", {}).get("path", ""),
+        )
+        return MarkdownWithMath(renderer, _Block(), _Inline()).render(source)
 
 
 def to_html(notebook: Path, page: Path):
     """Write an executed notebook as `page`, and plotly.min.js beside it.
 
     An output that is a plotly figure is shown as one, whatever else it is; a widget, which needs a
-    kernel, leaves a note unless its cell shows a plotly figure too.
+    kernel, leaves a note unless its cell shows a plotly figure too. TeX that cannot be read stays
+    as it is, with a warning.
     """
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    content, formulas = nbformat.read(notebook, as_version=4), []
-
-    def aside(formula: re.Match) -> str:
-        """A mark in the formula's place: nbconvert would close each of its tags at once."""
-        formulas.append(_mathml(formula))
-        return f"formula{len(formulas) - 1}mark" if "<math" in formulas[-1] else formula[0]
-
+    content = nbformat.read(notebook, as_version=4)
     for cell in content.cells:
         if "outputs" in cell:
             cell["outputs"] = _without_kernel(cell["outputs"])
-        if cell.cell_type == "markdown":
-            cell["source"] = _TEX.sub(aside, cell["source"])
     content.metadata.pop("widgets", None)
     content.metadata.setdefault("title", notebook.stem)
-    body, _ = HTMLExporter(raw_template=_TEMPLATE, embed_images=True).from_notebook_node(content)
-    body = re.sub(r"formula(\d+)mark", lambda mark: formulas[int(mark[1])], body)
-    files.write_text(page, body)
+    exporter = _Exporter(raw_template=_TEMPLATE, embed_images=True)
+    resources = {"dark": render("dark.html")}
+    files.write_text(page, exporter.from_notebook_node(content, resources)[0])
     write_plotly_js(page.parent)
 
 
-def _mathml(formula: re.Match) -> str:
-    """`$...$` and `$$...$$` as MathML; code, and TeX that cannot be read, as it is."""
-    if formula["code"]:
-        return formula[0]
-    from latex2mathml.converter import convert
-
-    tex, display = formula["block"] or formula["inline"], "block" if formula["block"] else "inline"
+def _mathml(tex: str, display: str) -> str:
+    """TeX as MathML; nothing, and a warning, where it cannot be read."""
+    read = " ".join(tex.split()).replace("{aligned}", "{split}").replace(r"\setminus", "\u2216")
     try:
-        return convert(" ".join(tex.split()), display=display)
-    except Exception:  # its errors share no base
-        return formula[0]
+        formula = convert(read, xmlns="", display=display)
+        if unread := _UNREAD.search(formula):  # passed on as a name
+            raise ValueError(unread[1])
+    except Exception as error:  # its errors share no base
+        reason = str(error) or type(error).__name__
+        warnings.warn(f"No formula: {tex.strip()!r} ({reason})", stacklevel=2)
+        return ""
+    formula = formula.replace(' xmlns=""', "")  # nbconvert would prefix each tag of a heading
+    return f'<span class="wide" tabindex="0">{formula}</span>' if display == "block" else formula
 
 
 def _without_kernel(outputs: list) -> list:
@@ -101,6 +134,8 @@ def _without_kernel(outputs: list) -> list:
             if has_figure:
                 continue
             output["data"] = {"text/html": _NOTE}
+        elif "text/html" in data:
+            data["text/html"] = _EMPTY_HEADER.sub("<td></td>", data["text/html"])
         visible.append(output)
     return visible
 

@@ -102,6 +102,70 @@ def runs_line(name: str, runs: list[Run]) -> str:
     return f"{name}: {counted} (seeds {seeds}), {learned(*(run.metrics for run in runs))}"
 
 
+def recipe_tables(recipe: Recipe, corpus: Corpus) -> list[Styler]:
+    """What is trained on what: text and steps; and, to be folded, every field of the recipe."""
+    steps = recipe.steps(len(corpus.blocks("train", recipe.length)))
+    text = pd.DataFrame({split: corpus.facts[split] for split in ("train", "validation")})
+    fields = pd.Series(vars(recipe), dtype=object).map(str).to_frame("value").rename_axis("field")
+    cost = f"{steps:,} steps of {recipe.batch_size} blocks of {recipe.length} tokens"
+    return [
+        typeset.styled(text.loc[["documents", "characters", "tokens"]], f"The text; {cost}"),
+        typeset.styled(fields, f"All fields of the recipe: preset {recipe.preset}"),
+    ]
+
+
+def histories(runs: dict[str, Run]) -> pd.DataFrame:
+    """The histories of all arms below one another, with a column `arm`."""
+    return pd.concat([run.history.assign(arm=arm) for arm, run in runs.items()])
+
+
+def training_tables(runs: dict[str, Run]) -> list[Styler]:
+    """Held-out losses and cost, a line an arm; and, to be folded, all that a run has measured."""
+    lines = {
+        arm: {
+            "MLM loss": m["validation_mlm"],
+            "word frequencies alone": m["validation_unigram"],
+            "JEPA loss": m["validation_jepa"],
+            "steps": m["steps"],
+            "M tokens": m["tokens"] / 1e6,
+            "TFLOP": m["flops"] / 1e12,
+            "seconds": round(m["seconds"]),
+        }
+        for arm, m in ((arm, run.metrics) for arm, run in runs.items())
+    }
+    short = pd.DataFrame.from_dict(lines, orient="index")
+    short["JEPA loss"] = short["JEPA loss"].astype(float)
+    every = pd.DataFrame({arm: run.metrics for arm, run in runs.items()}).map(str)
+    return [
+        typeset.styled(short, "Held-out losses and cost", precision=2),
+        typeset.styled(every, "All that was measured"),
+    ]
+
+
+def training_sentences(runs: dict[str, Run]) -> list[str]:
+    """What the runs of one seed reached, and what the hybrid's steps cost more."""
+    sentences = []
+    for arm, run in runs.items():
+        jepa, nats = run.metrics["validation_jepa"], run.metrics["below_unigram"]
+        plateau = ": it is on the plateau" if nats < PLATEAU else ""
+        name = {"mlm": "MLM-only"}.get(arm, arm)
+        ends = ""
+        if jepa is not None:
+            ends = f"; its JEPA loss ends at {'< 0.001' if jepa < 1e-3 else f'{jepa:.3f}'}"
+        sentences.append(f"**{name}** ends {nats:.2f} nats below word frequencies{plateau}{ends}.")
+    if set(ARMS) <= set(runs):
+        hybrid, mlm = (runs[arm].metrics for arm in ARMS)
+        ratio, gap = (
+            hybrid["flops"] / mlm["flops"],
+            mlm["validation_mlm"] - hybrid["validation_mlm"],
+        )
+        sentences.append(
+            f"The hybrid's MLM loss is {abs(gap):.3f} nats {'lower' if gap > 0 else 'higher'} than "
+            f"MLM-only's, in one seed; its steps cost {ratio:.2f} times the operations."
+        )
+    return sentences
+
+
 def balance_table(run: Run) -> pd.DataFrame:
     """lambda(t), its gradient, and the prediction: `step, lam, predicted, sum_lr, gradient`."""
     if run.recipe.arm != "hybrid":
@@ -115,6 +179,18 @@ def balance_table(run: Run) -> pd.DataFrame:
         sum_lr=np.log(predicted / (1 - predicted)),
         gradient=balance_gradient(history["lam"], history["jepa_loss"], history["mlm_loss"]),
     )
+
+
+def balance_sentences(table: pd.DataFrame) -> list[str]:
+    """How far a trained lambda is from what the schedule predicts: of `balance_table`."""
+    last, gap = table.iloc[-1], (table["lam"] - table["predicted"]).abs().max()
+    return [
+        f"After {int(last['step']):,} steps the learning rates sum to {last['sum_lr']:.3f}: they "
+        f"predict λ = {last['predicted']:.3f}, {last['lam']:.3f} was trained.",
+        f"The two curves are never more than {gap:.3f} apart.",
+        f"The gradient is negative in {(table['gradient'] < 0).mean():.1%} of the {len(table)} "
+        "logged steps.",
+    ]
 
 
 @torch.no_grad()

@@ -50,6 +50,9 @@ def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
 
     tables = [t if isinstance(t, Styler) else styled(t, caption, **options) for t in tables]
     headings = [". ".join((t.caption or "").split(". ")[:2]).rstrip(".") for t in tables]
+    if len(tables) > 1:  # a caption that the heading says whole is not said twice
+        for table, heading in zip(tables, headings, strict=True):
+            table.caption = None if heading == table.caption else table.caption
     parts = [light(table) for table in tables]
     if len(tables) > 1:
         parts = [
