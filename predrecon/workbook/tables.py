@@ -321,12 +321,15 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(order[order.isin(wide.index)])
 
 
-def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
-    """`paper_table` with N, D and a cell an arm; a published rank says its D if ours is another."""
+def paper_table_text(wide: pd.DataFrame, *, seeds: bool = True) -> pd.DataFrame:
+    """`paper_table` with N, D and a cell an arm, which may name its seeds.
+
+    A published rank says its D if ours is another.
+    """
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
     is_rank = wide.index.isin(RANKS, level="metric")
     for arm in ARMS:
-        text[arm] = interval_cells(wide[arm], seeds=True)
+        text[arm] = interval_cells(wide[arm], seeds=seeds)
         numbers, dim = _numbers(wide[arm, "published"]), wide[arm, "dim"]
         other_dim = is_rank & (numbers != "–") & dim.notna() & (dim != PUBLISHED_DIM)
         text[f"published {arm}"] = numbers.mask(other_dim, numbers + f" (D = {PUBLISHED_DIM})")
@@ -335,8 +338,7 @@ def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
 
 def _caption(number: int, wide: pd.DataFrame, table: pd.DataFrame) -> str:
     """What a table holds, what its intervals are over, what is compared."""
-    bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
-    over = " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
+    over = _bases(wide)
     text = (
         f"Table {number}. {TABLES[number].title}. Ours at D = "
         f"{', '.join(_of_both(wide, 'dim').unique())} with 95 % intervals over {over}; published: "
@@ -347,17 +349,38 @@ def _caption(number: int, wide: pd.DataFrame, table: pd.DataFrame) -> str:
     return text
 
 
+def _bases(wide: pd.DataFrame) -> str:
+    bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
+    return " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
+
+
 def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
-    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption."""
+    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption.
+
+    The published numbers stand beside GLUE tasks only: those of the embedded tasks' twins are of
+    other texts, and are in the exported files.
+    """
     wide, content = paper_table(number, table), TABLES[number]
-    values = {"pooling": content.poolings, "metric": content.metrics}
-    text = paper_table_text(wide).droplevel([name for name in values if len(values[name]) == 1])
-    return typeset.styled(text, _caption(number, wide, table))
+    titles = wide.index.unique("title")
+    own = table.loc[table["task"].isin(EMBEDDED), "title"].unique()
+    text, caption = paper_table_text(wide, seeds=False), _caption(number, wide, table)
+    if titles.isin(own).all():
+        text = text.drop(columns=[column for column in text if "published" in column])
+        counts, dims = (", ".join(text[column].unique()) for column in "ND")
+        text = text.drop(columns=["N", "D"])
+        instead = f" of {titles[0]} in the place of it" if content.task else ""
+        caption = (
+            f"Table {number}. {content.title}{instead}. N = {counts} texts, D = {dims}; 95 % "
+            f"intervals over {_bases(wide)}. Beside published numbers in the exported files."
+        )
+    levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}
+    single = [level for level, values in levels.items() if len(values) == 1]
+    return typeset.styled(text.droplevel(single[: wide.index.nlevels - 1]), caption)
 
 
-def task_tables(table: pd.DataFrame) -> list[Styler]:
-    """Tables 7 to 11, those whose task was measured, for a notebook."""
-    return [styled_paper_table(n, table) for n in _measured(table) if TABLES[n].task]
+def paper_tables(table: pd.DataFrame) -> list[Styler]:
+    """Tables 4 to 11, those of whose tasks one was measured, for a notebook."""
+    return [styled_paper_table(number, table) for number in _measured(table)]
 
 
 def export_paper_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -542,10 +565,13 @@ def pooler_table(ratios: pd.DataFrame) -> pd.DataFrame:
 def length_means(control: pd.DataFrame) -> pd.DataFrame:
     """`length.length_control`, a line a model: means of tasks and seeds."""
     means = control.pivot_table("value", "model", "metric", sort=False)
-    heads = {"uniformity": "uniformity, all pairs", "equal_length": "pairs of equal length"}
-    heads |= {"explained": "explained by length", "by_chance": "by chance"}
-    forms = ["{:.3f}", "{:.3f}", "{:.1%}", "{:.1%}"]
-    cells = {head: means[m].map(form.format) for (m, head), form in zip(heads.items(), forms)}
+    heads = {
+        "uniformity, all pairs": ("uniformity", "{:.3f}"),
+        "pairs of equal length": ("equal_length", "{:.3f}"),
+        "explained by length": ("explained", "{:.1%}"),
+        "by chance": ("by_chance", "{:.1%}"),
+    }
+    cells = {head: means[metric].map(form.format) for head, (metric, form) in heads.items()}
     return pd.DataFrame(cells).rename(index={"mlm": "MLM-only"})
 
 
