@@ -32,8 +32,13 @@ def of_gaps(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> list[str
             for word, side in zip(words, (-1, 1, 0), strict=True)
             if (clear == side).any()
         ]
-        sentences.append(f"**{metric.replace('_', ' ').capitalize()}.** Hybrid {'; '.join(parts)}.")
-    return [*sentences, f"Means of tasks; ± is half a 95 % interval over {_basis(gaps)}."]
+        sentences.append(
+            f"**{metric.replace('_', ' ').capitalize()}.** {_capital('; '.join(parts))}."
+        )
+    return [
+        *sentences,
+        f"Hybrid minus MLM-only, means of tasks; ± is half a 95 % interval over {_basis(gaps)}.",
+    ]
 
 
 def of_poolers(ratios: pd.DataFrame) -> list[str]:

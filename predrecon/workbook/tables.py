@@ -368,9 +368,11 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
         text = text.drop(columns=[column for column in text if "published" in column])
         counts, dims = (", ".join(text[column].unique()) for column in "ND")
         text = text.drop(columns=["N", "D"])
-        instead = f" of {titles[0]} in the place of it" if content.task else ""
+        heading = content.title
+        if content.task:
+            heading = heading.replace(", ", f", {titles[0]} in the place of ")
         caption = (
-            f"Table {number}. {content.title}{instead}. N = {counts} texts, D = {dims}; 95 % "
+            f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % "
             f"intervals over {_bases(wide)}. Beside published numbers in the exported files."
         )
     levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}

@@ -23,28 +23,28 @@ _SPOKES = {  # name, and whether higher or lower is better
 }
 
 
-def clouds(points: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> go.Figure:
-    """Clouds `[N, 3]` in space, side by side, coloured by class, and the unit sphere as circles."""
+def clouds(points: dict[str, np.ndarray], labels: np.ndarray) -> go.Figure:
+    """Clouds `[N, 3]` side by side, coloured by `labels [N]`, and the unit sphere as circles."""
     kinds = [[{"type": "scene"}] * len(points)]
     fig = make_subplots(1, len(points), subplot_titles=list(points), specs=kinds)
     turn = np.linspace(0, 2 * np.pi, 61)
     ring = [np.cos(turn), np.sin(turn), np.zeros(61)]
-    for col, (cloud, z) in enumerate(points.items(), start=1):
+    for col, z in enumerate(points.values(), start=1):
         for shift in range(3):
             circle = dict(zip("xyz", np.roll(ring, shift, axis=0), strict=True))
             look = dict(mode="lines", line=dict(color="#BBBBBB", width=2), hoverinfo="skip")
             fig.add_scatter3d(**circle, **look, showlegend=False, row=1, col=col)
-        for number, label in enumerate(np.unique(labels[cloud])):
-            part = np.asarray(z)[np.asarray(labels[cloud]) == label].astype(np.float32)
+        for number, label in enumerate(np.unique(labels)):
+            part = np.asarray(z)[np.asarray(labels) == label].astype(np.float32)
             look = dict(size=2.5, color=CLASSES[number], opacity=0.8)
             axes = dict(zip("xyz", part.T, strict=True))
             options = dict(mode="markers", marker=look, name=f"class {label}", row=1, col=col)
             fig.add_scatter3d(**axes, **options)
-    axis = dict(range=[-1.3, 1.3], showticklabels=False, title="", backgroundcolor="white")
-    axis |= dict(gridcolor="#EBEBEB", showspikes=False)
-    eye = dict(eye=dict(x=1.25, y=1.25, z=0.9))
+    axis = dict(range=[-1.2, 1.2], visible=False)
+    eye = dict(eye=dict(x=0.95, y=0.95, z=0.6))
     fig.update_scenes(xaxis=axis, yaxis=axis, zaxis=axis, aspectmode="cube", camera=eye)
-    return finish(fig, "Three clouds, and the unit sphere", plot=230)
+    fig.update_layout(legend_itemsizing="constant", margin=dict(l=0, r=0))
+    return finish(fig, "Three clouds, and the unit sphere", plot=220)
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
