@@ -420,7 +420,7 @@ widgets.geometry_explorer(measured)
 #
 # - An interval over texts (one seed) says nothing about another training run.
 # - Tasks share the encoders of a seed and are not independent; p-values are of seeds alone. Three
-#   seeds cannot give a p below 0.25, whatever they show.
+#   seeds cannot give a p below one quarter, whatever they show.
 # - A run on the unigram plateau (notebook 02) embeds all texts alike; its geometry is that of
 #   positions, not of an objective.
 # - Whether the pooler or the length of texts makes a difference is the question of

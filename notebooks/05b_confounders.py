@@ -53,10 +53,10 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 #
 # Before you run the cell: which pooling is the least uniform?
 #
-# <details><summary>Answer</summary>Max pooling. The largest of 20 standard normal numbers is near
-# 1.87 in every coordinate, so that all texts point to one corner of the space: their cosine is near
-# 0.93. The mean of 20 has no such preference. Max pooling looks collapsed for a reason that has
-# nothing to do with training.</details>
+# <details><summary>Answer</summary>Max pooling. The largest of 20 standard normal numbers is nearly
+# 2 in every coordinate, so that all texts point to one corner of the space, with a cosine near 1.
+# The mean of 20 has no such preference. Max pooling looks collapsed for a reason that has nothing
+# to do with training.</details>
 
 # %%
 hidden, mask = poolers.random_tokens()
@@ -142,7 +142,7 @@ else:
 # ## A confounder: length
 #
 # A text's vector is the mean of its token vectors, and in the published architecture every token
-# vector begins with the vector of its position, of amplitude 1, beside word vectors of 0.02. The
+# vector begins with that of its position, of amplitude 1, and a far smaller one of its word. The
 # mean of the positions 1 to 10 points elsewhere than that of 1 to 100. So texts of different length
 # are spread out whatever they say.
 #

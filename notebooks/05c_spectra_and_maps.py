@@ -55,8 +55,8 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # Take a cloud whose covariance is known: five directions with variances 8, 4, 2, 1, 1. Before you
 # run the cell: how many components hold 90 % of the variance, and what is the effective rank?
 #
-# <details><summary>Answer</summary>The shares are 1/2, 1/4, 1/8, 1/16, 1/16: three hold 87.5 %,
-# four 93.75 %. The effective rank is of singular values, the roots of these, and so is nearer to 5
+# <details><summary>Answer</summary>The shares are 1/2, 1/4, 1/8, 1/16, 1/16: three hold 7/8,
+# four 15/16. The effective rank is of singular values, the roots of these, and so is nearer to 5
 # than shares of variance suggest.</details>
 
 # %%
@@ -72,7 +72,7 @@ assert measured["rank_90"] == needed and abs(measured["effective_rank"] - rank) 
 
 # %% [markdown]
 # A measured spectrum is that of a sample. Here all 40 directions have the *same* variance, and the
-# true spectrum is flat at 2.5 %. With few texts some directions look longer by chance:
+# true spectrum is flat at 1/40. With few texts some directions look longer by chance:
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -89,9 +89,9 @@ _ = figures.show(figures.known_spectrum([1 / 40] * 40, samples))
 # > **Gotcha.** So compare spectra and ranks only at the same number of texts N and dimensions D.
 # > N differs between tasks, and D between our encoders and the published ones.
 #
-# On the encoders: mean pooling, a curve a training seed; the menu changes the task. Dotted curves are
-# the published ones, where the task is one of the paper's: 50 components are known of these, and the
-# sum of all through the stable rank, so that shares compare at any scale.
+# On the encoders: mean pooling, a curve a training seed; the menu changes the task. Dotted curves
+# are the published ones, where the task is one of the paper's: 50 components are known of these,
+# and the sum of all through the stable rank, so that shares compare at any scale.
 
 # %% tags=["nbval-ignore-output"]
 spectra = geometry.seed_spectra(book.geometry).query("pooling == 'mean'")

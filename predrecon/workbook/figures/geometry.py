@@ -1,4 +1,6 @@
-"""Spectra, metrics, alignment and uniformity: the paper's figures 2 to 10 and more (notebook 05).
+"""Spectra, metrics, alignment and uniformity: the paper's figures 2 to 10, and more.
+
+Drawn in notebooks 05, 05b and 05c.
 
 Tables are `tables.geometry_with_published`: a row a task, pooling, metric and model, with
 `value, low, high`.
