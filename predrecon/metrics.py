@@ -234,7 +234,7 @@ def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.nd
     Args:
         t: temperature.
         groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
-            leaves out what different text lengths add (notebook 05).
+            leaves out what different text lengths add (notebook 05b).
     """
     u = _unit(z)
     groups = np.zeros(len(u)) if groups is None else groups

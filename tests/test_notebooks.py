@@ -24,9 +24,10 @@ def read(stem):
     return nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
 
 
-def test_there_are_nine_notebooks():
-    names = "00_paper_map 01_masking 02_pretrain 03_lambda_dynamics 04_glue_probing 05_geometry"
-    assert [*names.split(), "06_why", "07_lab", "08_any_encoder"] == STEMS
+def test_all_notebooks_are_there_and_in_order():
+    names = "00_paper_map 01_masking 02_pretrain 03_lambda_dynamics 04_glue_probing 05_geometry "
+    names += "05b_confounders 05c_spectra_and_maps 06_why 07_lab 08_any_encoder"
+    assert names.split() == STEMS
 
 
 @pytest.mark.parametrize("stem", [*STEMS, "START"])
@@ -240,7 +241,8 @@ def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkey
     (out / "05_geometry.ipynb").write_text("of an earlier demo")
     demo.run(out, {"preset": "smoke"})
     printed = capsys.readouterr().out
-    assert {"00_paper_map", "04_glue_probing", "05_geometry", "06_why"} <= set(labelled)
+    need_labels = "00_paper_map 04_glue_probing 05_geometry 05b_confounders 05c_spectra_and_maps"
+    assert {*need_labels.split(), "06_why"} <= set(labelled)
     for stem in STEMS:
         left_out = f"{stem}: left out. No labels: SST-2 is not here.\n" in printed
         assert left_out == (stem in labelled) == (not (out / f"{stem}.ipynb").exists())

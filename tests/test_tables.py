@@ -91,16 +91,27 @@ def test_ranks_say_n_and_d(table, tmp_path):
 
 
 def test_tables_of_tasks_are_shown_with_the_papers_number(table, displayed):
-    assert [t.caption.split(".")[0] for t in tables.task_tables(table)] == ["Table 7", "Table 10"]
-    typeset.show(*tables.task_tables(table))
+    shown = [t for t in tables.paper_tables(table) if "All metrics" in t.caption]
+    assert [t.caption.split(".")[0] for t in shown] == ["Table 7", "Table 10"]
+    typeset.show(*shown)
     (output,) = displayed
     html, plain = output["text/html"], output["text/plain"]
     assert html.count("<details") == 2 and html.count("<details open>") == 1
+    assert "published hybrid" in html and "2 seeds" not in html
     assert "over seeds; published: one seed, D = 512" in html
     assert plain == "[Table 7. All metrics, SST-2; Table 10. All metrics, CoLA]"
     assert "GLUE task of the same shape" not in html
-    twin = table.replace({"task": {"sst2": "docs-library"}})
-    assert "another task" in tables.task_tables(twin)[0].caption
+
+
+def test_an_embedded_task_is_not_shown_beside_the_number_of_another(table, tmp_path):
+    twin = table.replace({"task": {"sst2": "docs-library"}, "title": {"SST2": "Docs-library"}})
+    styled = tables.styled_paper_table(7, twin)
+    assert list(styled.data) == ["hybrid", "mlm"] and "title" not in styled.data.index.names
+    assert "Docs-library in the place of SST-2. N = 100 texts, D = 8" in styled.caption
+    files = tables.export_paper_tables(twin, tmp_path)
+    (csv,) = (file for file in files if file.name == "table_07.csv")
+    assert pd.read_csv(csv)["hybrid_published"].notna().any()
+    assert "another task" in csv.with_suffix(".md").read_text()
 
 
 def test_one_arm_has_its_tables_too(table):

@@ -70,11 +70,13 @@ class Measured:
         embeddings: `{pooling: [N, D]}`.
         replicates: `{(pooling, metric): [draws]}`: bootstrap samples are the same for every
             encoder, so that differences of two can be taken draw by draw.
+        spectra: `{pooling: [min(N, D)]}` singular values, largest first.
     """
 
     rows: list[dict]
     embeddings: dict[str, np.ndarray]
     replicates: dict[tuple[str, str], np.ndarray]
+    spectra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def interval(self, row: dict) -> Interval:
         """Of one of `rows`, over samples."""
@@ -121,7 +123,7 @@ def measure_all(
         facts = {"task": task.name, "title": task.title, "model": model.name, "seed": model.seed}
         for pooling, z in measured.embeddings.items():
             embeddings.setdefault((task.name, pooling, model.name), z)
-            spectra[task.name, pooling, model.name, model.seed] = metrics.singular_values(z)
+            spectra[task.name, pooling, model.name, model.seed] = measured.spectra[pooling]
         for row in measured.rows:
             rows.append(facts | row | measured.interval(row).bounds | {"note": task.note})
         for (pooling, metric), spread in measured.replicates.items():
@@ -171,6 +173,8 @@ def measure(
         except ValueError as error:
             raise ValueError(f"{task.title}, {model.name}: {error}") from error
         rows, arrays = [], {f"embeddings/{pooling}": z for pooling, z in pooled.items()}
+        spectra = per_pooling(pooled, metrics.singular_values)
+        arrays |= {f"spectra/{pooling}": sigma for pooling, sigma in spectra.items()}
         for pooling, by_metric in results.items():
             for metric, (value, spread, n) in by_metric.items():
                 row = {"pooling": pooling, "metric": metric, "value": value, "n": n}
@@ -184,7 +188,8 @@ def measure(
     named = {tuple(name.split("/")): array for name, array in arrays.items()}
     embeddings = {key[1]: z for key, z in named.items() if key[0] == "embeddings"}
     replicates = {key[1:]: spread for key, spread in named.items() if key[0] == "replicates"}
-    return Measured(rows, embeddings, replicates)
+    spectra = {key[1]: sigma for key, sigma in named.items() if key[0] == "spectra"}
+    return Measured(rows, embeddings, replicates, spectra)
 
 
 def metrics_of(

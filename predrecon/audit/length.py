@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from predrecon import metrics
+from predrecon.audit.cache import cached, encoder_digest, split_digest, tokenizer_digest
 from predrecon.audit.encoders import Model, each_pair
 from predrecon.audit.statistics import Interval, bootstrap_counts, bootstrap_interval
 from predrecon.data.tasks import Split, Task
@@ -42,17 +43,26 @@ def length_control(
     """
     rows = []
     for task, model in each_pair("length control", tasks, models):
-        split = task.validation.head(max_samples)
-        texts = split.first, split.second
+        labels = {"task": task.name, "title": task.title, "pooling": "mean"}
+        labels |= {"model": model.name, "seed": model.seed}
+        rows += [labels | row for row in _measured(model, task.validation.head(max_samples))]
+    return pd.DataFrame(rows)
+
+
+def _measured(model: Model, split: Split) -> list[dict]:
+    """Rows `n, metric, value, low, high` of one encoder on one split."""
+
+    def compute():
         counts = token_counts(model, split)
-        z = model.embed(*texts, poolings=("mean",))["mean"]
-        n, labels = len(z), {"task": task.name, "title": task.title, "pooling": "mean"}
-        labels |= {"model": model.name, "seed": model.seed, "n": n}
+        z = model.embed(split.first, split.second, poolings=("mean",))["mean"]
+        n = len(z)
         values = {
             "uniformity": uniformity(z).bounds,
             "equal_length": uniformity(z, counts).bounds,
             "explained": {"value": metrics.explained_share(z, counts)},
             "by_chance": {"value": (len(np.unique(counts)) - 1) / (n - 1)},
         }
-        rows += [labels | {"metric": metric} | bounds for metric, bounds in values.items()]
-    return pd.DataFrame(rows)
+        return [{"n": n, "metric": metric} | bounds for metric, bounds in values.items()], {}
+
+    digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
+    return cached("length", (*digests, model.max_length), compute)[0]

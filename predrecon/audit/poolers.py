@@ -27,6 +27,21 @@ MAX_TRAIN = 2000  # texts that poolers are fitted on
 LARGE = 5  # the lower end of the published "5-10 x"
 
 
+def random_tokens(
+    *, loud: float = 1.0, shared: float = 0.0, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token vectors that no encoder made: hidden `[300, 20, 16]`, standard normal, and mask.
+
+    Args:
+        loud: factor of the first coordinate.
+        shared: what all tokens have in the last coordinate besides.
+    """
+    hidden = torch.randn(300, 20, 16, generator=torch.Generator().manual_seed(seed))
+    hidden[..., 0] *= loud
+    hidden[..., -1] += shared
+    return hidden, torch.ones(hidden.shape[:2], dtype=torch.long)
+
+
 def spread(
     models: list[Model], tasks: list[Task], *, draws: int = 20, max_samples: int = 2000
 ) -> pd.DataFrame:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 from functools import cached_property
 
+import pandas as pd
 import torch
 
 from predrecon import recipes
 from predrecon.audit.encoders import Model, models
-from predrecon.audit.geometry import GEOMETRY_SAMPLES
+from predrecon.audit.geometry import GEOMETRY_SAMPLES, SIX, Geometry, measure_all
+from predrecon.audit.seeds import headline
 from predrecon.data.corpus import Corpus, load_corpus
 from predrecon.data.readers import SourceError
 from predrecon.data.tasks import Task, load_task, load_tasks, task_names
@@ -156,6 +158,21 @@ class Notebook:
     def encoders(self) -> list[Model]:
         """`models` without the untrained ones."""
         return [model for model in self.models if model.name != "untrained"]
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """Every metric of `encoders` on `tasks` under every pooling: measured once, then read."""
+        options = {"max_samples": self.max_samples, "seed": self.seed}
+        return measure_all(self.encoders, self.tasks, **options)
+
+    @cached_property
+    def gaps(self) -> pd.DataFrame | None:
+        """`seeds.headline`, hybrid minus MLM-only; None, and a line that says so, with one arm."""
+        if len(self.arms) < 2:
+            print("One arm only: nothing to compare.")
+            return None
+        metrics = (*SIX, "semantic_probe", "token_probe")
+        return headline(self.geometry, metrics=metrics)
 
     @cached_property
     def gallery(self) -> Gallery:

@@ -13,6 +13,7 @@ from predrecon.audit.contrasts import METRICS, over_tasks, published_effects
 from predrecon.audit.encoders import Model
 from predrecon.audit.geometry import RANKS, SIX, published_geometry
 from predrecon.audit.grid import Cell
+from predrecon.audit.poolers import LARGE
 from predrecon.audit.seeds import mean_of_tasks, over_seeds
 from predrecon.audit.statistics import MOST_SEEDS, Interval
 from predrecon.data.corpus import Corpus
@@ -396,12 +397,15 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(order[order.isin(wide.index)])
 
 
-def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
-    """`paper_table` with N, D and a cell an arm; a published rank says its D if ours is another."""
+def paper_table_text(wide: pd.DataFrame, *, seeds: bool = True) -> pd.DataFrame:
+    """`paper_table` with N, D and a cell an arm, which may name its seeds.
+
+    A published rank says its D if ours is another.
+    """
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
     is_rank = wide.index.isin(RANKS, level="metric")
     for arm in ARMS:
-        text[arm] = interval_cells(wide[arm], seeds=True)
+        text[arm] = interval_cells(wide[arm], seeds=seeds)
         numbers, dim = _numbers(wide[arm, "published"]), wide[arm, "dim"]
         other_dim = is_rank & (numbers != "–") & dim.notna() & (dim != PUBLISHED_DIM)
         text[f"published {arm}"] = numbers.mask(other_dim, numbers + f" (D = {PUBLISHED_DIM})")
@@ -410,8 +414,7 @@ def paper_table_text(wide: pd.DataFrame) -> pd.DataFrame:
 
 def _caption(number: int, wide: pd.DataFrame, table: pd.DataFrame) -> str:
     """What a table holds, what its intervals are over, what is compared."""
-    bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
-    over = " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
+    over = _bases(wide)
     text = (
         f"Table {number}. {TABLES[number].title}. Ours at D = "
         f"{', '.join(_of_both(wide, 'dim').unique())} with 95 % intervals over {over}; published: "
@@ -422,17 +425,40 @@ def _caption(number: int, wide: pd.DataFrame, table: pd.DataFrame) -> str:
     return text
 
 
+def _bases(wide: pd.DataFrame) -> str:
+    bases = set(wide.xs("basis", axis=1, level=1).stack().dropna())
+    return " or ".join(b.replace("samples", "texts (one seed)") for b in sorted(bases))
+
+
 def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
-    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption."""
+    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption.
+
+    The published numbers stand beside GLUE tasks only: those of the embedded tasks' twins are of
+    other texts, and are in the exported files.
+    """
     wide, content = paper_table(number, table), TABLES[number]
-    values = {"pooling": content.poolings, "metric": content.metrics}
-    text = paper_table_text(wide).droplevel([name for name in values if len(values[name]) == 1])
-    return typeset.styled(text, _caption(number, wide, table))
+    titles = wide.index.unique("title")
+    own = table.loc[table["task"].isin(EMBEDDED), "title"].unique()
+    text, caption = paper_table_text(wide, seeds=False), _caption(number, wide, table)
+    if titles.isin(own).all():
+        text = text.drop(columns=[column for column in text if "published" in column])
+        counts, dims = (", ".join(text[column].unique()) for column in "ND")
+        text = text.drop(columns=["N", "D"])
+        heading = content.title
+        if content.task:
+            heading = heading.replace(", ", f", {titles[0]} in the place of ")
+        caption = (
+            f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % "
+            f"intervals over {_bases(wide)}. Beside published numbers in the exported files."
+        )
+    levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}
+    single = [level for level, values in levels.items() if len(values) == 1]
+    return typeset.styled(text.droplevel(single[: wide.index.nlevels - 1]), caption)
 
 
-def task_tables(table: pd.DataFrame) -> list[Styler]:
-    """Tables 7 to 11, those whose task was measured, for a notebook."""
-    return [styled_paper_table(n, table) for n in _measured(table) if TABLES[n].task]
+def paper_tables(table: pd.DataFrame) -> list[Styler]:
+    """Tables 4 to 11, those of whose tasks one was measured, for a notebook."""
+    return [styled_paper_table(number, table) for number in _measured(table)]
 
 
 def export_paper_tables(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -549,6 +575,82 @@ def pairs_table(
     cells = pd.Series(interval_cells(gaps), gaps.index).mask(gaps["value"].isna(), widths)
     wide = pivot_cells(gaps, ["encoders", "pooling", "task"], ["metric"], cells)
     return wide[[metric for metric in metrics if metric in wide]]
+
+
+# Notebooks 05 and 05b: hybrid minus MLM-only, and what else moves it
+
+HEADLINE = ("uniformity", "effective_rank", "probe_gap")
+"""The paper's claims of geometry: more uniform, richer, less lexical."""
+
+
+def margin_text(value: float, low: float, high: float, digits: int = 3) -> str:
+    """A difference and half its interval: `−0.180 ± 0.107`; both under a thousandth: `< 0.001`."""
+    least = 10**-digits
+    if np.isnan(value):
+        return "–"
+    number = f"{value:.{digits}f}".replace("-", "−" if abs(value) >= least / 2 else "")
+    if not np.isfinite([low, high]).all():
+        return f"{number}, no interval"
+    if max(abs(low), abs(high)) < least:
+        return f"< {least:.{digits}f}"
+    return f"{number} ± {(high - low) / 2:.{digits}f}"
+
+
+def margins(rows: pd.DataFrame) -> pd.Series:
+    """`margin_text` of each row's `value, low, high`."""
+    bounds = rows[["value", "low", "high"]].to_numpy(float)
+    return pd.Series([margin_text(*row) for row in bounds], rows.index, dtype=object)
+
+
+def gap_table(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> pd.DataFrame:
+    """`seeds.headline`: a line a pooling, a column a metric, a star where corrected p < 0.05."""
+    rows = gaps[gaps["metric"].isin(metrics)]
+    stars = rows["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
+    wide = pivot_cells(rows, ["pooling"], ["metric"], margins(rows) + stars)
+    wide = wide[[metric for metric in metrics if metric in wide]]
+    return wide.rename(columns=lambda metric: metric.replace("_", " "))
+
+
+def every_gap_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """As `gap_table`, of every metric: a line a metric, a column a pooling."""
+    return gap_table(gaps, tuple(gaps["metric"].unique())).T.rename_axis("metric")
+
+
+def gap_caption(gaps: pd.DataFrame) -> str:
+    """What the intervals of `seeds.headline` are over."""
+    seeds = int(gaps["seeds"].max())
+    if seeds == 1:
+        return "Hybrid minus MLM-only. Mean of tasks, ± 95 % interval over the texts of one seed."
+    return (
+        f"Hybrid minus MLM-only. Mean of tasks, paired by seed, ± Student's 95 % interval over "
+        f"{seeds} seeds; * p < 0.05 by sign flips, corrected for {len(gaps)} rows (Holm)."
+    )
+
+
+def pooler_table(ratios: pd.DataFrame) -> pd.DataFrame:
+    """`poolers.ratios`, a line a task: medians over seeds, and the range of all random pairs."""
+    pairs = ratios[ratios["basis"] == "own draw"].groupby("title", sort=False)["ratio"]
+    fixed = ratios[ratios["pooler"] != "random attention"]
+    wide = fixed.pivot_table("ratio", "title", "pooler", aggfunc="median", sort=False)
+    wide = wide.map("{:.2f}".format).rename_axis(index="task", columns=None)
+    ends = zip(pairs.min(), pairs.max(), strict=True)
+    wide["random pairs"] = [f"{low:.2f} to {high:.2f}" for low, high in ends]
+    large = pairs.agg(lambda ratio: (ratio >= LARGE).mean())
+    wide[f"of these {LARGE} or more"] = large.map("{:.1%}".format)
+    return wide
+
+
+def length_means(control: pd.DataFrame) -> pd.DataFrame:
+    """`length.length_control`, a line a model: means of tasks and seeds."""
+    means = control.pivot_table("value", "model", "metric", sort=False)
+    heads = {
+        "uniformity, all pairs": ("uniformity", "{:.3f}"),
+        "pairs of equal length": ("equal_length", "{:.3f}"),
+        "explained by length": ("explained", "{:.1%}"),
+        "by chance": ("by_chance", "{:.1%}"),
+    }
+    cells = {head: means[metric].map(form.format) for head, (metric, form) in heads.items()}
+    return pd.DataFrame(cells).rename(index={"mlm": "MLM-only"})
 
 
 def length_table(control: pd.DataFrame) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from predrecon.workbook.figures.evidence import (
     answer,
     contrasts,
     differences,
+    headline_differences,
     laboratory,
     lambdas,
     pair_differences,
@@ -23,7 +24,9 @@ from predrecon.workbook.figures.gallery import (
 from predrecon.workbook.figures.geometry import (
     alignment_uniformity,
     by_layer,
+    clouds,
     eigenspectra,
+    known_spectrum,
     length_control,
     metric_bars,
     pooling_ablation,

@@ -15,6 +15,12 @@ _WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
 _CONTRASTED = ("uniformity", "uniformity_released", "equal_length", "effective_rank")
 _CONTRASTED += (*_PROBES, "below_unigram")
 _COMPARED = (*SIX, *_PROBES)
+_CLAIMS = {  # which sign is the paper's claim, and what it says
+    "uniformity": (-1, "more uniform"),
+    "effective_rank": (1, "richer"),
+    "probe_gap": (1, "less lexical"),
+}
+_LEAST = 1e-3  # of an axis of differences, to either side
 _LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),
@@ -32,8 +38,29 @@ _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
-    """A forest of `seeds.headline`: one panel a metric, one line a pooling, 95 % intervals."""
-    return forest(headline, list(headline["metric"].unique()), "pooling", title, cell=115)
+    """A forest of `seeds.headline`: one panel a metric, one line a pooling, 95 % intervals.
+
+    What lies within a thousandth of 0 is drawn at 0: nobody reads ticks of a ten-thousandth.
+    """
+    metrics = list(headline["metric"].unique())
+    fig = forest(headline, metrics, "pooling", title, cell=115)
+    for number, metric in enumerate(metrics, start=1):
+        rows = headline.loc[headline["metric"] == metric, ["value", "low", "high"]].to_numpy()
+        if np.abs(rows[np.isfinite(rows)]).max(initial=0) < _LEAST:
+            fig.update_layout({f"xaxis{number if number > 1 else ''}_range": [-_LEAST, _LEAST]})
+    return fig
+
+
+def headline_differences(headline: pd.DataFrame) -> go.Figure:
+    """`differences` of the paper's three claims; the title counts the poolings that bear it out."""
+    rows, counts = headline[headline["metric"].isin(_CLAIMS)], []
+    rows = rows.sort_values("metric", key=lambda m: m.map(list(_CLAIMS).index), kind="stable")
+    for metric, (sign, word) in _CLAIMS.items():
+        part = rows[rows["metric"] == metric]
+        clear = (part["low"] * part["high"] > 0) & (np.sign(part["value"]) == sign)
+        counts.append(f"{word} under {int(clear.sum())}")
+    poolings = rows["pooling"].nunique()
+    return differences(rows, f"The hybrid is {', '.join(counts)} of {poolings} poolings")
 
 
 def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> go.Figure:

@@ -27,6 +27,7 @@ import psutil
 
 from predrecon.data import files, paths
 from predrecon.data.progress import one_line
+from predrecon.workbook.figures.menus import switchable
 
 PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
@@ -78,6 +79,13 @@ class Gallery:
         """Display a figure and `add` it."""
         self.add(stem, fig, data, caption=caption)
         show(fig)
+
+    def show_each(self, pictures: dict[str, tuple[str, go.Figure, pd.DataFrame]], label: str):
+        """`add` each `(stem, figure, data)`, and display one figure with a menu of the choices."""
+        for stem, fig, data in pictures.values():
+            self.add(stem, fig, data)
+        copies = {choice: go.Figure(fig) for choice, (_, fig, _) in pictures.items()}
+        show(switchable(copies, label) if len(copies) > 1 else next(iter(copies.values())))
 
     def add(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
         """Remember a figure for `export`; its numbers are written at once.

@@ -1,4 +1,6 @@
-"""Spectra, metrics, alignment and uniformity: the paper's figures 2 to 10 and more (notebook 05).
+"""Spectra, metrics, alignment and uniformity: the paper's figures 2 to 10, and more.
+
+Drawn in notebooks 05, 05b and 05c.
 
 Tables are `tables.geometry_with_published`: a row a task, pooling, metric and model, with
 `value, low, high`.
@@ -7,10 +9,11 @@ Tables are `tables.geometry_with_published`: a row a task, pooling, metric and m
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from predrecon.audit.geometry import SIX
 from predrecon.workbook.figures.panels import CUT, add_bars, grid, metric_panels, titled, view
-from predrecon.workbook.figures.style import error, finish, name, point, stroke, wrapped
+from predrecon.workbook.figures.style import CLASSES, error, finish, name, point, stroke, wrapped
 
 _SPOKES = {  # name, and whether higher or lower is better
     "spectral_entropy_sigma2": ("spectral<br>entropy, σ²", 1),
@@ -20,6 +23,30 @@ _SPOKES = {  # name, and whether higher or lower is better
     "uniformity": ("uniformity", -1),
     "probe_gap": ("probe gap", 1),
 }
+
+
+def clouds(points: dict[str, np.ndarray], labels: np.ndarray) -> go.Figure:
+    """Clouds `[N, 3]` side by side, coloured by `labels [N]`, and the unit sphere as circles."""
+    kinds = [[{"type": "scene"}] * len(points)]
+    fig = make_subplots(1, len(points), subplot_titles=list(points), specs=kinds)
+    turn = np.linspace(0, 2 * np.pi, 61)
+    ring = [np.cos(turn), np.sin(turn), np.zeros(61)]
+    for col, z in enumerate(points.values(), start=1):
+        for shift in range(3):
+            circle = dict(zip("xyz", np.roll(ring, shift, axis=0), strict=True))
+            look = dict(mode="lines", line=dict(color="#BBBBBB", width=2), hoverinfo="skip")
+            fig.add_scatter3d(**circle, **look, showlegend=False, row=1, col=col)
+        for number, label in enumerate(np.unique(labels)):
+            part = np.asarray(z)[np.asarray(labels) == label].astype(np.float32)
+            look = dict(size=2.5, color=CLASSES[number], opacity=0.8)
+            axes = dict(zip("xyz", part.T, strict=True))
+            options = dict(mode="markers", marker=look, name=f"class {label}", row=1, col=col)
+            fig.add_scatter3d(**axes, **options)
+    axis = dict(range=[-1.2, 1.2], visible=False)
+    eye = dict(eye=dict(x=0.95, y=0.95, z=0.6))
+    fig.update_scenes(xaxis=axis, yaxis=axis, zaxis=axis, aspectmode="cube", camera=eye)
+    fig.update_layout(legend_itemsizing="constant", margin=dict(l=0, r=0))
+    return finish(fig, "Three clouds, and the unit sphere", plot=220)
 
 
 def metric_bars(table: pd.DataFrame, pooling: str) -> go.Figure:
@@ -33,7 +60,12 @@ def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
     """The public code's chart: semantic and token probe of all tasks under one pooling."""
     rows = table[table["pooling"] == pooling]
     fig, _ = metric_panels(rows, ("semantic_probe", "token_probe"), "title", 2, spacing=0.08)
-    return finish(fig, f"What the embeddings hold, {pooling} pooling ({CUT})", height=440)
+    means, title = rows.pivot_table("value", "model", "metric"), "both probes"
+    if {"hybrid", "mlm"} <= set(means.index):
+        gap = means.loc["hybrid"] - means.loc["mlm"]
+        title = f"hybrid minus MLM-only {gap['semantic_probe']:+.3f} and {gap['token_probe']:+.3f}"
+        title = title.replace("-", "−").replace("MLM−", "MLM-")
+    return finish(fig, f"What a probe reads, {pooling} pooling: {title}", height=440)
 
 
 def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
@@ -42,7 +74,11 @@ def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     metrics = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
     fig, _ = metric_panels(rows, metrics, "pooling", 3, "<br>", spacing=0.07)
     fig.update_xaxes(tickfont_size=10)
-    return finish(fig, f"Pooling ablation, {title} ({CUT})")
+    first = rows[rows["model"] == rows["model"].iloc[0]].pivot_table("value", "pooling", "metric")
+    uniform, rich = first["uniformity"].idxmin(), first["spectral_entropy_sigma2"].idxmax()
+    return finish(
+        fig, f"{title}: {uniform} pooling is the most uniform, {rich} pooling the richest"
+    )
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
@@ -54,7 +90,12 @@ def length_control(table: pd.DataFrame) -> go.Figure:
         add_bars(fig, table[table["metric"] == metric], "label", **place)
     fig.update_yaxes(title="uniformity (lower is more uniform)", col=1)
     fig.update_xaxes(tickfont_size=11)
-    return finish(fig, "Uniformity under mean pooling, with and without the effect of length")
+    means = table.pivot_table("value", "model", "metric").drop("untrained", errors="ignore")
+    left = (means["equal_length"] / means["uniformity"]).mean()
+    heading = (
+        f"Between texts of equal length, {left:.0%} of the trained encoders' uniformity is left"
+    )
+    return finish(fig, heading)
 
 
 BY_LAYER = ("effective_rank", "uniformity", "alignment")
@@ -151,7 +192,27 @@ def eigenspectra(
     rows = both[(both["task"] == task) & (both["pooling"] == pooling)]
     fig, places, _ = grid(["share of variance", "cumulative share of variance"], 2, 0.1)
     _spectrum_panels(fig, rows, *places)
-    return finish(fig, f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)")
+    ours = spectra[(spectra["task"] == task) & (spectra["pooling"] == pooling)]
+    runs = ours.groupby(["model", *(["seed"] if "seed" in ours else [])], sort=False)
+    needed = runs["cumulative"].agg(lambda share: (share < 0.9).sum() + 1)
+    needed = needed.groupby("model", sort=False).median()
+    heading = f"Eigenspectrum, {title}, {pooling} pooling (a flatter curve is richer)"
+    if len(needed) <= 2:
+        parts = ", ".join(f"{count:.0f} ({name(model)})" for model, count in needed.items())
+        heading = f"{title}, {pooling} pooling: 90 % of the variance in {parts} components"
+    return finish(fig, heading)
+
+
+def known_spectrum(truth: np.ndarray, measured: dict[str, np.ndarray]) -> go.Figure:
+    """Shares of variance `[D]`, true and as `measured` from samples, by component."""
+    fig, rank = go.Figure(), np.arange(1, len(truth) + 1)
+    for number, (label, shares) in enumerate({"true": truth, **measured}.items()):
+        look = dict(line=dict(color="#333333", dash="dash")) if label == "true" else {}
+        look = look or dict(line=dict(color=CLASSES[number], width=2))
+        fig.add_scatter(x=rank, y=shares, name=label, mode="lines+markers", **look)
+    fig.update_xaxes(title="principal component")
+    fig.update_yaxes(title="share of variance", tickformat=".0%", rangemode="tozero")
+    return finish(fig, "Fewer texts make a spectrum look steeper than it is", height=380)
 
 
 def geometry_view(
@@ -217,8 +278,8 @@ def _spectrum_panels(
             fig.add_scatter(**line, y=part["cumulative"], name=name(model), **cumulative)
     look = dict(tickformat=".0%", rangemode="tozero")
     if log:
-        positive = spectra["share"][spectra["share"] > 0]
-        floor = np.log10(max(1e-7, positive.min())) if len(positive) else -7
+        above = spectra["share"][spectra["share"] > 1e-6]  # less is rounding, as of a lost rank
+        floor = np.log10(above.min()) if len(above) else -6
         # powers are drawn a quarter larger
         look = dict(type="log", range=[floor, 0], exponentformat="power", dtick=1, tickfont_size=10)
     fig.update_yaxes(**look, **share)

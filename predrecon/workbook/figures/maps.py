@@ -1,4 +1,4 @@
-"""Embeddings in two dimensions (notebook 05)."""
+"""Embeddings in two dimensions (notebook 05c)."""
 
 import itertools
 

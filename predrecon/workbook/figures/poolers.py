@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from predrecon.audit.poolers import LARGE
 from predrecon.workbook.figures.panels import titled
 from predrecon.workbook.figures.style import COLORS, finish, name
 
@@ -35,14 +36,18 @@ def pooler_spread(
     if rows.empty:
         raise ValueError(f"metric={metric!r}: the table has no such rows, nothing to draw.")
     first, tasks = rows["title"].iloc[0], list(ratios["title"].unique())
-    titles, plot = [*tasks, f"{first}: {titled(metric, ' ')}, by pooler and training seed"], 230
+    titles, plot = [*tasks, f"{first}: {titled(metric, ' ')}, by pooler, all training seeds"], 230
     if tasks:
         plot, columns = 520, len(tasks)
         specs = [[{}] * columns, [{"colspan": columns}, *[None] * (columns - 1)]]
         spacing = dict(vertical_spacing=95 / plot, horizontal_spacing=0.015)
         fig = make_subplots(2, columns, specs=specs, subplot_titles=titles, **spacing)
         _ratio_panels(fig, ratios, published, tasks)
-        heading = "Uniformity ratio hybrid / MLM-only: how much of it is the pooler?"
+        pairs = ratios.loc[ratios["basis"] == "own draw", "ratio"]
+        heading = (
+            f"Uniformity, hybrid / MLM-only: {(pairs >= LARGE).sum():,} of {len(pairs):,} pairs of "
+            f"random poolers reach {LARGE}"
+        )
     else:
         fig = make_subplots(1, 1, subplot_titles=titles)
         models = ", ".join(name(model) for model in rows["model"].unique())
@@ -52,8 +57,7 @@ def pooler_spread(
         dict(boxpoints="all", jitter=0.5, pointpos=0),
     )
     for model, part in rows[rows["title"] == first].groupby("model", sort=False):
-        part, color = part.sort_values("seed", kind="stable"), COLORS[model]
-        values = dict(x=[part["pooler"], part["seed"].map("seed {}".format)], y=part["value"])
+        values, color = dict(x=part["pooler"], y=part["value"]), COLORS[model]
         look = dict(line=dict(width=1, color=color), marker=dict(size=4, color=color))
         look |= dict(fillcolor="rgba(0,0,0,0)", name=name(model), offsetgroup=model)
         fig.add_box(**values, **points, **look, **place)

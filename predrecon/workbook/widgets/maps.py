@@ -1,4 +1,4 @@
-"""Map explorer (notebook 05)."""
+"""Map explorer (notebook 05c)."""
 
 import functools
 import html

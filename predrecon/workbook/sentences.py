@@ -1,0 +1,130 @@
+"""What geometry shows, in sentences that are built from its numbers (notebooks 05, 05b and 05c).
+
+Words follow the sign of a number and whether its interval holds 0, so that a sentence stays true
+whatever the numbers are.
+"""
+
+import numpy as np
+import pandas as pd
+
+from predrecon.audit.geometry import Geometry
+from predrecon.audit.poolers import LARGE
+from predrecon.audit.seeds import headline
+from predrecon.workbook.figures.style import name
+from predrecon.workbook.tables import HEADLINE, margins
+
+_WORDS = {  # of a difference: below 0, above 0
+    "uniformity": ("more uniform", "less uniform"),
+    "effective_rank": ("poorer", "richer"),
+    "probe_gap": ("more lexical", "less lexical"),
+    "alignment": ("tighter in its classes", "looser in its classes"),
+}
+
+
+def of_gaps(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> list[str]:
+    """A sentence a metric of `seeds.headline`: under which poolings the hybrid is what."""
+    sentences = []
+    for metric in metrics:
+        rows, words = gaps[gaps["metric"] == metric], (*_WORDS[metric], "no clear difference")
+        clear = np.sign(rows["value"]).where(rows["low"] * rows["high"] > 0, 0)
+        parts = [
+            f"{word} under {_poolings(rows[clear == side])}"
+            for word, side in zip(words, (-1, 1, 0), strict=True)
+            if (clear == side).any()
+        ]
+        sentences.append(
+            f"**{metric.replace('_', ' ').capitalize()}.** {_capital('; '.join(parts))}."
+        )
+    return [
+        *sentences,
+        f"Hybrid minus MLM-only, means of tasks; ± is half a 95 % interval over {_basis(gaps)}.",
+    ]
+
+
+def of_poolers(ratios: pd.DataFrame) -> list[str]:
+    """What `poolers.ratios` says of the published "5-10 x"."""
+    own = ratios[ratios["basis"] == "own draw"]
+    mean, pairs = ratios.loc[ratios["pooler"] == "mean", "ratio"], own["ratio"]
+    by_run, large = own.groupby(["title", "seed"])["ratio"], int((pairs >= LARGE).sum())
+    factor = (by_run.max() / by_run.min()).median()
+    return [
+        f"**Mean pooling.** The hybrid's uniformity is {_range(mean)} times that of MLM-only, by "
+        f"task and seed (median {mean.median():.2f}).",
+        f"**Random attention poolers.** {_range(pairs)} times (median {pairs.median():.2f}); "
+        f"{large or 'none'} of {len(pairs):,} pairs of draws reach {LARGE}.",
+        f"**The draw alone** moves the ratio of one pair of encoders by a factor of {factor:.2f} "
+        "(median over tasks and seeds of highest over lowest).",
+    ]
+
+
+def of_lengths(control: pd.DataFrame) -> list[str]:
+    """What `length.length_control` says of the arms' difference, and of length alone."""
+    sentences, metrics = [], ("uniformity", "equal_length")
+    if {"hybrid", "mlm"} <= set(control["model"]):
+        gaps = headline(Geometry(control, {}, {}), metrics=metrics)
+        every, equal = margins(gaps)
+        sentences = [
+            f"**Hybrid minus MLM-only.** {every} over all pairs of texts, {equal} over pairs of "
+            f"equal length (mean of tasks; ± is half a 95 % interval over {_basis(gaps)})."
+        ]
+    shares = control.pivot_table("value", "metric", "model", sort=False)
+    explained = ", ".join(f"{name(m)} {share:.1%}" for m, share in shares.loc["explained"].items())
+    return [
+        *sentences,
+        f"**Length alone** explains of the variance of directions: {explained}; as many random "
+        f"groups explain {shares.loc['by_chance'].mean():.1%}.",
+    ]
+
+
+def of_spectra(spectra: pd.DataFrame) -> list[str]:
+    """How many components hold 90 % of the variance: `geometry.seed_spectra` of one pooling."""
+    keys, sentences = ["task", "model", "seed"], []
+    needed = (spectra["cumulative"] < 0.9).groupby([spectra[k] for k in keys], sort=False).sum() + 1
+    first = spectra[spectra["rank"] == 1].groupby("model", sort=False)["share"].mean()
+    for model, counts in needed.groupby("model", sort=False):
+        sentences.append(
+            f"**{_capital(name(model))}.** 90 % of the variance is in {counts.min()} to "
+            f"{counts.max()} of {spectra['rank'].max()} components, by task and seed; the first "
+            f"alone holds {first[model]:.0%}."
+        )
+    return sentences
+
+
+def of_classes(means: pd.DataFrame, pooling: str = "mean") -> list[str]:
+    """Whether alignment and uniformity move together, and whether classes lie apart.
+
+    Of `tables.geometry_with_published`; published models are left out.
+    """
+    ours = means[(means["pooling"] == pooling) & ~means["model"].str.startswith("published")]
+    wide = ours.pivot_table("value", ["task", "model"], "metric")
+    ratio, sentences = wide["intra_inter_ratio"], []
+    if len(wide) > 2:
+        rho = wide["alignment"].corr(wide["uniformity"], method="spearman")
+        together = "what spreads out spreads within classes too" if rho < 0 else "not together"
+        sentences = [
+            f"**Alignment and uniformity** of {len(wide)} pairs of task and encoder: rank "
+            f"correlation {f'{rho:.2f}'.replace('-', '−')}; {together}."
+        ]
+    return [
+        *sentences,
+        f"**Classes.** Distance within classes over distance between: {_range(ratio, 3)}; 1 is no "
+        "separation at all.",
+    ]
+
+
+def _poolings(rows: pd.DataFrame) -> str:
+    texts = zip(rows["pooling"], margins(rows), strict=True)
+    return ", ".join(f"{pooling} ({text})" for pooling, text in texts)
+
+
+def _basis(gaps: pd.DataFrame) -> str:
+    seeds = int(gaps["seeds"].max())
+    return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, which says nothing of another"
+
+
+def _range(values: pd.Series, digits: int = 2) -> str:
+    return f"{values.min():.{digits}f} to {values.max():.{digits}f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
