@@ -24,6 +24,13 @@ GROUPS = {  # of claims, by what they measure
 }
 _UNIFORM = ("more uniform", "less uniform")
 _UNIFORM_THAN = ("more uniform than MLM-only's", "less uniform than MLM-only's")
+_STATUS_WORDS = {
+    REPRODUCED: "are reproduced",
+    DIRECTION: "have the direction only",
+    REFUTED: "are not reproduced",
+    UNKNOWN: "cannot be decided at this budget",
+}
+_BOUNDS = ["value", "low", "high"]
 _SMALL = 0.001
 
 
@@ -196,7 +203,7 @@ def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) ->
     cells = [f"{number(row)} at {row['level']:.2f} nats" for row in rows.to_dict("records")]
     clear = (rows["high"] < 0).sum(), (rows["low"] > 0).sum()
     count = f"{max(clear)} of {len(rows)} levels"
-    words = f"The hybrid is {_UNIFORM[clear[1] > clear[0]]} at {count} of equal loss"
+    words = f"The hybrid is {_UNIFORM[int(clear[1] > clear[0])]} at {count} of equal loss"
     words = words if max(clear) else "At equal loss the arms are not distinguishable"
     sentences = [f"{words}: {_listed(cells)} ({_over(rows.iloc[0])})."]
     if followed is not None and len(followed):
@@ -318,9 +325,7 @@ def statuses(claims: pd.DataFrame) -> list[str]:
         count = rows["status"].value_counts()
         seeds = rows["seeds"].max()
         over = f"{int(seeds)} seeds" if seeds > 1 else "one seed" if seeds == 1 else "no runs"
-        parts = [f"{count.get(status, 0)} {words}" for status, words in (
-            (REPRODUCED, "are reproduced"), (DIRECTION, "have the direction only"),
-            (REFUTED, "are not reproduced"), (UNKNOWN, "cannot be told at this budget"))]  # fmt: skip
+        parts = [f"{count.get(status, 0)} {words}" for status, words in _STATUS_WORDS.items()]
         sentences.append(f"{architecture}, {over}: of {len(rows)} claims {_listed(parts)}.")
     return sentences
 
@@ -328,12 +333,13 @@ def statuses(claims: pd.DataFrame) -> list[str]:
 def attention_ratio(claims: pd.DataFrame) -> list[str]:
     """The "5 to 10 times" under attention pooling, of `claims.paper_map`."""
     rows = claims[claims["claim"].str.startswith("Seven times")].dropna(subset=["value"])
+    rows = rows[rows["status"] != UNKNOWN]
+    ratios = np.exp(rows[_BOUNDS])
     return [
-        f"Under attention pooling the hybrid's uniformity is {number(np.exp(row[_BOUNDS].astype(float)))} times "
-        f"MLM-only's ({row['architecture']}, {int(row['seeds'])} seeds; published "
+        f"Under attention pooling the hybrid's uniformity is {number(ratio)} times MLM-only's "
+        f"({row['architecture']}, {int(row['seeds'])} seeds; published "
         f"{np.exp(row['published']):.1f} times)."
-        for _, row in rows.iterrows()
-        if row["status"] != UNKNOWN
+        for (_, row), (_, ratio) in zip(rows.iterrows(), ratios.iterrows(), strict=True)
     ]
 
 
@@ -401,9 +407,6 @@ def groups_table(claims: pd.DataFrame) -> pd.DataFrame:
     wide = counts.unstack(["architecture", "mark"], fill_value=0)
     order = pd.MultiIndex.from_product([table["architecture"].unique(), marks.values()])
     return wide.reindex(index=list(GROUPS), columns=order, fill_value=0).astype(int)
-
-
-_BOUNDS = ["value", "low", "high"]
 
 
 def _text(value: float, digits: int = 2) -> str:
