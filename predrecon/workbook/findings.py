@@ -49,6 +49,18 @@ def evidence(name: str) -> dict[str, pd.DataFrame]:
     return {file.stem: pd.read_csv(file) for file in sorted(folder.glob("*.csv"))}
 
 
+def claim(statuses: pd.DataFrame, begins: str, architecture: str = "modern") -> dict | None:
+    """The line of `claims.paper_map` whose claim begins so; None without a value."""
+    rows = statuses[statuses["claim"].str.startswith(begins)]
+    rows = rows[rows["architecture"] == architecture].dropna(subset=["value"])
+    return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def here(sentences: list[str]) -> list[str]:
+    """Sentences made from the runs on this disk, marked as such."""
+    return [f"*This disk.* {sentences[0]}", *sentences[1:]]
+
+
 def number(row: dict | pd.Series, digits: int = 2) -> str:
     """`value, low, high` in a sentence: `−0.18 [−0.29, −0.07]`; `below 0.001` for what is tiny."""
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
@@ -124,7 +136,7 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
         cost: `value, low, high` of a hybrid step's operations over MLM-only's, less 1.
     """
     sentences = []
-    if cost is not None and np.isfinite(cost["value"]):
+    if cost is not None:
         share = {name: 100 * cost[name] for name in ("value", "low", "high")}
         more = "more" if share["value"] > 0 else "fewer"
         amount = number({k: abs(v) for k, v in share.items()}, 0)
@@ -152,7 +164,7 @@ def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[
         driven: `value, low, high` of w over the sum of learning rates, less 1.
     """
     sentences = []
-    if driven is not None and np.isfinite(driven["value"]):
+    if driven is not None:
         ends = sorted(100 * abs(driven[name]) for name in ("low", "high"))
         share = {"value": 100 * abs(driven["value"]), "low": ends[0], "high": ends[1]}
         side = "below" if driven["value"] < 0 else "above"
@@ -232,12 +244,12 @@ def stuck(ends: pd.DataFrame) -> list[str]:
     size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
     return [
         f"{len(runs)} runs ({_listed(list(dict.fromkeys(runs['title'])))}) end on the plateau, "
-        f"{_span(nats)} nats below word frequencies. Their uniformity is {size} in size: all texts "
-        "lie at one point, whatever the objective."
+        f"within {max(_SMALL, nats.abs().max()):.2f} nats of word frequencies. Their uniformity is "
+        f"{size} in size: all texts lie at one point, whatever the objective."
     ]
 
 
-def on_the_way_down(trajectories: pd.DataFrame) -> list[str]:
+def before_training(trajectories: pd.DataFrame) -> list[str]:
     """Uniformity before the first step and after the last, of `snapshots.trajectories`."""
     if trajectories.empty:
         return ["No run here kept snapshots."]
@@ -302,8 +314,10 @@ def probes_alike(probes: pd.DataFrame) -> list[str]:
     if not {"hybrid", "mlm"} <= set(wide.columns.levels[0]):
         return ["Both arms are needed to compare them."]
     gap = (wide["hybrid"]["score"] - wide["mlm"]["score"]).abs()
+    over = _over({"seeds": probes.loc[probes["model"] == "hybrid", "seeds"].max()})
     sentences = [
-        f"The arms differ by {gap.max():.3f} at most (on {gap.idxmax()}), over {len(gap)} tasks."
+        f"The arms differ by {gap.max():.3f} at most (on {gap.idxmax()}), over {len(gap)} "
+        f"task{'s' if len(gap) > 1 else ''} ({over.removesuffix(', no interval')})."
     ]
     if "untrained" in wide:
         trained, before = wide["hybrid"], wide["untrained"]
