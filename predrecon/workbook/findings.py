@@ -337,10 +337,13 @@ def statuses(claims: pd.DataFrame) -> list[str]:
     sentences = []
     for architecture, rows in claims.groupby("architecture", sort=False):
         count = rows["status"].value_counts()
-        seeds = rows["seeds"].max()
-        over = f"{int(seeds)} seeds" if seeds > 1 else "one seed" if seeds == 1 else "no runs"
+        title, seeds = architecture[0].upper() + architecture[1:], rows["seeds"].max()
+        if not seeds > 0:
+            sentences.append(f"{title}: no runs.")
+            continue
+        over = f"{int(seeds)} seeds" if seeds > 1 else "one seed"
         parts = [f"{count.get(status, 0)} {words}" for status, words in _STATUS_WORDS.items()]
-        sentences.append(f"{architecture}, {over}: of {len(rows)} claims {_listed(parts)}.")
+        sentences.append(f"{title}, {over}: of {len(rows)} claims {_listed(parts)}.")
     return sentences
 
 
@@ -376,15 +379,18 @@ def plateau_runs(seen: dict[str, pd.DataFrame]) -> list[str]:
     ]
 
 
-def wikipedia(seen: dict[str, pd.DataFrame]) -> list[str]:
-    """Preset demo on Wikipedia and GLUE (`evidence("wikipedia")`)."""
+def wikipedia(seen: dict[str, pd.DataFrame], trained: dict[str, pd.DataFrame]) -> list[str]:
+    """Preset demo on Wikipedia and GLUE: `evidence("wikipedia")`, trained in `evidence("h100")`."""
     ends, gaps = seen["06_ends"], seen["06_contrasts"]
     nats = ends[ends["metric"] == "below_unigram"].groupby("title", sort=False)["value"]
     ended = [f"{number(_mean(values))} ({title})" for title, values in nats]
+    hybrid = trained["heldout"].query("preset == 'demo' and arm == 'hybrid'")
+    steps, tokens = hybrid[["step", "tokens"]].max()
     token = _row(gaps, "objective, equal FLOPs", "token_probe")
     words = compared(token, "lower", "higher")
     return [
-        f"Nats below word frequencies: {_listed(ended)}; {nats.size().max()} seeds.",
+        f"{steps:,} steps, {tokens / 1e6:.1f} M tokens, {nats.size().max()} seeds. Nats below word "
+        f"frequencies: {_listed(ended)}.",
         *objective(gaps)[:1],
         *power(gaps)[1:],
         f"The token probe is {words} at equal operations: {number(token, 3)}.",

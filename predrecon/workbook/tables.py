@@ -165,7 +165,7 @@ def map_table(claims: pd.DataFrame) -> pd.DataFrame:
     ours = [cell_text(*row) for row in claims[["value", "low", "high"]].to_numpy(float)]
     columns = {
         "published": _numbers(claims["published"]),
-        "ours": ours,
+        "ours": [text.replace(" ", "\u00a0") for text in ours],  # in one line
         "status": claims["status"],
         "notebook": claims["cell"],
     }
@@ -234,8 +234,9 @@ def scores_table(probes: pd.DataFrame) -> pd.DataFrame:
 def epoch_gain_table(gains: pd.DataFrame) -> pd.DataFrame:
     """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
     points = gains.assign(**100 * gains[["value", "low", "high"]])
-    cells = interval_cells(points, digits=2, seeds=True)
-    return pivot_cells(points, ["title"], ["model"], cells, first=("n",)).rename_axis("task")
+    cells = interval_cells(points, digits=1, seeds=gains["seeds"].nunique() > 1)
+    wide = pivot_cells(points, ["title"], ["model"], cells, first=("n", "seeds"))
+    return wide.rename(columns=_ARM_TITLES).rename_axis("task")
 
 
 _SELECTED = {
@@ -254,6 +255,14 @@ def probing_caption(select: str = "last") -> str:
         "texts alone. MCC and ρ of a constant answer are 0 on any texts. Published: one seed, "
         "D = 512, the best epoch, no interval."
     )
+
+
+def probing_tables(probes: pd.DataFrame, select: str = "last") -> list[Styler]:
+    """`scores_table` and, folded, `probing_table`, for a notebook."""
+    seeds = seeds_text(int(probes.groupby("model")["seed"].nunique().max()))
+    title = f"Table 3, scores {_SELECTED[select]} ({seeds})."
+    short = typeset.styled(scores_table(probes), title)
+    return [short, typeset.styled(probing_table(probes), probing_caption(select), wrap=True)]
 
 
 def export_probing_table(probes: pd.DataFrame, folder: Path, select: str = "last") -> list[Path]:

@@ -94,9 +94,9 @@ def power_curve(gaps: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
     return finish(fig, f"A difference of the published size takes {words} to find", height=380)
 
 
-def best_of(table: pd.DataFrame) -> go.Figure:
-    """What the best of E noisy epochs gains: columns `epochs, simulated, expected`, in σ."""
-    fig = go.Figure()
+def best_of(rows: list[dict[str, float]]) -> go.Figure:
+    """What the best of E noisy epochs gains: rows of `epochs, simulated, expected`, in σ."""
+    fig, table = go.Figure(), pd.DataFrame(rows)
     line = dict(color=COLORS["hybrid"], width=2)
     fig.add_scatter(x=table["epochs"], y=table["expected"], name="expected", line=line)
     points = dict(size=11, color=COLORS["mlm"], line=dict(width=1, color="#333"))
