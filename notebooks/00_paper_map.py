@@ -185,7 +185,7 @@ for architecture, arms in book.by_architecture.items():
 statuses = pd.concat(columns, ignore_index=True)
 book.gallery.show("00_map", figures.claim_statuses(statuses), statuses)
 typeset.say(*findings.statuses(statuses))
-typeset.show(*tables.map_tables(statuses))
+typeset.show(typeset.styled(findings.groups_table(statuses), groups), *tables.map_tables(statuses))
 
 # %% tags=["nbval-ignore-output"]
 print(book.gallery.export())

@@ -1,5 +1,6 @@
 """Tables as the notebooks show them: intervals in every cell of ours, published numbers beside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -581,6 +582,16 @@ def folded(wide: pd.DataFrame, caption: str, short: tuple[str, ...] = _SHORT) ->
         title = caption if group is first else ", ".join(names[metric] for metric in group)
         parts.append(typeset.styled(wide[[*counts, *group]].rename(columns=names), title))
     return parts
+
+
+def by_pooling(
+    rows: pd.DataFrame, table_of: Callable[[pd.DataFrame], pd.DataFrame], caption: str
+) -> list[Styler]:
+    """`folded` parts of a table of encoders: mean pooling alone, then every pooling and metric."""
+    mean = rows[rows["pooling"] == "mean"]
+    short = ("uniformity", "effective_rank", "semantic_probe")
+    parts = folded(table_of(mean), f"{caption}, mean pooling", short)[:1] if len(mean) else []
+    return [*parts, *folded(table_of(rows), f"{caption}, every pooling", short)]
 
 
 def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
