@@ -173,8 +173,8 @@ def test_the_plateau_states_what_is_drawn_and_nothing_more():
              seed=[0, 0, 1], below_unigram=[0.3, 0.2, 0.1], uniformity=[-0.3, -0.2, -0.1])
     )  # fmt: skip
     title = figures.plateau(runs).layout.title.text
-    assert title.endswith("(mean of tasks, 3 runs, rank correlation −1.00)")
-    assert figures.plateau(runs.head(2)).layout.title.text.endswith("(mean of tasks, 2 runs)")
+    assert title.endswith("(3 runs, rank correlation −1.00)")
+    assert figures.plateau(runs.head(2)).layout.title.text.endswith("(2 runs)")
     stuck = runs.assign(below_unigram=[0.3, 0.2, 0.0])
     assert figures.plateau(stuck).layout.title.text.endswith("2 runs; 1 on the plateau left out)")
     all_stuck = figures.plateau(runs.assign(below_unigram=[0.03, 0.02, 0.01]))

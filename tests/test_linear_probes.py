@@ -164,4 +164,4 @@ def test_the_gain_of_selecting_an_epoch_has_an_interval(compared, labelled, monk
     assert len(set(gains)) == 2 and both["basis"] == "seeds" and both["seeds"] == 2
     assert both["high"] == pytest.approx(student_interval(gains).high)
     text = tables.epoch_gain_table(linear_probes.epoch_selection_gain([one], [task]))
-    assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\] 1 seed").all()
+    assert text[one.name].str.fullmatch(r"[\d.]+ \[-?[\d.]+, [\d.]+\]").all()

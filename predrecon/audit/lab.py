@@ -198,7 +198,7 @@ def finished(planned: list[Cell], corpus: Corpus, *, train: bool = False) -> dic
 
 
 def first_answer() -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Facts and histories of the runs behind the README's sentences, where a checkout has them."""
-    folder = paths.figures_dir() / "data" / "lab"
+    """Facts and histories of the runs behind the findings, where a checkout has them."""
+    folder = paths.evidence_dir() / "lab"
     if folder.is_dir():
         return pd.read_csv(folder / "facts.csv"), pd.read_csv(folder / "histories.csv")

@@ -19,7 +19,7 @@ def per_run(endpoints: pd.DataFrame) -> pd.DataFrame:
     wide = endpoints.pivot_table(
         index=["condition", "title", "seed"], columns="metric", values="value", sort=False
     ).reset_index()
-    arms = [CONDITIONS[name][1].get("arm", "hybrid") for name in wide["condition"]]
+    arms = ["mlm" if "mlm" in name.split("-") else "hybrid" for name in wide["condition"]]
     return wide.assign(arm=arms).rename_axis(columns=None)
 
 

@@ -47,6 +47,11 @@ def figures_dir(*, write: bool = False) -> Path:
     return _from_variable("PREDRECON_FIGURES", _checkout() / "figures", write)
 
 
+def evidence_dir() -> Path:
+    """The numbers that come with the project, wherever figures are written to."""
+    return _checkout() / "figures" / "data"
+
+
 def _from_variable(variable: str, default: str | Path, write: bool) -> Path:
     value, remedy = os.environ.get(variable) or default, f"Set {variable} to a folder that can."
     try:

@@ -1,5 +1,6 @@
 """Tables as the notebooks show them: intervals in every cell of ours, published numbers beside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,7 @@ from predrecon.training.batches import mask_batch
 from predrecon.training.heldout import PLATEAU, learned
 from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
-
-"""`{embedded task: the GLUE task of the same shape}`."""
+from predrecon.workbook.figures.panels import METRICS as METRIC_TITLES
 
 PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
 
@@ -40,6 +40,8 @@ _SUMMARY = {
     "semantic_probe": "semantic probe",
 }
 _ARM_TITLES = {"hybrid": "hybrid", "mlm": "MLM-only"}
+_METRICS = {"mcc": "MCC", "f1": "F1", "spearman": "ρ"}
+_SHORT = ("below_unigram", "uniformity", "effective_rank")
 
 
 def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
@@ -237,19 +239,24 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
 
 
 def map_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """`claims.paper_map` of one architecture or more, side by side (column `architecture`).
-
-    One line a claim: the published number, of each architecture the status and our number, and the
-    notebook's section that measures it.
-    """
+    """`claims.paper_map`: a line a claim, the published number, ours, the status, the section."""
     ours = [cell_text(*row) for row in claims[["value", "low", "high"]].to_numpy(float)]
-    wide = claims.assign(ours=ours).set_index(["claim", "published", "cell", "architecture"])
-    wide = wide[["status", "ours"]].unstack("architecture", sort=False).swaplevel(axis=1)
-    order = claims["architecture"].unique()
-    wide = wide[[(name, column) for name in order for column in ("status", "ours")]]
-    wide.columns = [f"{name}: {column}" for name, column in wide.columns]
-    wide = wide.reset_index(["published", "cell"]).loc[claims["claim"].unique()]
-    return wide[[*wide.columns.drop("cell"), "cell"]]
+    columns = {
+        "published": _numbers(claims["published"]),
+        "ours": [text.replace(" ", "\u00a0") for text in ours],  # in one line
+        "status": claims["status"],
+        "notebook": claims["cell"],
+    }
+    return pd.DataFrame(columns).set_index(pd.Index(claims["claim"], name="claim"))
+
+
+def map_tables(claims: pd.DataFrame) -> list[Styler]:
+    """`map_table` of each `architecture`, for a notebook; the first is the one that has learned."""
+    parts = list(claims.groupby("architecture", sort=False))[::-1]
+    return [
+        typeset.styled(map_table(rows), f"All claims, {architecture}.", wrap=True)
+        for architecture, rows in parts
+    ]
 
 
 # Table 3: linear probes
@@ -284,16 +291,30 @@ def probing_table(probes: pd.DataFrame) -> pd.DataFrame:
     first = ("metric", "n_train", "n")
     table = pivot_cells(means, ["task", "title"], ["model"], cells, first=first)
     scores = published.linear_probe().set_index("task").reindex(table.index.get_level_values(0))
-    for arm in ARMS:
-        table[f"published {arm}"] = _numbers(scores[arm]).to_numpy()
+    if scores[[*ARMS]].notna().any(axis=None):  # a published number stands beside a GLUE task only
+        for arm in ARMS:
+            table[f"published {arm}"] = _numbers(scores[arm]).to_numpy()
     return table.droplevel("task").rename_axis("task")
+
+
+def scores_table(probes: pd.DataFrame) -> pd.DataFrame:
+    """`probing_table` without its counts: a line a task and metric, a column a model."""
+    means = probes_over_seeds(probes).rename(columns={"score": "value"})
+    means["task"] = means["title"] + ", " + means["metric"].replace(_METRICS)
+    means["model"] = means["model"].replace(_ARM_TITLES | {"majority": "majority class"})
+    wide = pivot_cells(means, ["task"], ["model"], interval_cells(means, digits=2))
+    full = probing_table(probes)
+    for column in (column for column in full if column.startswith("published")):
+        wide[column] = full[column].to_numpy()
+    return wide
 
 
 def epoch_gain_table(gains: pd.DataFrame) -> pd.DataFrame:
     """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
     points = gains.assign(**100 * gains[["value", "low", "high"]])
-    cells = interval_cells(points, digits=2, seeds=True)
-    return pivot_cells(points, ["title"], ["model"], cells, first=("n",)).rename_axis("task")
+    cells = interval_cells(points, digits=1, seeds=gains["seeds"].nunique() > 1)
+    wide = pivot_cells(points, ["title"], ["model"], cells, first=("n", "seeds"))
+    return wide.rename(columns=_ARM_TITLES).rename_axis("task")
 
 
 _SELECTED = {
@@ -312,6 +333,14 @@ def probing_caption(select: str = "last") -> str:
         "texts alone. MCC and ρ of a constant answer are 0 on any texts. Published: one seed, "
         "D = 512, the best epoch, no interval."
     )
+
+
+def probing_tables(probes: pd.DataFrame, select: str = "last") -> list[Styler]:
+    """`scores_table` and, folded, `probing_table`, for a notebook."""
+    seeds = seeds_text(int(probes.groupby("model")["seed"].nunique().max()))
+    title = f"Table 3, scores {_SELECTED[select]} ({seeds})."
+    short = typeset.styled(scores_table(probes), title)
+    return [short, typeset.styled(probing_table(probes), probing_caption(select), wrap=True)]
 
 
 def export_probing_table(probes: pd.DataFrame, folder: Path, select: str = "last") -> list[Path]:
@@ -694,11 +723,17 @@ def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
     return means.round(2).assign(**means[["steps", "seconds"]].round().astype(int))
 
 
+def _rounded(table: pd.DataFrame) -> list[str]:
+    """`interval_cells`, of ranks with one digit after the point."""
+    ranks = table["metric"].str.startswith("effective_rank")
+    both = [interval_cells(table, digits=digits) for digits in (1, 3)]
+    return [cells[0] if rank else cells[1] for *cells, rank in zip(*both, ranks, strict=True)]
+
+
 def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
     """`contrasts.endpoints`, one line a condition: means of tasks with their intervals."""
     means = over_tasks(ends, ["title", "metric"]).rename(columns={"title": "condition"})
-    cells = interval_cells(means)
-    wide = pivot_cells(means, ["condition"], ["metric"], cells, first=("seeds",))
+    wide = pivot_cells(means, ["condition"], ["metric"], _rounded(means), first=("seeds",))
     return wide[["seeds", *(metric for metric in METRICS if metric in wide)]]
 
 
@@ -708,8 +743,33 @@ def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
         return gaps
     notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
     notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
-    cells = interval_cells(gaps) + notes
+    cells = _rounded(gaps) + notes
     return pivot_cells(gaps, ["contrast"], ["metric"], cells, first=("seeds",))
+
+
+def folded(wide: pd.DataFrame, caption: str, short: tuple[str, ...] = _SHORT) -> list[Styler]:
+    """A table of many metrics as several that fit a page: `short` first, then three at a time."""
+    metrics = [metric for metric in wide if metric in METRIC_TITLES]
+    first = [metric for metric in short if metric in metrics] or metrics[:3]
+    others = [metric for metric in metrics if metric not in first]
+    counts = [column for column in wide if column not in metrics]
+    groups = [first, *(others[start : start + 3] for start in range(0, len(others), 3))]
+    names = {m: METRIC_TITLES[m][0].replace("Eq. ", "Eq.\u00a0") for m in metrics}
+    parts = []
+    for group in groups:
+        title = caption if group is first else ", ".join(names[metric] for metric in group)
+        parts.append(typeset.styled(wide[[*counts, *group]].rename(columns=names), title))
+    return parts
+
+
+def by_pooling(
+    rows: pd.DataFrame, table_of: Callable[[pd.DataFrame], pd.DataFrame], caption: str
+) -> list[Styler]:
+    """`folded` parts of a table of encoders: mean pooling alone, then every pooling and metric."""
+    mean = rows[rows["pooling"] == "mean"]
+    short = ("uniformity", "effective_rank", "semantic_probe")
+    parts = folded(table_of(mean), f"{caption}, mean pooling", short)[:1] if len(mean) else []
+    return [*parts, *folded(table_of(rows), f"{caption}, every pooling", short)]
 
 
 def power_table(gaps: pd.DataFrame) -> pd.DataFrame:

@@ -23,11 +23,16 @@ _LATEX |= {"λ": r"$\lambda$", "ρ": r"$\rho$"}
 
 
 def styled(
-    text: pd.DataFrame, caption: str = "", *, precision: int = 3, index: bool = True
+    text: pd.DataFrame,
+    caption: str = "",
+    *,
+    precision: int = 3,
+    index: bool = True,
+    wrap: bool = False,
 ) -> Styler:
     """A table for a notebook: caption above, numbers right-aligned, columns `published ...` muted.
 
-    `precision` is for columns that are still numbers.
+    `precision` is for columns that are still numbers; with `wrap` words may take several lines.
     """
     name = hashlib.sha256((caption + text.to_csv()).encode()).hexdigest()[:8]  # the same each time
     table = Styler(text, caption=caption or None, uuid=name, cell_ids=False)
@@ -36,6 +41,8 @@ def styled(
     from_right = [place for place, column in columns if "published" in str(column)]
     names = f"thead th:nth-child(-n+{text.index.nlevels if index else 0})"
     rules = [*_RULES, (names, "text-align: left")]
+    if wrap:
+        rules += [("td, tbody th", "white-space: normal; max-width: 18em")]
     rules += [(f"td:nth-last-child({place})", _MUTED) for place in from_right]
     table = table.set_table_styles([{"selector": s, "props": p} for s, p in rules])
     return table if index else table.hide(axis="index")
@@ -50,9 +57,10 @@ def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
 
     tables = [t if isinstance(t, Styler) else styled(t, caption, **options) for t in tables]
     headings = [". ".join((t.caption or "").split(". ")[:2]).rstrip(".") for t in tables]
-    if len(tables) > 1:  # a caption that the heading says whole is not said twice
+    if len(tables) > 1:
         for table, heading in zip(tables, headings, strict=True):
-            table.caption = None if heading == table.caption else table.caption
+            if (table.caption or "").rstrip(".") == heading:
+                table.caption = None  # the fold's heading says it
     parts = [light(table) for table in tables]
     if len(tables) > 1:
         parts = [

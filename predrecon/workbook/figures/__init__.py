@@ -12,6 +12,7 @@ from predrecon.workbook.figures.evidence import (
     pulls,
     trajectories,
 )
+from predrecon.workbook.figures.findings import best_of, claim_statuses, power_curve, suspect
 from predrecon.workbook.figures.gallery import (
     Gallery,
     bundle,

@@ -194,10 +194,10 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     fig.update_yaxes(exponentformat="none")
     fig.update_xaxes(title="nats below word frequencies (→ more learned)")
     located = runs[["below_unigram", metrics[0]]].dropna()
-    facts = f"mean of tasks, {len(located)} {'run' if len(located) == 1 else 'runs'}"
+    facts = f"{len(located)} {'run' if len(located) == 1 else 'runs'}"
     if len(located) > 2 and (located.nunique() > 1).all():
         facts += f", rank correlation {located.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
-    heading = f"Mean-pooled uniformity and nats below word frequencies ({facts}{note})"
+    heading = f"Uniformity by nats ({facts}{note})"
     return finish(fig, heading, height=430)
 
 

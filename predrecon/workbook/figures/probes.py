@@ -11,13 +11,29 @@ _SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
 
 
 def probe_bars(table: pd.DataFrame) -> go.Figure:
-    """Linear-probe scores: columns `title, metric, model, score, low, high`, published included."""
+    """Linear-probe scores: columns `title, metric, model, score, low, high`, published included.
+
+    The title says how far the arms are apart, and where training helps.
+    """
     labels = table["title"] + "<br>(" + table["metric"].replace(_SCORES) + ")"
     fig, hover = go.Figure(), "%{x}: %{y:.3f}<extra>%{fullData.name}</extra>"
     add_bars(fig, table.assign(label=labels), "label", "score", hovertemplate=hover)
-    fig.update_yaxes(title="validation score")
-    heading = "Linear probes on frozen encoders (higher is better)"
-    return finish(fig, heading, height=460, bargap=0.25)
+    fig.update_yaxes(title="validation score (higher is better)")
+    return finish(fig, _heading(table), height=420, bargap=0.25)
+
+
+def _heading(table: pd.DataFrame) -> str:
+    wide = table.pivot_table(["score", "low", "high"], "title", "model").swaplevel(axis=1)
+    parts = []
+    if {"hybrid", "mlm"} <= set(table["model"]):
+        gap = (wide["hybrid"]["score"] - wide["mlm"]["score"]).abs().max()
+        parts.append(f"the arms within {gap:.2f} of each other")
+    for arm in ("hybrid", "mlm"):
+        if {arm, "untrained"} <= set(table["model"]):
+            helped = (wide[arm]["low"] > wide["untrained"]["high"]).sum()
+            parts.append(f"training helps on {helped} of {len(wide)} tasks")
+            break
+    return f"Linear probes: {'; '.join(parts)}" if parts else "Linear probes on frozen encoders"
 
 
 def probing_view(

@@ -32,7 +32,14 @@ TEMPLATE = go.layout.Template(
         paper_bgcolor="white",
         plot_bgcolor="white",
         margin=dict(l=60, r=20, t=80, b=50),
-        legend=dict(orientation="h", x=1, xanchor="right", y=1.02, yanchor="bottom"),
+        legend=dict(
+            orientation="h",
+            x=1,
+            xanchor="right",
+            y=1.02,
+            yanchor="bottom",
+            tracegroupgap=4,  # between rows: with that a row takes _ENTRY
+        ),
         xaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=6)),
         yaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=4)),
         polar=dict(bgcolor="white"),

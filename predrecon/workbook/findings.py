@@ -1,0 +1,442 @@
+"""What was found, as sentences built from results: those on disk, or those that come with the code.
+
+`figures/data/<name>/` holds the numbers of runs that nobody has to repeat: `eight-seeds`,
+`wikipedia`, `plateau`, `h100`, `lab`. A sentence takes its words from the sign of a number and from
+whether its interval holds 0, so that it stays true when the numbers change.
+"""
+
+import numpy as np
+import pandas as pd
+
+from predrecon.audit import contrasts, plateau, published
+from predrecon.audit.claims import DIRECTION, DRIVEN, REFUTED, REPRODUCED, UNKNOWN
+from predrecon.audit.statistics import MOST_SEEDS, student_interval
+from predrecon.data import paths
+from predrecon.training.heldout import PLATEAU
+
+GROUPS = {  # of claims, by what they measure
+    "linear probe": ("linear_probe",),
+    "uniformity": ("uniformity", "every_cell"),
+    "class distances": ("alignment", "intra_inter_ratio"),
+    "spectrum": ("spectral_entropy_sigma2", "effective_rank", "stable_rank"),
+    "other probes": ("token_probe", "semantic_probe", "semantic_probe_mcc", "probe_gap"),
+    "cost and λ": ("operations", "balance"),
+}
+_UNIFORM = ("more uniform", "less uniform")
+_UNIFORM_THAN = ("more uniform than MLM-only's", "less uniform than MLM-only's")
+_STATUS_WORDS = {
+    REPRODUCED: "are reproduced",
+    DIRECTION: "have the direction only",
+    REFUTED: "are not reproduced",
+    UNKNOWN: "cannot be decided at this budget",
+}
+_BOUNDS = ["value", "low", "high"]
+_SMALL = 0.001
+
+
+def evidence(name: str) -> dict[str, pd.DataFrame]:
+    """`{table: numbers}` of `figures/data/<name>/*.csv`, which come with a checkout.
+
+    Raises:
+        FileNotFoundError: no such folder, or not a checkout.
+    """
+    folder = paths.evidence_dir() / name
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"figures/data/{name}: not here. It comes with a checkout of the project: run the "
+            "notebook from one."
+        )
+    return {file.stem: pd.read_csv(file) for file in sorted(folder.glob("*.csv"))}
+
+
+def claim(statuses: pd.DataFrame, begins: str, architecture: str = "modern") -> dict | None:
+    """The line of `claims.paper_map` whose claim begins so; None without a value."""
+    rows = statuses[statuses["claim"].str.startswith(begins)]
+    rows = rows[rows["architecture"] == architecture].dropna(subset=["value"])
+    return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def here(sentences: list[str]) -> list[str]:
+    """Sentences made from the runs on this disk, marked as such."""
+    return [f"*This disk.* {sentences[0]}", *sentences[1:]]
+
+
+def number(row: dict | pd.Series, digits: int = 2) -> str:
+    """`value, low, high` in a sentence: `−0.18 [−0.29, −0.07]`; `below 0.001` for what is tiny."""
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    bounded = np.isfinite([low, high]).all()
+    if max(map(abs, (value, low, high) if bounded else (value,))) < _SMALL:
+        return f"below {_SMALL}"
+    parts = [_text(part, digits) for part in (value, low, high)]
+    return f"{parts[0]} [{parts[1]}, {parts[2]}]" if bounded else parts[0]
+
+
+def compared(
+    row: dict | pd.Series, below: str, above: str, neither: str = "not distinguishable"
+) -> str:
+    """`below` or `above` by the side of 0 on which the interval lies; `neither` if it holds 0."""
+    if row["high"] < 0:
+        return below
+    return above if row["low"] > 0 else neither
+
+
+def _row(gaps: pd.DataFrame, contrast: str, metric: str) -> dict | None:
+    """One line of `contrasts.paired_contrasts`."""
+    if gaps.empty:
+        return None
+    rows = gaps[(gaps["contrast"] == contrast) & (gaps["metric"] == metric)]
+    return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def _over(row: dict) -> str:
+    seeds = int(row["seeds"])
+    return f"{seeds} seeds" if seeds > 1 else "one seed, no interval"
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+# One suspect each: what `contrasts.paired_contrasts` says
+
+
+def objective(gaps: pd.DataFrame) -> list[str]:
+    """Does the JEPA objective change the geometry, at equal steps and at equal operations?"""
+    row = _row(gaps, "objective", "uniformity")
+    if row is None:
+        return ["Both arms are needed: no pair of a hybrid and an MLM-only run is here."]
+    words = compared(row, *_UNIFORM_THAN, "not distinguishable from MLM-only's")
+    effect = contrasts.published_effects()["uniformity"]
+    sentences = [
+        f"At equal steps the hybrid's embeddings are {words}: uniformity {number(row)} "
+        f"({_over(row)}; published {_text(effect)})."
+    ]
+    controls = {
+        "at equal operations": ("objective, equal FLOPs", "uniformity"),
+        "between texts of equal length": ("objective", "equal_length"),
+        "measured as the public code does, padding attended to": (
+            "objective",
+            "uniformity_released",
+        ),
+    }
+    rows = {words: _row(gaps, *key) for words, key in controls.items()}
+    parts = [f"{number(row)} {words}" for words, row in rows.items() if row]
+    if parts:
+        sentences.append(f"It is {_listed(parts)}.")
+    if row := _row(gaps, "objective", "effective_rank"):
+        words = compared(row, "poorer", "richer")
+        sentences.append(f"The spectrum is {words}: effective rank {number(row, 1)}.")
+    return sentences
+
+
+def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list[str]:
+    """Does the hybrid learn more, once MLM-only has as many operations?
+
+    Args:
+        cost: `value, low, high` of a hybrid step's operations over MLM-only's, less 1.
+    """
+    sentences = []
+    if cost is not None:
+        share = {name: 100 * cost[name] for name in ("value", "low", "high")}
+        more = "more" if share["value"] > 0 else "fewer"
+        amount = number({k: abs(v) for k, v in share.items()}, 0)
+        sentences.append(f"A hybrid step costs {amount} % {more} operations than an MLM-only step.")
+    for contrast, given in (
+        ("objective", "At equal steps"),
+        ("objective, equal FLOPs", "At equal operations"),
+    ):
+        nats = _row(gaps, contrast, "below_unigram")
+        if nats is None:
+            continue
+        words = compared(nats, "the hybrid has learned less", "the hybrid has learned more",
+                         "the arms have learned alike")  # fmt: skip
+        sentence = f"{given} {words}: {number(nats)} nats ({_over(nats)})"
+        if probe := _row(gaps, contrast, "semantic_probe"):
+            sentence += f"; semantic probe {number(probe, 3)}"
+        sentences.append(f"{sentence}.")
+    return sentences
+
+
+def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[str]:
+    """Is it λ? Fixed values and a slower rate against the learned one.
+
+    Args:
+        driven: `value, low, high` of w over the sum of learning rates, less 1.
+    """
+    sentences = []
+    if driven is not None:
+        ends = sorted(100 * abs(driven[name]) for name in ("low", "high"))
+        share = {"value": 100 * abs(driven["value"]), "low": ends[0], "high": ends[1]}
+        side = "below" if driven["value"] < 0 else "above"
+        cause = "the schedule sets λ" if ends[1] < 100 * DRIVEN else "the losses move λ, too"
+        sentences.append(
+            f"At the end w is {number(share, 1)} % {side} the sum of the learning rates: {cause}."
+        )
+    parts = {
+        title: _row(gaps, f"λ{title} for learned", "uniformity")
+        for title in (" = 0.25", " = 0.5", " = 0.75")
+    }
+    parts = {f"λ{title}": row for title, row in parts.items() if row}
+    if parts:
+        cells = [f"{number(row)} at {title}" for title, row in parts.items()]
+        values = [row["value"] for row in parts.values()]
+        trend = "Fixed λ against the learned one, uniformity"
+        if len(values) > 2:
+            falls, rises = np.all(np.diff(values) < 0), np.all(np.diff(values) > 0)
+            trend = "Uniformity falls with λ" if falls else trend
+            trend = "Uniformity rises with λ" if rises else trend
+        over = _over(next(iter(parts.values())))
+        sentences.append(f"{trend}: {_listed(cells)}, minus learned ({over}).")
+    if row := _row(gaps, "λ's rate / 10", "uniformity"):
+        words = compared(row, *_UNIFORM)
+        sentences.append(f"A tenth of λ's learning rate: {words}, uniformity {number(row)}.")
+    return sentences or ["No run with a fixed λ is here."]
+
+
+def leak(gaps: pd.DataFrame) -> list[str]:
+    """Is it targets that leak into the context?"""
+    row, nats = (_row(gaps, "targets leak", m) for m in ("uniformity", "below_unigram"))
+    if row is None:
+        return ["No run with leaking targets is here."]
+    words = compared(row, *_UNIFORM, "not distinguishable from the hybrid's")
+    sentence = f"With targets that leak the embeddings are {words}: uniformity {number(row)}"
+    return [f"{sentence} ({_over(row)}).", f"The leak changes the nats by {number(nats, 3)}."]
+
+
+def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) -> list[str]:
+    """What is left of the objective where both arms have learned equally much.
+
+    Args:
+        levels: of `snapshots.at_equal_nats`. followed: of `plateau.at_equal_loss`.
+    """
+    rows = levels[levels["metric"] == "uniformity"] if len(levels) else levels
+    if len(rows) == 0:
+        return ["No two runs here pass through the same held-out loss."]
+    cells = [f"{number(row)} at {row['level']:.2f} nats" for row in rows.to_dict("records")]
+    clear = (rows["high"] < 0).sum(), (rows["low"] > 0).sum()
+    count = f"{max(clear)} of {len(rows)} levels"
+    words = f"The hybrid is {_UNIFORM[int(clear[1] > clear[0])]} at {count} of equal loss"
+    words = words if max(clear) else "At equal loss the arms are not distinguishable"
+    sentences = [f"{words}: {_listed(cells)} ({_over(rows.iloc[0])})."]
+    if followed is not None and len(followed):
+        rho = followed[followed["metric"] == "uniformity"]
+        among = "but those as published" if "but those as published" in set(rho["among"]) else ""
+        among = among or rho["among"].iloc[0]
+        row = rho[rho["among"] == among].iloc[0]
+        of = {"value": row["rho"], "low": row["rho_low"], "high": row["rho_high"]}
+        if np.isfinite(row["rho"]) and np.isfinite(row["value"]):
+            words = compared(of, "falls with", "rises with", "does not follow")
+            sentences.append(
+                f"Over {int(row['runs'])} runs ({among}) uniformity {words} the nats: rank "
+                f"correlation {number(of)}; at equal nats the objective adds {number(row)}."
+            )
+    return sentences
+
+
+def stuck(ends: pd.DataFrame) -> list[str]:
+    """Which conditions of `contrasts.endpoints` end on the plateau, and how uniform they are."""
+    runs = plateau.per_run(ends)
+    runs = runs[runs["below_unigram"] < PLATEAU] if len(runs) else runs
+    if len(runs) == 0:
+        return ["No run here ends on the plateau of word frequencies."]
+    nats = runs["below_unigram"]
+    size = runs["uniformity"].abs().max()
+    size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
+    return [
+        f"{len(runs)} runs ({_listed(list(dict.fromkeys(runs['title'])))}) end on the plateau, "
+        f"within {max(_SMALL, nats.abs().max()):.2f} nats of word frequencies. Their uniformity is "
+        f"{size} in size: all texts lie at one point, whatever the objective."
+    ]
+
+
+def before_training(trajectories: pd.DataFrame) -> list[str]:
+    """Uniformity before the first step and after the last, of `snapshots.trajectories`."""
+    if trajectories.empty:
+        return ["No run here kept snapshots."]
+    rows = trajectories[trajectories["metric"] == "uniformity"]
+    rows, ends = rows[rows["condition"].isin(["hybrid", "mlm"])], {}
+    if rows.empty:
+        return ["No run of either arm here kept snapshots."]
+    begun = _mean(rows[rows["step"] == 0].groupby("seed")["value"].mean())
+    for title, part in rows.groupby("title", sort=False):
+        ends[title] = _mean(part.loc[part["step"] == part["step"].max(), "value"])
+    cells = [f"{number(end)} ({title})" for title, end in ends.items()]
+    words = "training has pulled the texts together"
+    if begun["value"] > min(end["value"] for end in ends.values()):
+        words = "training has spread the texts"
+    return [
+        f"Before the first step uniformity is {number(begun)} on {rows['task'].iloc[0]}, after the "
+        f"last {_listed(cells)}: {words}."
+    ]
+
+
+def power(gaps: pd.DataFrame) -> list[str]:
+    """How small an effect of the objective on uniformity these seeds could find."""
+    row = _row(gaps, "objective", "uniformity")
+    if row is None or row["seeds"] < 2:
+        return ["One seed has no spread: how small an effect it could find is not known."]
+    effect = abs(contrasts.published_effects()["uniformity"])
+    needed = []
+    for metric, how in (("uniformity", ""), ("uniformity_released", " (measured as released)")):
+        rows = [_row(gaps, name, metric) for name in ("objective", "objective, equal FLOPs")]
+        counts = [row["seeds_needed"] for row in rows if row]
+        if counts:
+            most = _span(counts, 0) if np.isfinite(counts).all() else f"over {MOST_SEEDS:,}"
+            needed.append(f"{most} seeds{how}")
+    return [
+        f"{int(row['seeds'])} seeds find a difference of {row['detectable']:.2f} in uniformity "
+        f"four times in five (published: {effect:.2f}).",
+        f"To exclude half of the published difference takes {_listed(needed)}.",
+    ]
+
+
+# Findings of other runs (notebook 00)
+
+
+def grid_budget(seen: dict[str, pd.DataFrame]) -> str:
+    """What the numbers of `evidence("eight-seeds")` cost, in a line."""
+    facts, probes = seen["06_trajectories"], seen["04_probes"]
+    steps, tokens = facts.query("condition == 'hybrid'")[["step", "tokens"]].max()
+    n = probes.query("model == 'hybrid'")["n"]
+    seeds = seen["06_ends"].query("condition == 'hybrid'")["seed"].nunique()
+    runs = seen["06_plateau"]
+    return (
+        f"Preset `demo`: {len(runs)} runs of {steps:,} steps, {tokens / 1e6:.1f} M tokens of the "
+        f"embedded text, {seeds} seeds of both arms and of MLM-only at equal operations; "
+        f"{len(n)} embedded tasks of {_span(n, 0)} texts, mean pooling."
+    )
+
+
+def probes_alike(probes: pd.DataFrame) -> list[str]:
+    """Table 3: are the arms alike, and does training help? Of `tables.probes_over_seeds`."""
+    wide = probes.set_index(["title", "model"])[["score", "low", "high"]].unstack("model")
+    wide = wide.swaplevel(axis=1)
+    if not {"hybrid", "mlm"} <= set(wide.columns.levels[0]):
+        return ["Both arms are needed to compare them."]
+    gap = (wide["hybrid"]["score"] - wide["mlm"]["score"]).abs()
+    over = _over({"seeds": probes.loc[probes["model"] == "hybrid", "seeds"].max()})
+    sentences = [
+        f"The arms differ by {gap.max():.3f} at most (on {gap.idxmax()}), over {len(gap)} "
+        f"task{'s' if len(gap) > 1 else ''} ({over.removesuffix(', no interval')})."
+    ]
+    if "untrained" in wide:
+        trained, before = wide["hybrid"], wide["untrained"]
+        up, down = trained["low"] > before["high"], trained["high"] < before["low"]
+        better, worse = (_listed(list(wide.index[side]) or ["no task"]) for side in (up, down))
+        sentences.append(
+            f"Training helps on {better} and hurts on {worse}: there the untrained encoder, whose "
+            "vectors are sums of random word vectors, scores higher than the hybrid."
+            if down.any()
+            else f"Training helps on {better}."
+        )
+    return sentences
+
+
+def statuses(claims: pd.DataFrame) -> list[str]:
+    """How many claims of `claims.paper_map` have which status, by `architecture`."""
+    sentences = []
+    for architecture, rows in claims.groupby("architecture", sort=False):
+        count = rows["status"].value_counts()
+        title, seeds = architecture[0].upper() + architecture[1:], rows["seeds"].max()
+        if not seeds > 0:
+            sentences.append(f"{title}: no runs.")
+            continue
+        over = f"{int(seeds)} seeds" if seeds > 1 else "one seed"
+        parts = [f"{count.get(status, 0)} {words}" for status, words in _STATUS_WORDS.items()]
+        sentences.append(f"{title}, {over}: of {len(rows)} claims {_listed(parts)}.")
+    return sentences
+
+
+def attention_ratio(claims: pd.DataFrame) -> list[str]:
+    """The "5 to 10 times" under attention pooling, of `claims.paper_map`."""
+    rows = claims[claims["claim"].str.startswith("Seven times")].dropna(subset=["value"])
+    rows = rows[rows["status"] != UNKNOWN]
+    ratios = np.exp(rows[_BOUNDS])
+    return [
+        f"Under attention pooling the hybrid's uniformity is {number(ratio)} times MLM-only's "
+        f"({row['architecture']}, {int(row['seeds'])} seeds; published "
+        f"{np.exp(row['published']):.1f} times)."
+        for (_, row), (_, ratio) in zip(rows.iterrows(), ratios.iterrows(), strict=True)
+    ]
+
+
+def plateau_runs(seen: dict[str, pd.DataFrame]) -> list[str]:
+    """The 27 runs of the published architecture on Wikipedia (`evidence("plateau")`)."""
+    ends, gaps, followed = (seen[name] for name in ("06_ends", "06_contrasts", "06_followed"))
+    nats = ends[ends["metric"] == "below_unigram"]["value"]
+    gap = _row(gaps, "objective", "uniformity")
+    scale = [_row(gaps, f"token scale, {arm}", "uniformity") for arm in ("hybrid", "MLM-only")]
+    rho = followed[(followed["among"] == "all runs") & (followed["metric"] == "uniformity")]
+    rho = rho[["rho", "rho_low", "rho_high"]].set_axis([*_BOUNDS], axis=1).iloc[0]
+    words = compared(gap, *_UNIFORM, "not distinguishable from MLM-only")
+    follows = compared(rho, "falls with", "rises with", "does not follow")
+    return [
+        f"{len(nats)} runs of the published architecture ended {_span(nats)} nats below word "
+        f"frequencies; the hybrid is {words} there: uniformity {number(gap)} ({_over(gap)}).",
+        f"Scaling the tokens by √D moves uniformity by {number(scale[0])} (hybrid) and "
+        f"{number(scale[1])} (MLM-only).",
+        f"Uniformity {follows} the nats: rank correlation {number(rho)} over all runs.",
+    ]
+
+
+def wikipedia(seen: dict[str, pd.DataFrame], trained: dict[str, pd.DataFrame]) -> list[str]:
+    """Preset demo on Wikipedia and GLUE: `evidence("wikipedia")`, trained in `evidence("h100")`."""
+    ends, gaps = seen["06_ends"], seen["06_contrasts"]
+    nats = ends[ends["metric"] == "below_unigram"].groupby("title", sort=False)["value"]
+    ended = [f"{number(_mean(values))} ({title})" for title, values in nats]
+    hybrid = trained["heldout"].query("preset == 'demo' and arm == 'hybrid'")
+    steps, tokens = hybrid[["step", "tokens"]].max()
+    token = _row(gaps, "objective, equal FLOPs", "token_probe")
+    words = compared(token, "lower", "higher")
+    return [
+        f"{steps:,} steps, {tokens / 1e6:.1f} M tokens, {nats.size().max()} seeds. Nats below word "
+        f"frequencies: {_listed(ended)}.",
+        *objective(gaps)[:1],
+        *power(gaps)[1:],
+        f"The token probe is {words} at equal operations: {number(token, 3)}.",
+    ]
+
+
+def h100(seen: dict[str, pd.DataFrame]) -> list[str]:
+    """The paper's size on one H100 (`evidence("h100")`)."""
+    rows = seen["heldout"]
+    modern = rows[rows["preset"] == "modern"]
+    last = modern.groupby("arm")["tokens"].max().min()
+    at = {}
+    for arm, run in modern.groupby("arm"):
+        at[arm] = [np.interp(last, run["tokens"], run[c]) for c in ("below_unigram", "flops")]
+    paper = rows[rows["preset"] == "paper"].sort_values("tokens").iloc[-1]
+    state = "on the plateau" if paper["below_unigram"] < PLATEAU else "off the plateau"
+    return [
+        f"After {last / 1e6:.0f} M tokens the hybrid is {at['hybrid'][0]:.2f} nats below word "
+        f"frequencies and MLM-only {at['mlm'][0]:.2f} (preset `modern`, one seed); the hybrid has "
+        f"spent {at['hybrid'][1] / at['mlm'][1]:.1f} times the operations.",
+        f"As published, {'MLM-only' if paper['arm'] == 'mlm' else 'the hybrid'} is {state} after "
+        f"{paper['tokens'] / 1e6:.1f} M tokens ({_text(paper['below_unigram'])} nats, one seed).",
+    ]
+
+
+def groups_table(claims: pd.DataFrame) -> pd.DataFrame:
+    """How many claims of each group have which status: a line a group, by `architecture`."""
+    of = published.claims().set_index("claim")["metric"]
+    by_metric = {metric: group for group, metrics in GROUPS.items() for metric in metrics}
+    table = claims.assign(group=claims["claim"].map(of).map(by_metric))
+    marks = {REPRODUCED: "✓", DIRECTION: "~", REFUTED: "✗", UNKNOWN: "?"}
+    table = table.assign(mark=table["status"].map(marks))
+    counts = table.groupby(["group", "architecture", "mark"], sort=False).size()
+    wide = counts.unstack(["architecture", "mark"], fill_value=0)
+    order = pd.MultiIndex.from_product([table["architecture"].unique(), marks.values()])
+    return wide.reindex(index=list(GROUPS), columns=order, fill_value=0).astype(int)
+
+
+def _text(value: float, digits: int = 2) -> str:
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def _mean(values: pd.Series) -> dict:
+    return student_interval(values).bounds
+
+
+def _span(values, digits: int = 2) -> str:
+    low, high = (_text(value, digits) for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
