@@ -121,7 +121,7 @@ def _layer_panel(fig: go.Figure, rows: pd.DataFrame, place: dict):
         fig.add_scatter(**points, **look, name=name(model), hovertemplate=hover, **place)
     step = -(-int(rows["layer"].max()) // 8) or 1  # whole layers, at most nine ticks
     fig.update_xaxes(title="layer (0: embeddings)", tick0=0, dtick=step, **place)
-    fig.update_yaxes(range=view(rows), **place)
+    fig.update_yaxes(range=view(rows), exponentformat="e", **place)
 
 
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
@@ -241,8 +241,8 @@ def geometry_view(
         _layer_panel(fig, layers[layers["metric"] == metric], place)
     _spectrum_panels(fig, spectra[spectra["rank"] <= components], share, cumulative, log=log)
     _alignment_panel(fig, numbers, alignment, plane, size=11)
-    fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, **plane)
-    fig.update_yaxes(title="alignment (↓ tighter)", **plane)
+    fig.update_xaxes(title="uniformity (← more uniform)", nticks=5, exponentformat="e", **plane)
+    fig.update_yaxes(title="alignment (↓ tighter)", exponentformat="e", **plane)
     size = dict(plot=plot) if below else dict(height=430)
     return finish(fig, heading, **size)
 

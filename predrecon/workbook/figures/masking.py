@@ -14,7 +14,7 @@ _STYLE = {
     "context": "background:#0072B2;color:#fff",
     "target": "background:#D55E00;color:#000",
     "masked": "background:#CC79A7;color:#000",
-    "unused": "background:#EEE;color:#666",
+    "unused": "background:rgba(128,128,128,0.2)",
     "both": "background:#D55E00;color:#000;outline:3px solid #0072B2",
 }
 _CHIP = "padding:1px 5px;margin:1px;border-radius:4px;display:inline-block;font-family:monospace"

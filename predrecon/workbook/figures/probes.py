@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from predrecon.workbook.figures.panels import add_bars, grid
-from predrecon.workbook.figures.style import CLASSES, finish, name, wrapped
+from predrecon.workbook.figures.panels import add_bars
+from predrecon.workbook.figures.style import CLASSES, error, fill, finish, name
 
 _SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
 
@@ -44,39 +45,62 @@ def probing_view(
     heading: str,
     metric: str,
 ) -> go.Figure:
-    """Scores with intervals, and each encoder's confusion matrix (graded tasks: ranks of answers).
+    """Scores with intervals; below, each encoder's confusion matrix (graded tasks: its ranks).
+
+    A matrix has a row a true class, a column a predicted one; cells hold counts and shares of rows.
 
     Args:
         scores: columns `model, score, low, high`; metric: its name.
         answers: `{model: [N]}`; labels: `[N]`; classes: names, empty for graded similarity.
     """
-    columns = 1 + len(answers)
-    titles = [f"{metric} (higher is better)", *(f"{name(model)}, by label" for model in answers)]
-    fig, (left, *right), _ = grid(titles, columns, 0.36 / columns)
-    scores = scores.assign(label=scores["model"].map(name).map(wrapped))
-    hover = dict(hovertemplate="%{x}: %{y:.3f}<extra></extra>", showlegend=False)
-    add_bars(fig, scores, "label", "score", **hover, **left)
-    for number, (answer, place) in enumerate(zip(answers.values(), right, strict=True)):
+    size, longest = max(2, len(classes)), max(map(len, classes or ["0.00"]))
+    columns = max(1, min(3, len(answers), 12 // size))  # of matrices, where 700 pixels are wide
+    matrix, between = max(190, 38 * size), 95 if size < 4 else 125  # pixels
+    heights = [28 * len(scores) + 12, *[matrix] * -(-len(answers) // columns)]
+    plot = sum(heights) + between * (len(heights) - 1)
+    scores_alone = [dict(colspan=columns), *[None] * (columns - 1)]
+    spacing = dict(vertical_spacing=between / plot)
+    if columns > 1:
+        spacing["horizontal_spacing"] = 0.03 + 0.011 * longest
+    fig = make_subplots(
+        len(heights),
+        columns,
+        specs=[scores_alone, *[[{}] * columns] * (len(heights) - 1)],
+        row_heights=heights,
+        subplot_titles=["", *map(name, answers)],
+        **spacing,
+    )
+    for model, rows in scores[::-1].groupby("model", sort=False):
+        bar = dict(x=rows["score"], y=[name(model)], error_x=error(rows, "score"), orientation="h")
+        hover = dict(hovertemplate="%{y}: %{x:.3f}<extra></extra>", showlegend=False)
+        fig.add_bar(**bar, **hover, marker=fill(model), row=1, col=1)
+    fig.update_xaxes(title=f"{metric} (higher is better)", row=1, col=1)
+    for number, answer in enumerate(answers.values()):
+        place = dict(row=2 + number // columns, col=1 + number % columns)
         if classes:
             _add_confusion(fig, answer, labels, classes, **place)
-            look = dict(type="category", showgrid=False)
-            fig.update_xaxes(**look, title="answered", **place)
-            fig.update_yaxes(**look, autorange="reversed", showticklabels=number == 0, **place)
+            look = dict(type="category", showgrid=False, ticks="")
+            fig.update_xaxes(**look, title="predicted class", **place)
+            fig.update_yaxes(**look, autorange="reversed", title="true class", **place)
         else:
             look = dict(mode="markers", marker=dict(size=4, color=CLASSES[0], opacity=0.5))
             rank = pd.Series(answer).rank(pct=True)  # all that rho sees
             fig.add_scattergl(x=rank, y=labels, showlegend=False, **look, **place)
             fig.update_xaxes(type="linear", tickformat=".0%", title="rank of answer", **place)
-            fig.update_yaxes(type="linear", **place)
-    return finish(fig, heading, height=380)
+            fig.update_yaxes(type="linear", title="true similarity", **place)
+    return finish(fig, heading, plot=plot)
 
 
 def _add_confusion(fig: go.Figure, answer: np.ndarray, labels: np.ndarray, classes: tuple, **place):
-    """A confusion matrix: counts, coloured by the share of their label."""
+    """A confusion matrix: counts and, in colour too, the share of their true class."""
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, answer), 1)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    cells = dict(x=classes, y=classes, z=shares, text=counts, texttemplate="%{text}")
+    pairs = np.dstack([counts, shares]).tolist()
+    texts = [[f"{count:,.0f}<br>{share:.0%}" for count, share in row] for row in pairs]
+    cells = dict(x=classes, y=classes, z=shares, customdata=counts, text=texts)
+    cells |= dict(texttemplate="%{text}", textfont=dict(color="#222222", size=11))
     look = dict(zmin=0, zmax=1, colorscale=[[0, "#FFFFFF"], [1, "#6A9FC8"]], showscale=False)
-    hover = "is %{y}, answered %{x}: %{text} (%{z:.0%})<extra></extra>"
+    look |= dict(xgap=1, ygap=1)
+    hover = "true %{y}, predicted %{x}: %{customdata:,} (%{z:.0%} of the row)<extra></extra>"
     fig.add_heatmap(**cells, **look, hovertemplate=hover, **place)

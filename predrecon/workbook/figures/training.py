@@ -106,7 +106,7 @@ def training_view(
             marks |= dict(x=rows[AXES[axis]], y=rows["mlm_loss"], hovertext=f"{run}: {state}")
             fig.add_scatter(**marks, name=state, **places[0])
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
-    fig.update_yaxes(exponentformat="none", row=2, col=2)  # uniformity near 0 in no micro-units
+    fig.update_yaxes(exponentformat="e", row=2, col=2)  # uniformity near 0 in no micro-units
     for column, place in zip(_WATCHED, places, strict=True):
         if not any(column in history for history in histories.values()):
             corner = dict(x=0.5, y=0.5, xref="x domain", yref="y domain")
@@ -148,5 +148,5 @@ def lab_view(histories: pd.DataFrame, column: str, label: str, smooth: int = 1) 
             lines = dict(x=run["tokens"], y=y, mode="lines", name=title, legendgroup=title)
             fig.add_scatter(**lines, line=line, showlegend=first)
     fig.update_xaxes(title="tokens seen")
-    fig.update_yaxes(title=label, exponentformat="none")
+    fig.update_yaxes(title=label, exponentformat="e")
     return finish(fig, f"{label} while training", height=440)

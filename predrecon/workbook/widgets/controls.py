@@ -5,18 +5,20 @@ import ipywidgets
 
 def choice(label: str, options: list, tooltip: str, **rest) -> ipywidgets.Dropdown:
     """One of several; `options` are values or `(title, value)` pairs."""
-    return ipywidgets.Dropdown(options=options, **_look(label, tooltip, max_width="260px"), **rest)
+    return ipywidgets.Dropdown(
+        options=options, **_look(label, tooltip, max_width="min(100%, 260px)"), **rest
+    )
 
 
 def multiple(label: str, options: list, tooltip: str, value) -> ipywidgets.SelectMultiple:
     """Any number of several, by Ctrl or Shift."""
-    look = _look(label, tooltip, max_width="420px") | dict(rows=min(5, len(options)))
+    look = _look(label, tooltip, max_width="min(100%, 420px)") | dict(rows=min(5, len(options)))
     return ipywidgets.SelectMultiple(options=options, value=tuple(value), **look)
 
 
 def buttons(label: str, options: list, tooltip: str) -> ipywidgets.ToggleButtons:
     """One of a few, all in sight."""
-    look = _look(label, tooltip, width="max-content", flex="0 0 auto")
+    look = _look(label, tooltip, width="auto", flex="0 1 auto")
     look["style"]["button_width"] = "auto"
     look["tooltips"] = [tooltip] * len(options)
     return ipywidgets.ToggleButtons(options=options, **look)
@@ -27,14 +29,14 @@ def tick(label: str, tooltip: str) -> ipywidgets.Checkbox:
 
 
 def number(label: str, low: int, high: int, tooltip: str, value: int) -> ipywidgets.IntSlider:
-    look = _look(label, tooltip, width="300px")
+    look = _look(label, tooltip, width="min(100%, 300px)")
     return ipywidgets.IntSlider(min=low, max=high, value=value, **look)
 
 
 def share(label: str, low: float, tooltip: str, value) -> ipywidgets.Widget:
     """A share of something, at most all; with a pair as `value` a range of shares."""
     kind = ipywidgets.FloatRangeSlider if isinstance(value, tuple) else ipywidgets.FloatSlider
-    look = _look(label, tooltip, width="300px") | dict(step=0.05, readout_format=".2f")
+    look = _look(label, tooltip, width="min(100%, 300px)") | dict(step=0.05, readout_format=".2f")
     return kind(min=low, max=1.0, value=value, **look)
 
 
@@ -44,7 +46,7 @@ def counter(label: str, tooltip: str) -> ipywidgets.BoundedIntText:
 
 
 def text_field(label: str, tooltip: str) -> ipywidgets.Text:
-    look = _look(label, tooltip, width="260px")
+    look = _look(label, tooltip, width="min(100%, 260px)")
     return ipywidgets.Text(placeholder=tooltip, continuous_update=False, **look)
 
 

@@ -1,4 +1,4 @@
-"""Controls above a picture. The picture is drawn apart from the kernel's messages: latest wins."""
+"""Controls, a picture and its numbers. Pictures are drawn apart from the kernel's messages."""
 
 import html
 import itertools
@@ -22,15 +22,16 @@ MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
 
 @dataclass(frozen=True)
 class Picture:
-    """What an explorer shows for one setting of its controls: a figure, HTML above and below it.
+    """What an explorer shows for one setting of its controls: a figure, HTML above it, and numbers.
 
+    `numbers`, HTML too, stands beside the figure in a wide cell and below it in a narrow one.
     `texts`, a list as JSON, holds what points say under the pointer, by their number
     (`customdata`): it travels apart from the figure, and once for many pictures.
     """
 
     figure: go.Figure
     above: str = ""
-    below: str = ""
+    numbers: str = ""
     label: str = ""  # the text alternative; default: the figure's title
     texts: str = ""
 
@@ -68,10 +69,11 @@ class Explorer:
         draw: `draw(**values) -> Picture`, a pure function of the controls' values. A `ValueError`
             is shown as a message above the last picture.
         controls: `{name of an argument: widget with a value}`, in rows as they fit.
+        first: what to try first, and what one sees there: the line above all.
         menus: controls whose options the static figure offers, combined, in a menu.
         still: more arguments of `draw` for the static figure.
         keep: remember pictures by the controls' values; False where they change with time.
-        head, extra: widgets above the controls and below the picture.
+        head, extra: widgets before the controls and after the numbers.
         on_chosen: `on_chosen(points)` after points of the picture were clicked or selected.
     """
 
@@ -79,6 +81,7 @@ class Explorer:
         self,
         draw: Callable[..., Picture],
         controls: dict[str, ipywidgets.Widget],
+        first: str,
         *,
         menus: tuple[str, ...] = (),
         still: dict | None = None,
@@ -92,7 +95,7 @@ class Explorer:
             self.still = self._still(menus, still or {})
         except Exception as error:  # what cannot be drawn says so in its place: a notebook goes on
             self.still = finish(go.Figure(), _message(error), height=120)
-        self.message, self.above, self.below = (ipywidgets.HTML() for _ in range(3))
+        self.message, self.above, self.numbers = (ipywidgets.HTML() for _ in range(3))
         self.current: dict | None = None  # the values whose picture is in sight
         self._keep, self._pictures = keep, {}  # the one shown last is last
         self._latest, self._tries = Latest(self._show), 0
@@ -100,10 +103,15 @@ class Explorer:
         for control in controls.values():
             control.observe(lambda _: self.redraw(), names="value")
         self.view = self._new_view()
-        wrap = dict(flex_flow="row wrap", align_items="center")
-        row = ipywidgets.HBox(list(controls.values()), layout=wrap)
-        children = [*head, row, self.message, self.above, self.view, self.below, *extra]
-        self.box = ipywidgets.VBox(children, layout=dict(overflow="hidden"))
+        parts = {  # in the order of the Tab key; explorer.css places them by the cell's width
+            "controls": [*head, *controls.values()],
+            "picture": [self.message, self.above, self.view],
+            "numbers": [self.numbers, *extra],
+        }
+        self.parts = {name: _box(children, name) for name, children in parts.items()}
+        hint = ipywidgets.HTML(f"<p><b>Try first:</b> {first}</p>")
+        self.box = _box([hint, _box(self.parts.values(), "body")], "explorer")
+        self.box.layout.overflow = "hidden"
 
     @property
     def values(self) -> dict:
@@ -144,7 +152,7 @@ class Explorer:
             return
         self._tries += 1
         self.view = self._new_view()
-        self.box.children = [self.view if w is view else w for w in self.box.children]
+        self.parts["picture"].children = [self.message, self.above, self.view]
         view.close()
 
     def _ipython_display_(self):
@@ -183,10 +191,10 @@ class Explorer:
                 self.view.busy(True)
                 new = self.draw(**values)
                 label = new.label or words(new.figure.layout.title.text) or "figure"
-                picture = new.figure.to_json(), label, new.above, new.below, new.texts
-            self._pictures[key] = content, label, above, below, texts = picture
+                picture = new.figure.to_json(), label, new.above, new.numbers, new.texts
+            self._pictures[key] = content, label, above, numbers, texts = picture
             self._make_room()
-            self.message.value, self.above.value, self.below.value = "", above, below
+            self.message.value, self.above.value, self.numbers.value = "", above, numbers
             self.current = values
             self.view.show(content, label, texts)
         except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
@@ -200,11 +208,14 @@ class Explorer:
             size -= len(self._pictures.pop(next(iter(self._pictures)))[0])
 
 
+def _box(children, kind: str) -> ipywidgets.VBox:
+    return ipywidgets.VBox(tuple(children)).add_class(f"predrecon-{kind}")
+
+
 def _message(error: Exception) -> str:
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def notice(text: str) -> str:
     """A message to the reader, as HTML that screen readers announce."""
-    style = "background:#FFF3C4;color:#333;padding:4px 10px;border-radius:4px;line-height:1.4"
-    return f'<div role="alert" style="{style}">{html.escape(text)}</div>'
+    return f'<div role="alert" class="predrecon-notice">{html.escape(text)}</div>'

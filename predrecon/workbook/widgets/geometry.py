@@ -1,5 +1,8 @@
 """Geometry explorer (notebook 05)."""
 
+import html
+import re
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +16,12 @@ from predrecon.workbook.widgets.controls import buttons, choice, multiple, numbe
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _MEAN = "mean of seeds"
+_FIRST = (
+    "choose another <i>Pooling</i> and watch whether the arms keep their order in each panel; "
+    "set <i>Share axis</i> to linear: the first components take most of what the logarithm spreads "
+    "out; set <i>Metrics by</i> to the literature: the same vectors under other definitions."
+)
+_BY_LAYER = "The lower row follows the texts through the layers: look where the lines part."
 _PROBES = ("semantic_probe", "token_probe", "probe_gap")
 _SHARED = ("effective_rank", "stable_rank", "uniformity", *_PROBES)
 CONVENTIONS = {
@@ -57,7 +66,7 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
         if numbers.empty:
             raise ValueError(f"Seed {seed}: not trained for {', '.join(map(name, arms))}.")
         missing = [name(arm) for arm in arms if arm not in set(numbers["model"])]
-        below = f"<p>Not here with seed {seed}: {', '.join(missing)}.</p>" if missing else ""
+        notes = f"<p>Not here with seed {seed}: {', '.join(missing)}.</p>" if missing else ""
         if published:
             twins = [f"published {arm}" for arm in arms]
             extra = _rows(theirs, task, pooling, twins)
@@ -65,9 +74,9 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
             lines = pd.concat([lines, _rows(curves, task, pooling, twins)])
             unpublished = [titled(m, " ") for m in metrics if m not in set(extra["metric"])]
             if extra.empty:
-                below += "<p>Nothing is published for this task.</p>"
+                notes += "<p>Nothing is published for this task.</p>"
             elif unpublished:
-                below += f"<p>Not published: {', '.join(unpublished)}.</p>"
+                notes += f"<p>Not published: {', '.join(unpublished)}.</p>"
         heading = f"{titles[task]}, {pooling} pooling"
         alignment = next(metric for metric in metrics if metric.startswith("alignment"))
         options = dict(components=components, log=scale == "log", alignment=alignment)
@@ -75,13 +84,13 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
             options["layers"] = _rows(layers, task, pooling, arms)
             if options["layers"].empty:
                 measured = ", ".join(layers["pooling"].unique())
-                below += f"<p>By layer there is {measured} pooling only.</p>"
+                notes += f"<p>By layer there is {measured} pooling only.</p>"
         figure = geometry_view(lines, numbers, heading, **options)
         label = f"{heading}: " + "; ".join(
             f"{name(row.model)} {row.metric.replace('_', ' ')} {row.value:.3f}"
             for row in numbers.itertuples() if row.metric in ("uniformity", "effective_rank")
         )  # fmt: skip
-        return Picture(figure, below=below + _table(numbers, metrics), label=label)
+        return Picture(figure, numbers=_table(numbers, metrics) + notes, label=label)
 
     most, arms = int(spectra["rank"].max()), [(name(m), m) for m in models]
     chosen = {
@@ -96,7 +105,8 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
         "scale": buttons("Share axis", ["log", "linear"], "axis of the left panel"),
         "published": tick("published values", "the paper's numbers as an overlay"),
     }
-    return Explorer(draw, chosen, menus=("task", "pooling"))
+    first = _FIRST if layers is None else f"{_FIRST} {_BY_LAYER}"
+    return Explorer(draw, chosen, first, menus=("task", "pooling"))
 
 
 def _rows(table: pd.DataFrame, task: str, pooling: str, models: list[str]) -> pd.DataFrame:
@@ -108,15 +118,16 @@ def _table(numbers: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     """Metrics in rows, models in columns, with intervals; each column says what they are over."""
     heads = {}
     for model, rows in numbers.groupby("model", sort=False):
-        heads[model] = name(model)
+        heads[model] = html.escape(name(model))
         if not model.startswith("published"):  # the paper gives no intervals
             seeds = int(rows["seeds"].max())
             basis = f"over {seeds_text(seeds)}" if seeds > 1 else seeds_text(seeds)
             heads[model] += f" (n = {int(rows['n'].max()):,}, {basis})"
-    texts = list(map(cell_text, numbers["value"], numbers["low"], numbers["high"]))
+    texts = map(cell_text, numbers["value"], numbers["low"], numbers["high"])
+    texts = [re.sub(r" (\[.*\])", r"<br><small>\1</small>", text) for text in texts]
     cells = numbers.assign(cell=texts).pivot(index="metric", columns="model", values="cell")
     cells = cells.reindex([m for m in metrics if m in cells.index], columns=list(heads)).fillna("–")
     wide = cells.rename(index=lambda m: titled(m, " "), columns=heads)
     wide = wide.rename_axis(index=None, columns=None)
-    table = wide.to_html(border=0, classes="predrecon-table predrecon-numbers")
+    table = wide.to_html(border=0, escape=False, classes="predrecon-table predrecon-right")
     return f'<div class="predrecon-scroll">{table}</div><small>95 % intervals</small>'

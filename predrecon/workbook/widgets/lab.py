@@ -23,8 +23,15 @@ CURVES = {
 }
 
 
+_FIRST = (
+    "set <i>Curve</i> to cosine of gradients: below 0 the two losses pull against each other; to "
+    "JEPA loss and then to best function of the position: a loss that is no lower has learned "
+    "nothing of the text; choose one more of the <i>Combinations</i> (Ctrl or Shift and click)."
+)
+
+
 def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
-    """Combinations and a curve at choice; below it cost and nats of what is chosen.
+    """Combinations and a curve at choice; beside it cost and nats of what is chosen.
 
     Args:
         facts: of `contrasts.training_facts`. histories: of `lab.histories`.
@@ -47,11 +54,15 @@ def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
             most=("below_unigram", "max"),
         )  # fmt: skip
         table = typeset.styled(cost.rename_axis("combination"), precision=2)
-        return Picture(figure, below=table.to_html(), label=f"{curve} of {', '.join(chosen)}")
+        return Picture(
+            figure,
+            numbers=f'<div class="predrecon-scroll">{table.to_html()}</div>',
+            label=f"{curve} of {', '.join(chosen)}",
+        )
 
     chosen = {
         "chosen": controls.multiple("Combinations", titles, "what was trained", titles[:4]),
         "curve": controls.choice("Curve", list(curves), "a column of history.csv"),
         "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 1),
     }
-    return Explorer(draw, chosen)
+    return Explorer(draw, chosen, _FIRST)

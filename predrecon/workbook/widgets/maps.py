@@ -22,6 +22,11 @@ _COLORS = ["label", "predicted label", "sentence length", "most frequent token"]
 _STILL = 150  # points of a task in the static figure: a page without a kernel has to carry them all
 _UMAP = 10_000  # points that UMAP places at most: its time grows faster than their number
 _HINT = "Click a point, or draw a box: sentences and neighbours show here."
+_FIRST = (
+    "draw a box around some points: their sentences and nearest neighbours in each arm are listed; "
+    "set <i>Colour</i> to sentence length: where colours run from one side to the other, the map "
+    "shows length; write a word into <i>Search</i>: its texts are ringed, together or scattered."
+)
 _LISTED = 8  # chosen sentences that are written out
 
 
@@ -116,15 +121,15 @@ def map_explorer(
         amount = f"{len(shown):,} of " if len(shown) < count else ""
         heading = f"{titles[task]}, {pooling} pooling, {method}, colour: {color} · "
         heading += f"{amount}{count:,} texts"
-        matches, below = None, ""
+        matches, notes = None, ""
         if search:
             matches = np.flatnonzero([search.lower() in text.lower() for text in texts(task)])
             found = f"{len(matches):,} of {count:,} texts"
-            below = f"<p>{found} hold “{html.escape(search)}”.</p>"
+            notes = f"<p>{found} hold “{html.escape(search)}”.</p>"
             if len(matches):
-                below += chosen_html(matches[:3], texts(task), embedded(task, pooling))
+                notes += chosen_html(matches[:3], texts(task), embedded(task, pooling))
         figure = map_view(pd.concat(parts), heading, continuous=continuous, matches=matches)
-        return Picture(figure, below=below, texts="" if points else packed(task))
+        return Picture(figure, numbers=notes, texts="" if points else packed(task))
 
     chosen = {
         "task": choice("Task", [(v, k) for k, v in titles.items()], "data set"),
@@ -142,7 +147,7 @@ def map_explorer(
     for control in (chosen["task"], chosen["pooling"]):
         control.observe(lambda _: setattr(listing, "value", _HINT), names="value")
     options = dict(menus=("task",), still=dict(points=_STILL), extra=(listing,))
-    explorer = Explorer(draw, chosen, **options, on_chosen=Latest(list_chosen).submit)
+    explorer = Explorer(draw, chosen, _FIRST, **options, on_chosen=Latest(list_chosen).submit)
     return explorer
 
 

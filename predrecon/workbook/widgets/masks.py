@@ -9,6 +9,12 @@ from predrecon.workbook.figures.masking import masking_view, sentence_html
 from predrecon.workbook.widgets.controls import choice, counter, number, share
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
+_FIRST = (
+    "step <i>Step</i> up: the blocks move, the curves of coverage stay; widen <i>Target scale</i>: "
+    "targets eat the context that the encoder reads; move <i>MLM probability</i> to 1: every word "
+    "is masked, and [CLS] and [SEP] never are."
+)
+
 
 def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> Explorer:
     """A sentence, the scales of its masks and a seed at choice: chips, blocks and coverage follow.
@@ -66,4 +72,4 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         "seed": counter("Seed", "of the masks"),
         "step": counter("Step", "of training: another draw of the same seed"),
     }
-    return Explorer(draw, chosen, head=(pick,))
+    return Explorer(draw, chosen, _FIRST, head=(pick,))

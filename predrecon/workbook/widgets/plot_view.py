@@ -17,7 +17,7 @@ class PlotView(anywidget.AnyWidget):
     """
 
     _esm = _HERE / "plot_view.js"
-    _css = _HERE / "plot_view.css"
+    _css = _HERE / "explorer.css"
 
     def __init__(self):
         super().__init__()

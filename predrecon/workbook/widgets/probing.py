@@ -15,6 +15,12 @@ from predrecon.workbook.figures.style import name
 from predrecon.workbook.widgets.controls import buttons, choice, multiple
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
+_FIRST = (
+    "choose the untrained encoder beside an arm in <i>Arms</i>: the rows of the two matrices show "
+    "which classes training helps; choose another <i>Pooling</i>: do the intervals of the arms "
+    "still overlap? Read the first texts under <i>Where they disagree</i>: there both encoders are "
+    "sure, and at least one is wrong."
+)
 _LISTED = 15
 
 
@@ -54,11 +60,11 @@ def probing_explorer(
         answers = {arm: result.predictions for arm, result in results.items()}
         heading, labels = f"{task.title}, linear probe, {pooling} pooling", task.validation.labels
         figure = probing_view(scores, answers, labels, task.classes, heading, task.metric)
-        below = "; ".join(f"{name(m)} {i.text()}" for m, i in intervals.items())
+        notes = "; ".join(f"{name(m)} {i.text()}" for m, i in intervals.items())
         size = f"Trained on {next(iter(heads.values()))[2]:,}, n = {len(labels):,}"
-        below = f"<p>{below}. {size}, 95 % intervals over texts.</p>{disagreements(task, results)}"
+        notes = f"<p>{notes}. {size}, 95 % intervals over texts.</p>{disagreements(task, results)}"
         label = ", ".join(f"{name(m)} {i.value:.3f}" for m, i in intervals.items())
-        return Picture(figure, below=below, label=f"{heading}: {label}")
+        return Picture(figure, numbers=notes, label=f"{heading}: {label}")
 
     encoders = [(name(arm), arm) for arm in arms]
     chosen = {
@@ -67,7 +73,7 @@ def probing_explorer(
         "arms": multiple("Arms", encoders, "encoders; the first two are compared", arms[:2]),
         "run": choice("Seed", seeds, "of pre-training"),
     }
-    return Explorer(draw, chosen, menus=("task", "pooling"))
+    return Explorer(draw, chosen, _FIRST, menus=("task", "pooling"))
 
 
 def disagreements(task: Task, results: dict) -> str:

@@ -16,6 +16,11 @@ from predrecon.workbook.figures.training import AXES, training_curves, training_
 from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
+_FIRST = (
+    "set <i>Against</i> to FLOPs: the arm that spends more on a token stretches to the right; set "
+    "<i>Smoothing</i> to 1: the noise of single batches appears; tick <i>live</i> while a run "
+    "trains: its curves grow."
+)
 EVERY = 2.0  # seconds between looks at runs that go on
 
 
@@ -63,7 +68,7 @@ def training_explorer(
         arms = {names[run]: arm for run, (_, arm) in runs.items()}
         rows = ", ".join(f"{run}: {_reached(history)}" for run, history in histories.items())
         figure = training_view(histories, arms, axis=axis, smooth=smooth)
-        return Picture(figure, below=f"<small>{rows}</small>", label=f"Training curves; {rows}")
+        return Picture(figure, numbers=f"<small>{rows}</small>", label=f"Training curves; {rows}")
 
     chosen = {
         "chosen": controls.multiple("Runs", list(folders), "run folders", first),
@@ -71,7 +76,7 @@ def training_explorer(
         "axis": controls.choice("Against", list(AXES), "horizontal axis", value="tokens"),
         "live": controls.tick("live", f"look again every {EVERY:g} s"),
     }
-    explorer = Explorer(draw, chosen, keep=False)
+    explorer = Explorer(draw, chosen, _FIRST, keep=False)
     _follow(explorer, folders)
     return explorer
 
