@@ -5,7 +5,8 @@ gradient. They draw no random number and change nothing that is trained.
 
 What is measured, of context vectors z (MLM-only: the vectors of all positions) and targets h:
 
-- `rank`: effective rank (Eq. 12) of at most 256 vectors.
+- `rank`: effective rank (Eq. 12) of at most 256 vectors; NaN where all are equal or one is not
+  finite.
 - `spread`: sqrt(D) times the mean standard deviation of the coordinates of unit vectors, as in
   SimSiam (Chen and He 2021): 0 for a point, near 1 for vectors in all directions.
 - `correlation`: mean absolute correlation between two dimensions, what VICReg presses down.
@@ -18,7 +19,8 @@ What is measured, of context vectors z (MLM-only: the vectors of all positions) 
 
 What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
 
-- `divergence`: the MLM loss is 0.2 nats above its lowest so far, or above ln V, a uniform guess.
+- `divergence`: the MLM loss is NaN, or 0.2 nats above its lowest so far (at first: above ln V, a
+  uniform guess).
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
   floor. Predicting the target then shows nothing of the text.
 - `collapse to a point`: the spread of z or h is below 0.1.
@@ -33,6 +35,7 @@ without an alarm (every such look then leaves one); `mlm` sets lambda to 0; the 
 loss changes to that loss. Checkpoints, history.csv and metrics.json keep what was changed.
 """
 
+import contextlib
 import math
 
 import torch
@@ -153,10 +156,16 @@ def describe(z: torch.Tensor) -> dict[str, float]:
     correlation = (among.sum() - among.diagonal().sum()) / (dim * (dim - 1))
     sample = z[:: math.ceil(n / _ROWS)]
     return {
-        "rank": metrics.effective_rank(sample.cpu()),
+        "rank": _rank(sample),
         "spread": spread.item(),
         "correlation": correlation.item(),
     }
+
+
+def _rank(z: torch.Tensor) -> float:
+    with contextlib.suppress(ValueError):  # equal vectors, NaN: what the monitor is there to name
+        return metrics.effective_rank(z.cpu())
+    return math.nan
 
 
 def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -164,19 +173,20 @@ def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
 
     Args:
         targets: `[B, K, T]` their positions. A position that two blocks of a text share counts
-            once. Where few texts have a position, its mean is drawn towards the constant.
+            once. Where few texts have a position, its mean is drawn towards the constant. That is
+            a function of the position too, so its floor is never the lower one.
     """
     b, length = len(targets), int(targets.max()) + 1
     text = torch.arange(b, device=targets.device)[:, None, None] * length
     places, first = _first_of_each((targets + text).flatten())
     unit = F.normalize(h.flatten(0, 2)[first], dim=1)  # (N, D)
     total = unit.sum(dim=0)
-    constant = 1 - F.cosine_similarity(unit, total - unit, dim=1).mean()
+    constant = (1 - F.cosine_similarity(unit, total - unit, dim=1).mean()).item()
     at = places % length
     sums = unit.new_zeros(length, unit.shape[1]).index_add_(0, at, unit)
     others = sums[at] - unit + _PRIOR * (total - unit) / (len(unit) - 1)
-    position = 1 - F.cosine_similarity(unit, others, dim=1).mean()
-    return {"constant_floor": constant.item(), "position_floor": position.item()}
+    position = (1 - F.cosine_similarity(unit, others, dim=1).mean()).item()
+    return {"constant_floor": constant, "position_floor": min(position, constant)}
 
 
 def _first_of_each(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
