@@ -126,6 +126,8 @@ GOOD |= dict(constant_floor=0.6, position_floor=0.5, nats=1.0)
         ({"context_spread": 0.05, "position_floor": 0.01}, 0.5, "target is a function of position"),
         ({"context_rank": 1.9}, 0.5, "collapse to few dimensions"),
         ({"target_rank": 4.9}, 0.5, "collapse to few dimensions"),
+        ({"context_spread": 0.05, "context_rank": 1.9, "nats": -0.1}, 0.5, "plateau"),
+        ({"target_spread": 0.05, "nats": -0.1}, 0.5, "collapse to a point"),
         (dict.fromkeys(("target_spread", "target_rank", "position_floor"), math.nan), 1, "healthy"),
     ],
 )
@@ -136,14 +138,14 @@ def test_names(change, progress, state):
 def test_divergence_is_measured_from_the_lowest_loss_and_from_a_guess(corpus):
     watch = monitor.Monitor(recipes.get("smoke", monitor_every=5), corpus, "cpu")
     assert watch.guess == pytest.approx(watch.unigram.mean() - math.log(len(corpus.tokenizer)))
-    model, nats = Stub(), iter((0.2, 0.9, 0.75, 0.6))
+    model, nats = Stub(), iter((0.2, 0.9, 0.75, 0.6, 0.85, 0.9))
     states = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor, "measure", lambda *_: GOOD | {"nats": next(nats)})
-        for _ in range(4):
+        for look in range(6):
             states.append(watch.look(model, 0.5)["state"])
-    assert states == ["healthy"] * 3 + ["divergence"] and watch.state == "divergence"
-    assert watch.alarm == "", "one look is not enough"
+            assert watch.alarm == ("divergence" if look == 4 else ""), "one look is not enough"
+    assert states == ["healthy"] * 3 + ["divergence"] * 2 + ["healthy"]
 
 
 class Stub:

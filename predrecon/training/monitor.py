@@ -20,14 +20,17 @@ What is measured, of context vectors z (MLM-only: the vectors of all positions) 
 What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
 
 - `divergence`: the MLM loss is NaN, or 0.2 nats above its lowest so far (at first: above ln V, a
-  uniform guess).
+  uniform guess). It stays one until the loss is back there.
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
   floor. Predicting the target then shows nothing of the text.
-- `collapse to a point`: the spread of z or h is below 0.1.
-- `collapse to few dimensions`: the rank of z or h is below max(2, D / 25).
+- `collapse to a point`: the spread of h, or of z, is below 0.1.
+- `collapse to few dimensions`: the rank of h, or of z, is below max(2, D / 25).
 - `plateau`: after a quarter of the steps less than 0.05 nats below word frequencies; before, such
   a run is `starting`.
 - `healthy`.
+
+Of z only off the plateau, from 0.05 nats on: nearly parallel vectors are that plateau's own sign
+(`heldout.learned`), in the MLM-only arm too, where nothing could collapse.
 
 What follows is the recipe's `on_collapse`, after the same alarm twice in a row: `continue` reports
 it in history.csv and in the progress line; `stop` ends the run, with a checkpoint of the last look
@@ -98,7 +101,7 @@ class Monitor:
         """
         row = measure(model, self.batch, self.unigram)
         highest = max((nats for nats, _ in self.seen), default=-math.inf)
-        least = max(highest, self.guess) - RISE
+        least = max(highest, self.guess) - RISE * (self.state != "divergence")
         row["state"] = name_state(row, progress, least, model.config.hidden_size)
         self.seen.append((row["nats"], row["state"]))
         return row
@@ -204,15 +207,14 @@ def name_state(row: dict, progress: float, least: float, dim: int) -> str:
         row: of `measure`. progress: share of the steps done. dim: D.
         least: nats below which the run diverges.
     """
-    spreads = [row["context_spread"], row["target_spread"]]
-    ranks = [row["context_rank"], row["target_rank"]]
+    sides = ("target", "context")[: 2 if row["nats"] >= PLATEAU else 1]
     if not row["nats"] >= least:
         return "divergence"
     if row["position_floor"] < min(FLOOR, row["constant_floor"] / 2):
         return "target is a function of position"
-    if any(spread < SPREAD for spread in spreads):
+    if any(row[f"{side}_spread"] < SPREAD for side in sides):
         return "collapse to a point"
-    if any(rank < max(2, dim / 25) for rank in ranks):
+    if any(row[f"{side}_rank"] < max(2, dim / 25) for side in sides):
         return "collapse to few dimensions"
     if row["nats"] < PLATEAU:
         return "plateau" if progress >= 0.25 else "starting"
