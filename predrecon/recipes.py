@@ -158,6 +158,8 @@ class Recipe:
         if self.arm == "mlm":  # it has no lambda and no context: one run is enough
             for name in OF_HYBRID:
                 object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
+            if self.on_collapse != "stop":  # there is nothing to change to
+                object.__setattr__(self, "on_collapse", "continue")
 
     def steps(self, blocks: int) -> int:
         """Optimiser steps on a corpus of `blocks` blocks."""
@@ -193,6 +195,11 @@ def check_objective(recipe: Recipe):
         raise ValueError(
             f"on_collapse={recipe.on_collapse!r}, monitor_every=0: without the monitor nothing is "
             "seen. Set monitor_every, or on_collapse='continue'."
+        )
+    if recipe.arm == "hybrid" and recipe.on_collapse == recipe.latent_loss:
+        raise ValueError(
+            f"on_collapse={recipe.on_collapse!r}, latent_loss={recipe.latent_loss!r}: that changes "
+            "nothing. Name another loss, mlm or stop."
         )
     if recipe.balance == "learned":
         return

@@ -131,6 +131,41 @@ def go_on_alone(recipe, corpus, folder, expected):
     assert [damage(f) for f in folders(folder)] == ["", ""], "the damaged one has been replaced"
 
 
+@pytest.mark.parametrize("choice", ["mlm", "stop"])
+def test_two_processes_act_on_a_collapse_as_one_does(corpus, tmp_path, choice):
+    """A target with gradient collapses for real: both processes see it at the same step."""
+    fields = dict(target="live", lr=0.02, monitor_every=2, on_collapse=choice)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in fields.items()]
+    command = [*LAUNCH, *OPTIONS, *options, "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment())
+    fields |= dict(max_steps=20, validation_blocks=4, precision="fp32", checkpoint_every=10)
+    recipe = recipes.get("smoke", **fields)
+    if choice == "stop":
+        with pytest.raises(RuntimeError, match="Stopped at step 8"):
+            pretrain(recipe, corpus, tmp_path / "one", seed=0)
+        assert done.returncode != 0 and "Stopped at step 8" in done.stderr
+        kept = [[f.name for f in folders(tmp_path / run)] for run in ("one", "two")]
+        assert kept == [["step-00000002", "step-00000004"]] * 2
+        return
+    assert done.returncode == 0, done.stderr[-3000:]
+    one = pretrain(recipe, corpus, tmp_path / "one", seed=0)
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    assert two["changed"] == one.metrics["changed"] and "step 8" in two["changed"]
+    a, b = one.history, pd.read_csv(tmp_path / "two" / "history.csv")
+    assert a["state"].fillna("").tolist() == b["state"].fillna("").tolist()
+    for column in ("mlm_loss", "lam", "nats", "target_spread"):
+        np.testing.assert_allclose(a[column], b[column], rtol=1e-3, atol=1e-3)
+
+
+def test_what_needs_the_monitor_does_not_shard(tmp_path):
+    options = ["--shard", "--on-collapse", "stop", "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*LAUNCH, *OPTIONS, *options], capture_output=True, text=True, timeout=180,
+        env=environment(),
+    )  # fmt: skip
+    assert done.returncode != 0 and "shard=True with on_collapse='stop'" in done.stderr
+
+
 def test_one_process_has_nothing_to_shard(corpus, tmp_path):
     with pytest.raises(ValueError, match="shard=True with one process"):
         pretrain(recipes.get("smoke"), corpus, tmp_path, shard=True)

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from predrecon import metrics, recipes
 from predrecon.data.progress import Progress
-from predrecon.training import monitor
+from predrecon.training import loop, monitor
 from predrecon.training.heldout import evaluate
 from predrecon.training.loop import pretrain
 from predrecon.training.monitor import describe, floors, name_state
-from predrecon.training.run_folder import Run
+from predrecon.training.optimizer import build_model
+from predrecon.training.run_folder import Run, folder_of
 
 D = 16
 
@@ -72,8 +73,35 @@ def test_floors_are_what_predictors_reach_that_see_no_text():
         there = torch.stack([w for q, w in others if q == p]).sum(0) + 5 * mean
         constant.append(1 - torch.cosine_similarity(v, mean, dim=0).item())
         position.append(1 - torch.cosine_similarity(v, there, dim=0).item())
-    expected = {"constant_floor": np.mean(constant), "position_floor": np.mean(position)}
+    lower = min(np.mean(position), np.mean(constant))
+    expected = {"constant_floor": np.mean(constant), "position_floor": lower}
     assert floors(h, at) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.3, 0.0, math.nan, math.inf])
+def test_an_exact_collapse_has_no_rank_and_stops_no_run(value):
+    seen = describe(torch.full((64, D), value))
+    assert math.isnan(seen["rank"])
+    assert math.isfinite(value) == (seen["spread"] < 1e-6)
+    assert math.isfinite(value) or math.isnan(seen["spread"])
+
+
+def test_no_predictor_by_position_is_worse_than_the_best_constant():
+    z = normal(12, 1, 8, D) + 3 * normal(D, seed=1)
+    known = floors(z, torch.arange(8).expand(12, 1, 8))
+    assert known["position_floor"] <= known["constant_floor"]
+
+
+def test_the_cosine_between_texts_is_that_of_all_pairs(corpus):
+    recipe = recipes.get("smoke")
+    watch, model = monitor.Monitor(recipe, corpus, "cpu"), build_model(recipe, corpus, 0)
+    with torch.no_grad():
+        x = model.encoder.embed(watch.batch["masked_ids"])
+        means = model.encoder.transform(x, keep=watch.batch["context"]).mean(1).double().numpy()
+    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+    expected = (unit @ unit.T)[np.triu_indices(len(unit), 1)].mean()
+    row = monitor.measure(model, watch.batch, watch.unigram)
+    assert row["text_cosine"] == pytest.approx(expected, abs=1e-6)
 
 
 GOOD = dict(context_spread=0.9, target_spread=0.9, context_rank=20.0, target_rank=20.0)
@@ -98,6 +126,8 @@ GOOD |= dict(constant_floor=0.6, position_floor=0.5, nats=1.0)
         ({"context_spread": 0.05, "position_floor": 0.01}, 0.5, "target is a function of position"),
         ({"context_rank": 1.9}, 0.5, "collapse to few dimensions"),
         ({"target_rank": 4.9}, 0.5, "collapse to few dimensions"),
+        ({"context_spread": 0.05, "context_rank": 1.9, "nats": -0.1}, 0.5, "plateau"),
+        ({"target_spread": 0.05, "nats": -0.1}, 0.5, "collapse to a point"),
         (dict.fromkeys(("target_spread", "target_rank", "position_floor"), math.nan), 1, "healthy"),
     ],
 )
@@ -108,14 +138,14 @@ def test_names(change, progress, state):
 def test_divergence_is_measured_from_the_lowest_loss_and_from_a_guess(corpus):
     watch = monitor.Monitor(recipes.get("smoke", monitor_every=5), corpus, "cpu")
     assert watch.guess == pytest.approx(watch.unigram.mean() - math.log(len(corpus.tokenizer)))
-    model, nats = Stub(), iter((0.2, 0.9, 0.75, 0.6))
+    model, nats = Stub(), iter((0.2, 0.9, 0.75, 0.6, 0.85, 0.9))
     states = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(monitor, "measure", lambda *_: GOOD | {"nats": next(nats)})
-        for _ in range(4):
+        for look in range(6):
             states.append(watch.look(model, 0.5)["state"])
-    assert states == ["healthy"] * 3 + ["divergence"] and watch.state == "divergence"
-    assert watch.alarm == "", "one look is not enough"
+            assert watch.alarm == ("divergence" if look == 4 else ""), "one look is not enough"
+    assert states == ["healthy"] * 3 + ["divergence"] * 2 + ["healthy"]
 
 
 class Stub:
@@ -164,6 +194,25 @@ def test_an_old_history_keeps_its_columns(corpus, tmp_path):
     old.to_csv(file, index=False)
     run = trained(corpus, tmp_path)
     assert list(run.history) == list(old) and run.history["step"].tolist() == list(range(1, 13))
+
+
+def test_a_resumed_run_looks_at_the_steps_of_a_whole_one(corpus, tmp_path):
+    fields = SHORT | dict(log_every=2, monitor_every=5)
+    recipe = recipes.get("smoke", **fields)
+    for stop in (5, 11, None):  # between a boundary of the monitor's and the next logged step
+        run = pretrain(recipe, corpus, tmp_path, seed=0, stop_after=stop)
+    assert run.history.dropna(subset=["state"])["step"].tolist() == [6, 10]
+
+
+def test_a_loss_that_is_not_finite_is_told_as_before(corpus, tmp_path, monkeypatch):
+    def broken(recipe, corpus, seed, begin=None):
+        model = build_model(recipe, corpus, seed, begin)
+        torch.nn.init.constant_(model.encoder.norm.weight, math.nan)
+        return model
+
+    monkeypatch.setattr(loop, "build_model", broken)
+    with pytest.raises(FloatingPointError, match="loss is nan, seen at step 1"):
+        trained(corpus, tmp_path, monitor_every=1)
 
 
 @pytest.fixture
@@ -218,8 +267,23 @@ def test_bad_values_are_refused_with_the_way_out():
         recipes.get("smoke", monitor_every=-1)
     with pytest.raises(ValueError, match="monitor_every=0: without the monitor"):
         recipes.get("smoke", on_collapse="mlm", monitor_every=0)
+    with pytest.raises(
+        ValueError, match="on_collapse='mse', latent_loss='mse': that changes nothi"
+    ):
+        recipes.get("smoke", on_collapse="mse", latent_loss="mse")
     one = dict(batch_size=1, num_targets=1, target_scale=(0.01, 0.2))
     for field in ("latent_loss", "on_collapse"):
         with pytest.raises(ValueError, match=f"{field}='vicreg', batch_size=1: a batch may hold"):
             recipes.get("smoke", **one, **{field: "vicreg"})
     assert recipes.get("smoke", arm="mlm", **one).batch_size == 1
+
+
+def test_what_may_change_a_run_is_part_of_what_it_is(corpus):
+    def place(**fields):
+        return folder_of(recipes.get("smoke", **fields), corpus, 0)
+
+    assert place(monitor_every=5) == place() == place(validation_blocks=9)
+    assert place(on_collapse="stop", monitor_every=5) == place(on_collapse="stop")
+    for other in (dict(monitor_every=5), dict(log_every=2), dict(validation_blocks=9)):
+        assert place(on_collapse="mlm", **other) != place(on_collapse="mlm")
+    assert place(arm="mlm", on_collapse="vicreg") == place(arm="mlm"), "nothing to change to"

@@ -112,6 +112,11 @@ def pretrain(
             "shard=True with balance='equal-gradients': it needs the last layer's whole gradient. "
             "Use several processes without sharding, or another balance."
         )
+    if shard and recipe.on_collapse != "continue":
+        raise ValueError(
+            f"shard=True with on_collapse={recipe.on_collapse!r}: the monitor needs whole layers, "
+            "FSDP spreads them. Use several processes without sharding, or on_collapse='continue'."
+        )
     if recipe.batch_size % world:
         raise ValueError(
             f"batch_size={recipe.batch_size} cannot be divided among {world} processes: "
@@ -222,9 +227,10 @@ class Training:
         step = self._resume()
         recipe = self.recipe
         if self.sharded:  # FSDP has no whole layer to look at
-            recipe = dataclasses.replace(recipe, monitor_every=0, on_collapse="continue")
+            recipe = dataclasses.replace(recipe, monitor_every=0)
         seen = run_folder.looks(self.out_dir, step)
-        self.monitor = monitor.Monitor(recipe, self.corpus, self.device, step, seen)
+        logged = step - step % recipe.log_every  # the last step at which it could look
+        self.monitor = monitor.Monitor(recipe, self.corpus, self.device, logged, seen)
         if self.main:
             environment = machine.environment(self.device, self.processes)
             environment |= {"precision": "bf16" if self.bf16 else "fp32"}
@@ -338,13 +344,12 @@ class Training:
         self._change({"step": step, "seen": state, "to": wanted})
 
     def _change(self, changed: dict):
-        """Train on with another latent loss or with MLM alone; nothing in the MLM-only arm."""
+        """Train on with another latent loss or with MLM alone."""
         self.changed = changed
-        if changed and self.recipe.arm == "hybrid":
-            if changed["to"] == "mlm":
-                self.bare.balance.only_mlm = True
-            else:
-                self.bare.config.latent_loss = changed["to"]
+        if changed.get("to") == "mlm":
+            self.bare.balance.only_mlm = True
+        elif changed:
+            self.bare.config.latent_loss = changed["to"]
 
     def _saves(self, step: int, late: bool) -> bool:
         """Whether to write a checkpoint; with on_collapse="stop" after every look without alarm."""

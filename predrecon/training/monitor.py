@@ -5,7 +5,8 @@ gradient. They draw no random number and change nothing that is trained.
 
 What is measured, of context vectors z (MLM-only: the vectors of all positions) and targets h:
 
-- `rank`: effective rank (Eq. 12) of at most 256 vectors.
+- `rank`: effective rank (Eq. 12) of at most 256 vectors; NaN where all are equal or one is not
+  finite.
 - `spread`: sqrt(D) times the mean standard deviation of the coordinates of unit vectors, as in
   SimSiam (Chen and He 2021): 0 for a point, near 1 for vectors in all directions.
 - `correlation`: mean absolute correlation between two dimensions, what VICReg presses down.
@@ -18,14 +19,18 @@ What is measured, of context vectors z (MLM-only: the vectors of all positions) 
 
 What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
 
-- `divergence`: the MLM loss is 0.2 nats above its lowest so far, or above ln V, a uniform guess.
+- `divergence`: the MLM loss is NaN, or 0.2 nats above its lowest so far (at first: above ln V, a
+  uniform guess). It stays one until the loss is back there.
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
   floor. Predicting the target then shows nothing of the text.
-- `collapse to a point`: the spread of z or h is below 0.1.
-- `collapse to few dimensions`: the rank of z or h is below max(2, D / 25).
+- `collapse to a point`: the spread of h, or of z, is below 0.1.
+- `collapse to few dimensions`: the rank of h, or of z, is below max(2, D / 25).
 - `plateau`: after a quarter of the steps less than 0.05 nats below word frequencies; before, such
   a run is `starting`.
 - `healthy`.
+
+Of z only off the plateau, from 0.05 nats on: nearly parallel vectors are that plateau's own sign
+(`heldout.learned`), in the MLM-only arm too, where nothing could collapse.
 
 What follows is the recipe's `on_collapse`, after the same alarm twice in a row: `continue` reports
 it in history.csv and in the progress line; `stop` ends the run, with a checkpoint of the last look
@@ -33,6 +38,7 @@ without an alarm (every such look then leaves one); `mlm` sets lambda to 0; the 
 loss changes to that loss. Checkpoints, history.csv and metrics.json keep what was changed.
 """
 
+import contextlib
 import math
 
 import torch
@@ -95,7 +101,7 @@ class Monitor:
         """
         row = measure(model, self.batch, self.unigram)
         highest = max((nats for nats, _ in self.seen), default=-math.inf)
-        least = max(highest, self.guess) - RISE
+        least = max(highest, self.guess) - RISE * (self.state != "divergence")
         row["state"] = name_state(row, progress, least, model.config.hidden_size)
         self.seen.append((row["nats"], row["state"]))
         return row
@@ -153,10 +159,16 @@ def describe(z: torch.Tensor) -> dict[str, float]:
     correlation = (among.sum() - among.diagonal().sum()) / (dim * (dim - 1))
     sample = z[:: math.ceil(n / _ROWS)]
     return {
-        "rank": metrics.effective_rank(sample.cpu()),
+        "rank": _rank(sample),
         "spread": spread.item(),
         "correlation": correlation.item(),
     }
+
+
+def _rank(z: torch.Tensor) -> float:
+    with contextlib.suppress(ValueError):  # equal vectors, NaN: what the monitor is there to name
+        return metrics.effective_rank(z.cpu())
+    return math.nan
 
 
 def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -164,19 +176,20 @@ def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
 
     Args:
         targets: `[B, K, T]` their positions. A position that two blocks of a text share counts
-            once. Where few texts have a position, its mean is drawn towards the constant.
+            once. Where few texts have a position, its mean is drawn towards the constant. That is
+            a function of the position too, so its floor is never the lower one.
     """
     b, length = len(targets), int(targets.max()) + 1
     text = torch.arange(b, device=targets.device)[:, None, None] * length
     places, first = _first_of_each((targets + text).flatten())
     unit = F.normalize(h.flatten(0, 2)[first], dim=1)  # (N, D)
     total = unit.sum(dim=0)
-    constant = 1 - F.cosine_similarity(unit, total - unit, dim=1).mean()
+    constant = (1 - F.cosine_similarity(unit, total - unit, dim=1).mean()).item()
     at = places % length
     sums = unit.new_zeros(length, unit.shape[1]).index_add_(0, at, unit)
     others = sums[at] - unit + _PRIOR * (total - unit) / (len(unit) - 1)
-    position = 1 - F.cosine_similarity(unit, others, dim=1).mean()
-    return {"constant_floor": constant.item(), "position_floor": position.item()}
+    position = (1 - F.cosine_similarity(unit, others, dim=1).mean()).item()
+    return {"constant_floor": constant, "position_floor": min(position, constant)}
 
 
 def _first_of_each(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,15 +207,14 @@ def name_state(row: dict, progress: float, least: float, dim: int) -> str:
         row: of `measure`. progress: share of the steps done. dim: D.
         least: nats below which the run diverges.
     """
-    spreads = [row["context_spread"], row["target_spread"]]
-    ranks = [row["context_rank"], row["target_rank"]]
+    sides = ("target", "context")[: 2 if row["nats"] >= PLATEAU else 1]
     if not row["nats"] >= least:
         return "divergence"
     if row["position_floor"] < min(FLOOR, row["constant_floor"] / 2):
         return "target is a function of position"
-    if any(spread < SPREAD for spread in spreads):
+    if any(row[f"{side}_spread"] < SPREAD for side in sides):
         return "collapse to a point"
-    if any(rank < max(2, dim / 25) for rank in ranks):
+    if any(row[f"{side}_rank"] < max(2, dim / 25) for side in sides):
         return "collapse to few dimensions"
     if row["nats"] < PLATEAU:
         return "plateau" if progress >= 0.25 else "starting"

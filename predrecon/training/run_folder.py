@@ -36,6 +36,9 @@ BOOKKEEPING = (
 MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
 """Fields of a recipe that a resumed run may change, if its caller says so."""
 
+_OF_CHANGE = ("log_every", "monitor_every", "validation_blocks")
+"""Bookkeeping that says when, and on which text, `on_collapse` may change a run."""
+
 _DEFAULTS = {field.name: field.default for field in fields(Recipe)}
 
 
@@ -111,7 +114,9 @@ def _name(recipe: Recipe) -> str:
 
 def _keys(recipe: Recipe, corpus: Corpus) -> list[str]:
     """The digest, and that of a run from when 5 epochs and 5.0 were two recipes."""
-    left_out = (*BOOKKEEPING, "corpus", "tokenizer")
+    left_out = {*BOOKKEEPING, "corpus", "tokenizer"}
+    if recipe.on_collapse not in ("continue", "stop"):
+        left_out -= set(_OF_CHANGE)
     values = asdict(recipe).items()
     values = {k: v for k, v in values if k not in left_out and v != _DEFAULTS[k]}
     if recipe.init:
