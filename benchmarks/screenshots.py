@@ -18,6 +18,11 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 WIDTHS, THEMES = (800, 1600), ("light", "dark")
+READY = """() => {  // all cells have run, all explorers have drawn
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')];
+    const plots = [...document.querySelectorAll('.predrecon-plot > div')];
+    return plots.length && plots.every(plot => plot.dataset.drawn)
+        && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent)); }"""
 
 
 def write(png: bytes, file: Path):
@@ -44,9 +49,10 @@ def of_explorers(page: Page, address: str, out: Path):
     """Every explorer of a notebook with its controls."""
     page.set_viewport_size({"width": 1600, "height": 1500})
     open_in_lab(page, address)
-    execute(page, "application:toggle-left-area")
+    page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    page.add_style_tag(content=".Toastify { display: none }")  # news of Jupyter
     execute(page, "notebook:run-all-cells")
-    page.wait_for_timeout(10_000)
+    page.wait_for_function(READY, timeout=600_000)
     cards = page.locator(".jp-OutputArea-child:has(.predrecon-plot)")
     for theme in THEMES:
         execute(page, "apputils:change-theme", theme=f"JupyterLab {theme.title()}")

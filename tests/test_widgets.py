@@ -4,9 +4,11 @@ import base64
 import dataclasses
 import html
 import json
+import re
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import ipywidgets
 import numpy as np
@@ -23,8 +25,11 @@ from predrecon.data.tasks import Split
 from predrecon.pooling import POOLINGS
 from predrecon.probes import ProbeResult
 from predrecon.workbook import widgets
+from predrecon.workbook.figures import style
 from predrecon.workbook.figures.maps import map_view
+from predrecon.workbook.figures.masking import _STYLE
 from predrecon.workbook.figures.panels import METRICS, titled
+from predrecon.workbook.figures.probes import probing_view
 from predrecon.workbook.widgets import explorer as explorers
 from predrecon.workbook.widgets import training
 from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
@@ -112,7 +117,7 @@ def test_what_cannot_be_drawn_at_first_says_so():
     def draw(n) -> Picture:
         raise ValueError("nothing to draw: train something first.")
 
-    explorer = Explorer(draw, {"n": ipywidgets.IntSlider()})
+    explorer = Explorer(draw, {"n": ipywidgets.IntSlider()}, "n")
     assert "train something first" in explorer.still.layout.title.text
 
 
@@ -124,7 +129,7 @@ def test_old_pictures_make_room(monkeypatch):
         order.append(n)
         return Picture(go.Figure(go.Scatter(y=list(range(400)), name=f"{n}")))
 
-    made = Explorer(draw, {"n": ipywidgets.IntSlider(0, 0, 9)})
+    made = Explorer(draw, {"n": ipywidgets.IntSlider(0, 0, 9)}, "n")
     for n in (1, 2, 1, 1):
         settled(made, n=n)
     assert order == [0, 1, 2, 1], "two do not fit, the newest stays"
@@ -141,7 +146,7 @@ def test_a_picture_is_drawn_once_and_kept():
             raise ZeroDivisionError("division by zero")
         return Picture(go.Figure(layout_title_text=f"n{number}"), above="<i>up</i>")
 
-    explorer = Explorer(draw, {"number": ipywidgets.IntSlider(1, 0, 9)})
+    explorer = Explorer(draw, {"number": ipywidgets.IntSlider(1, 0, 9)}, "n")
     assert explorer.still.layout.title.text == "n1", "the first picture, drawn before any front end"
     for number in (1, 2, 1):
         assert settled(explorer, number=number)["layout"]["title"]["text"] == f"n{number}"
@@ -170,7 +175,7 @@ def test_a_static_figure_until_a_front_end_answers(monkeypatch):
 
     monkeypatch.setattr("IPython.display.display", display)
     figure = go.Figure(go.Scatter(y=[1, 2]), layout_title_text="still")
-    explorer = Explorer(lambda n: Picture(figure), {"n": ipywidgets.IntSlider()})
+    explorer = Explorer(lambda n: Picture(figure), {"n": ipywidgets.IntSlider()}, "n")
     explorer._ipython_display_()
     plotly, widget = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
     assert len(options) == 1 and plotly in options[0] and widget not in options[0]
@@ -187,12 +192,13 @@ def test_a_deaf_view_is_replaced_and_a_hearing_one_stays(monkeypatch):
     """anywidget drops all messages to a model that a busy page kept waiting for two seconds."""
     monkeypatch.setattr(explorers, "PATIENCE", 0.05)
     chosen, controls = [], {"n": ipywidgets.IntSlider()}
-    explorer = Explorer(lambda n: Picture(go.Figure()), controls, on_chosen=chosen.append)
+    explorer = Explorer(lambda n: Picture(go.Figure()), controls, "n", on_chosen=chosen.append)
     deaf = explorer.view
     say(deaf, "view")
     assert eventually(lambda: explorer.view is not deaf)
     fresh = explorer.view
-    assert fresh in explorer.box.children and deaf not in explorer.box.children
+    picture = explorer.parts["picture"].children
+    assert fresh in picture and deaf not in picture
     say(fresh, "view")
     say(fresh, "heard")
     explorer.settle()
@@ -208,6 +214,77 @@ def test_figures_are_no_part_of_the_saved_state(geometry):
     state = explorer.view.get_state()
     assert len(json.dumps({k: v for k, v in state.items() if k not in ("_esm", "_css")})) < 2000
     assert len(state["_esm"]) < 10_000, "plotly.js is no part of the widget"
+
+
+def contrast(one, other):
+    """WCAG 2 contrast of two colours, `[3]` in 0 to 1."""
+
+    def luminance(color):
+        linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722] + 0.05
+
+    return max(luminance(one) / luminance(other), luminance(other) / luminance(one))
+
+
+def on_dark(color):
+    """What the filter of explorer.css makes of a colour, step by step as CSS defines it."""
+    css = (Path(explorers.__file__).parent / "explorer.css").read_text()
+    amount, turn, bright = re.search(
+        r"invert\((.+?)\) hue-rotate\((.+?)deg\) brightness\((.+?)\)", css
+    ).groups()
+    assert turn == "180"
+    color = color * (1 - 2 * float(amount)) + float(amount)
+    grey = np.array([0.213, 0.715, 0.072])
+    color = np.clip(2 * grey @ color - color, 0, 1)  # hue-rotate(180deg)
+    return np.clip(color * float(bright), 0, 1)
+
+
+def test_text_and_marks_of_plots_are_readable_on_both_themes():
+    """4.5 for text, 3 for marks on JupyterLab's dark ground; on white text alone is 4.5.
+
+    Of pale colours (MLM-only's orange, published arms) white keeps less than 3: they carry
+    symbols, hatches or labels too.
+    """
+    white, dark = parsed("#FFFFFF"), parsed("#111111")
+    assert np.abs(on_dark(white) - dark).max() < 1 / 255, "paper is the theme's ground"
+    for text in (style.TEMPLATE.layout.font.color, "#222222", "#555555"):
+        assert contrast(parsed(text), white) > 4.5
+        assert contrast(on_dark(parsed(text)), dark) > 4.5, text
+    for text in ("#222222",):  # in the cells of confusion matrices
+        cell = parsed("#8CBBE0")
+        assert contrast(parsed(text), cell) > 4.5
+        assert contrast(on_dark(parsed(text)), on_dark(cell)) > 4.5
+    marks = [style.COLORS[arm] for arm in ("hybrid", "mlm", "untrained")]
+    for color in [*marks, *style.CLASSES, *style._OTHERS]:
+        assert contrast(on_dark(parsed(color)), dark) > 3, color
+    for role, look in _STYLE.items():  # chips are no part of a plot: their colours stay
+        ground, ink = (re.search(rf"{k}:(#\w+)", look) for k in ("background", "(?<!-)color"))
+        assert (ground is None) == (role == "unused"), "the theme's own text on a pale veil"
+        assert ground is None or contrast(parsed(ground[1]), parsed(ink[1])) > 4.5, role
+
+
+def parsed(color):
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    return np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
+
+
+def test_every_explorer_says_what_to_try_and_names_its_controls(geometry, labelled, compared):
+    made = (
+        widgets.geometry_explorer(geometry),
+        widgets.map_explorer(geometry, labelled, compared),
+    )
+    for explorer in made:
+        hint, body = explorer.box.children
+        assert hint.value.startswith("<p><b>Try first:</b> ")
+        named = set(re.findall("<i>(.+?)</i>", hint.value))
+        labels = {control.description for control in explorer.controls.values()}
+        assert named and named <= labels, "it speaks of controls that are there"
+        assert not re.search(r"\d\.\d", hint.value), "no result is typed"
+        assert all(
+            control.description and control.tooltip for control in explorer.controls.values()
+        )
+        order = [part for part in body.children]
+        assert order == [explorer.parts[k] for k in ("controls", "picture", "numbers")]
 
 
 # geometry
@@ -226,7 +303,7 @@ def test_geometry_shows_layers_where_they_are_measured(geometry):
     layered = [trace for trace in figure["data"] if trace.get("xaxis") in ("x4", "x5", "x6")]
     assert len(layered) == 6, "a line a model in each of three panels"
     assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
-    assert "By layer there is mean pooling only" in explorer.below.value
+    assert "By layer there is mean pooling only" in explorer.numbers.value
 
 
 def test_geometry_follows_every_control(geometry):
@@ -256,12 +333,12 @@ def test_geometry_shows_the_convention_that_is_asked_for(geometry):
         for metric in METRICS:
             here = (geometry.table["metric"] == metric) & (geometry.table["task"] == "docs-swap")
             wanted = metric in metrics and here.any()
-            assert (titled(metric, " ") in explorer.below.value) == wanted, (convention, metric)
+            assert (titled(metric, " ") in explorer.numbers.value) == wanted, convention
     value = geometry.table.query(
         "task == 'docs-swap' and pooling == 'mean' and model == 'hybrid' and metric == 'rankme'"
     )["value"].item()
-    assert f"{value:.3f} [" in explorer.below.value
-    assert "hybrid (n = 120, 1 seed)" in explorer.below.value
+    assert f"{value:.3f}<br><small>[" in explorer.numbers.value
+    assert "hybrid (n = 120, 1 seed)" in explorer.numbers.value
 
 
 def test_geometry_refuses_in_words(geometry):
@@ -269,7 +346,7 @@ def test_geometry_refuses_in_words(geometry):
     settled(explorer, arms=())
     assert "No arm is chosen" in explorer.message.value
     settled(explorer, arms=("hybrid",), published=True)
-    assert explorer.message.value == "" and "Nothing is published" in explorer.below.value
+    assert explorer.message.value == "" and "Nothing is published" in explorer.numbers.value
 
 
 # maps
@@ -298,7 +375,7 @@ def test_map_follows_every_control(geometry, labelled, compared):
     ringed = [t for t in figure["data"] if (t.get("name") or "").startswith("search")]
     assert [t["name"] for t in ringed] == [f"search ({hits})"] * 2 and hits > 0
     settled(explorer, search="<b>no such text")
-    assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.below.value
+    assert "0 of 120 texts hold “&lt;b&gt;no such text”" in explorer.numbers.value
 
 
 def test_colours_count_the_tokens_that_the_encoder_read(geometry, labelled, compared):
@@ -371,7 +448,7 @@ def test_map_of_a_task_without_texts_says_so(geometry, labelled, compared):
 def test_chosen_points_list_their_neighbours_in_each_arm(geometry, labelled, compared):
     explorer = widgets.map_explorer(geometry, labelled, compared)
     settled(explorer)
-    listing = explorer.box.children[-1]
+    listing = explorer.parts["numbers"].children[-1]
     say(explorer.view, "chosen", points=[5, 5, 7])
     assert eventually(lambda: "2 chosen" in listing.value)
     z = geometry.embeddings["docs-swap", "mean", "mlm"].astype(float)
@@ -387,7 +464,7 @@ def test_points_of_an_older_picture_choose_nothing(geometry, labelled, compared)
     explorer = widgets.map_explorer(geometry, labelled, compared)
     settled(explorer)
     settled(explorer, task="docs-overlap")
-    listing = explorer.box.children[-1]
+    listing = explorer.parts["numbers"].children[-1]
     say(explorer.view, "chosen", points=[3], number=1)
     time.sleep(0.1)
     assert "chosen" not in listing.value
@@ -500,14 +577,14 @@ def test_probing_follows_and_lists_disagreements(compared, labelled):
     assert menu.name == "Task, Pooling" and [b.label for b in menu.buttons] == choices
     before = settled(explorer)
     assert [t["type"] for t in before["data"]] == ["bar"] * 3 + ["heatmap"] * 2
-    counts = np.array(explorer.draw(**explorer.values).figure.data[-1].text, dtype=int)
+    counts = explorer.draw(**explorer.values).figure.data[-1].customdata
     assert counts.sum() == 120
     assert "max pooling" in settled(explorer, pooling="max")["layout"]["title"]["text"]
     assert arrays(settled(explorer, task="docs-relation")) != arrays(before)
     settled(explorer, task="docs-overlap", arms=("hybrid", "untrained"))
-    assert "texts furthest apart" in explorer.below.value and explorer.message.value == ""
+    assert "texts furthest apart" in explorer.numbers.value and explorer.message.value == ""
     settled(explorer, arms=("mlm",))
-    assert "Choose two arms" in explorer.below.value
+    assert "Choose two arms" in explorer.numbers.value
     settled(explorer, arms=())
     assert "No encoder is chosen" in explorer.message.value
 
@@ -547,6 +624,31 @@ def test_disagreements_are_the_surest_first(labelled):
     assert f"2 of {n} texts" in table and table.index("0.90") < table.index("0.50")
 
 
+@pytest.mark.parametrize(("classes", "arms"), [(2, 2), (3, 3), (5, 2), (10, 2), (10, 1)])
+def test_confusion_matrices_say_whose_they_are_and_what_they_count(classes, arms):
+    draw, names = np.random.default_rng(0), tuple(f"class {i}" for i in range(classes))
+    models = ["hybrid", "mlm", "untrained"][:arms]
+    labels = draw.integers(0, classes, 300)
+    answers = {model: draw.integers(0, classes, 300) for model in models}
+    scores = pd.DataFrame({"model": [*models, "majority"], "score": 0.5, "low": 0.4, "high": 0.6})
+    fig = probing_view(scores, answers, labels, names, "Task", "accuracy")
+    matrices = [trace for trace in fig.data if trace.type == "heatmap"]
+    titles = [a.text for a in fig.layout.annotations if a.text]
+    assert titles == [style.name(model) for model in models]
+    for trace, answer in zip(matrices, answers.values(), strict=True):
+        counts = pd.crosstab(labels, answer).reindex(index=range(classes), columns=range(classes))
+        assert np.array_equal(trace.customdata, counts.fillna(0))
+        assert np.allclose(np.sum(trace.z, axis=1), 1), "rows are true classes"
+        assert tuple(trace.x) == tuple(trace.y) == names
+        assert trace.text[0][1] == f"{trace.customdata[0][1]:.0f}<br>{trace.z[0][1]:.0%}"
+        x, y = (fig.layout[axis[0] + "axis" + axis[1:]] for axis in (trace.xaxis, trace.yaxis))
+        assert (x.title.text, y.title.text) == ("predicted class", "true class")
+        width, height = (np.diff(axis.domain)[0] for axis in (x, y))
+        assert width * 600 / classes > 28 and height * fig.layout.height / classes > 24, (
+            "both lines fit"
+        )
+
+
 # training
 
 
@@ -577,10 +679,10 @@ def test_training_goes_on_with_a_run_that_goes_on(smoke_runs, tmp_path, monkeypa
     (folder / "history.csv").write_text("".join(lines[:6]))
     explorer = widgets.training_explorer()
     settled(explorer)
-    assert "growing: step 5" in explorer.below.value
+    assert "growing: step 5" in explorer.numbers.value
     (folder / "history.csv").write_text("".join(lines[:11]))
     settled(explorer)
-    assert "growing: step 10" in explorer.below.value
+    assert "growing: step 10" in explorer.numbers.value
     (folder / "recipe.json").unlink()
     settled(explorer)
     assert "growing: no run that has logged a step" in explorer.message.value
@@ -648,4 +750,4 @@ def test_a_run_that_begins_later_is_offered(smoke_runs, tmp_path, monkeypatch):
     assert control.value == ("first",)
     assert eventually(lambda: not explorer.controls["live"].value), "both have finished"
     explorer.settle()
-    assert "step 30" in explorer.below.value
+    assert "step 30" in explorer.numbers.value

@@ -100,7 +100,7 @@ def _add_confusion(fig: go.Figure, answer: np.ndarray, labels: np.ndarray, class
     texts = [[f"{count:,.0f}<br>{share:.0%}" for count, share in row] for row in pairs]
     cells = dict(x=classes, y=classes, z=shares, customdata=counts, text=texts)
     cells |= dict(texttemplate="%{text}", textfont=dict(color="#222222", size=11))
-    look = dict(zmin=0, zmax=1, colorscale=[[0, "#FFFFFF"], [1, "#6A9FC8"]], showscale=False)
+    look = dict(zmin=0, zmax=1, colorscale=[[0, "#FFFFFF"], [1, "#8CBBE0"]], showscale=False)
     look |= dict(xgap=1, ygap=1)
     hover = "true %{y}, predicted %{x}: %{customdata:,} (%{z:.0%} of the row)<extra></extra>"
     fig.add_heatmap(**cells, **look, hovertemplate=hover, **place)

@@ -20,6 +20,7 @@ _OTHERS = ["#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#332288", "#882255", "#9
 _NAMES = {"mlm": "MLM-only", "majority": "majority class"}
 _SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 _GIVEN: dict[str, int] = {}
+_DASHES = ("solid", "dash", "dashdot", "longdash")
 _HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
 _AXIS = dict(
     gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True, tickfont=dict(size=12)
@@ -87,9 +88,10 @@ def point(model: str, size: int = 10) -> dict:
 
 
 def stroke(model: str, width: float = 2) -> dict:
-    """How the lines of a model are drawn: published ones dotted."""
-    dash = "solid" if arm(model) == model else "dot"
-    return dict(color=color(arm(model)), width=width, dash=dash)
+    """How the lines of a model are drawn: published dotted, dashed where colours recur."""
+    shade, turn = color(arm(model)), _GIVEN.get(arm(model), 0) // len(_OTHERS)
+    dash = _DASHES[turn % len(_DASHES)] if arm(model) == model else "dot"
+    return dict(color=shade, width=width, dash=dash)
 
 
 def error(rows: pd.DataFrame, value: str = "value") -> dict:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from predrecon.training.monitor import ALARMS
 from predrecon.workbook.figures.panels import grid
-from predrecon.workbook.figures.style import COLORS, SEQUENCE, finish, name, stroke
+from predrecon.workbook.figures.style import COLORS, finish, name, stroke
 
 AXES = {"steps": "step", "tokens": "tokens", "FLOPs": "flops", "seconds": "seconds"}
 """What a training curve can be drawn against: title and column of a history."""
@@ -140,8 +140,9 @@ def _logged(
 def lab_view(histories: pd.DataFrame, column: str, label: str, smooth: int = 1) -> go.Figure:
     """One column of `lab.histories` against tokens: colour is the combination, a line a seed."""
     fig = go.Figure()
-    for number, (title, rows) in enumerate(histories.groupby("title", sort=False)):
-        line = dict(color=SEQUENCE[number % len(SEQUENCE)], width=1.8)
+    for title, rows in histories.groupby("title", sort=False):
+        alone = rows["condition"].iloc[0].startswith("mlm")  # the arm, at equal operations
+        line = stroke("mlm" if alone else title, 1.8)
         for seed, run in rows.dropna(subset=[column]).groupby("seed"):
             y = run[column].rolling(smooth, center=True, min_periods=1).median()
             first = bool(seed == rows["seed"].min())

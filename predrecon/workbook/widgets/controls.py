@@ -50,6 +50,11 @@ def text_field(label: str, tooltip: str) -> ipywidgets.Text:
     return ipywidgets.Text(placeholder=tooltip, continuous_update=False, **look)
 
 
+def text_area(label: str, tooltip: str, value: str) -> ipywidgets.Textarea:
+    look = _look(label, tooltip, width="min(100%, 860px)", height="64px")
+    return ipywidgets.Textarea(value, **look)
+
+
 def _look(label: str, tooltip: str, **layout: str) -> dict:
     layout = dict(width="auto", margin="2px 14px 2px 0") | layout
     style = {"description_width": "initial"}

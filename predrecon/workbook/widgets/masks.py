@@ -1,12 +1,10 @@
 """Masking explorer (notebook 01)."""
 
-import ipywidgets
-
 from predrecon.audit.mask_counts import masked_text
 from predrecon.data.corpus import Corpus
 from predrecon.recipes import Recipe
 from predrecon.workbook.figures.masking import masking_view, sentence_html
-from predrecon.workbook.widgets.controls import choice, counter, number, share
+from predrecon.workbook.widgets.controls import choice, counter, number, share, text_area
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
 _FIRST = (
@@ -48,8 +46,7 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
     offered = [tokenizer.decode(row[1:-1].tolist()) for row in rows]
     options = [(f"{s[:60]} …", s) for s in offered] + [("type your own", "")]
     pick = choice("Pick", options, "held-out text")
-    layout = dict(width="min(100%, 860px)", height="64px")
-    text = ipywidgets.Textarea(offered[0], description="Text", tooltip="any text", layout=layout)
+    text = text_area("Text", "any text", offered[0])
 
     def picked(change: dict):
         text.value = change["new"] or text.value
