@@ -73,6 +73,7 @@ def test_without_runs_a_sentence_says_what_is_missing():
     empty = pd.DataFrame()
     for sentences in (
         findings.objective(empty),
+        findings.operations(empty),
         findings.balance(empty),
         findings.leak(empty),
         findings.at_equal_loss(empty),
@@ -82,7 +83,6 @@ def test_without_runs_a_sentence_says_what_is_missing():
         findings.probes_alike(pd.DataFrame(columns=["title", "model", "score", "low", "high"])),
     ):
         assert len(sentences) == 1 and re.search(r"\b[Nn]o |needed|One seed", sentences[0])
-    assert findings.operations(empty) == []
     assert findings.here(["A.", "B."]) == ["*This disk.* A.", "B."]
 
 

@@ -30,7 +30,7 @@ def test_linear_probing_and_its_tables(probed):
     short = tables.scores_table(probed)
     assert list(short.columns) == ["hybrid", "MLM-only", "untrained", "majority class"]
     assert list(short.index) == ["Docs-swap, MCC", "Docs-relation, accuracy", "Docs-overlap, ρ"]
-    glue = tables.scores_table(probed.assign(task=probed["task"].replace("docs-swap", "cola")))
+    glue = tables.scores_table(probed.assign(task=probed["task"].replace("docs-overlap", "stsb")))
     assert (glue["published hybrid"] == "–").sum() == 2, "beside the GLUE task alone"
     assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
 
