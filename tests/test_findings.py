@@ -50,7 +50,7 @@ def test_nats_probes_and_cost_stand_in_one_place():
     assert steps.startswith("At equal steps the hybrid has learned less: −0.20 [−0.30, −0.10] nats")
     assert "semantic probe −0.200" in equal
     alike = findings.operations(gaps(0.0, -0.1, 0.1))
-    assert alike[0].startswith("At equal steps the arms have learned alike")
+    assert alike[0].startswith("At equal steps the arms are not distinguishable")
 
 
 def test_lambda_is_the_schedule_only_where_the_numbers_say_so():

@@ -150,7 +150,7 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
         if nats is None:
             continue
         words = compared(nats, "the hybrid has learned less", "the hybrid has learned more",
-                         "the arms have learned alike")  # fmt: skip
+                         "the arms are not distinguishable")  # fmt: skip
         sentence = f"{given} {words}: {number(nats)} nats ({_over(nats)})"
         if probe := _row(gaps, contrast, "semantic_probe"):
             sentence += f"; semantic probe {number(probe, 3)}"
