@@ -11,7 +11,7 @@ from predrecon.audit.claims import STATUSES, decide, paper_map
 from predrecon.audit.geometry import Geometry, published_geometry
 from predrecon.audit.statistics import Interval
 from predrecon.objectives import lambda_before
-from predrecon.workbook import tables
+from predrecon.workbook import findings, tables
 
 CLAIMS = published.claims()
 DIFFERENCES = CLAIMS.iloc[:-3]  # between arms or poolings; then cells, operations, balance
@@ -61,24 +61,22 @@ def test_without_runs_every_claim_is_open():
 
 @pytest.mark.slow
 def test_what_is_read_has_every_claim_and_no_half_interval():
-    names = ("as published", "modern")
-
-    def side_by_side(*maps):
-        columns = zip(names, maps, strict=True)
-        return tables.map_table(pd.concat([m.assign(architecture=name) for name, m in columns]))
-
     nothing = paper_map(None, {})
-    assert (side_by_side(nothing, nothing)["modern: ours"] == "–").all()
+    assert (tables.map_table(nothing)["ours"] == "–").all()
     arms = {arm: [Trained(arm, seed=seed) for seed in range(3)] for arm in ("hybrid", "mlm")}
-    one_seed = paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms})
-    table = side_by_side(one_seed, paper_map(ours(), arms))
+    table = tables.map_table(paper_map(ours(), arms))
     assert list(table.index) == list(CLAIMS["claim"])
-    assert list(table.columns) == [
-        "published", *(f"{n}: {c}" for n in names for c in ("status", "ours")), "cell"
-    ]  # fmt: skip
-    assert table["modern: ours"].str.contains("[", regex=False).sum() >= 37
-    counted = table["as published: ours"].iloc[-2]
+    assert list(table.columns) == ["published", "ours", "status", "notebook"]
+    assert table["ours"].str.contains("[", regex=False).sum() >= 37
+    one_seed = paper_map(ours(seeds=1), {a: arms[a][:1] for a in arms})
+    counted = tables.map_table(one_seed)["ours"].iloc[-2]
     assert counted == "1.900", "operations of one seed: counted, no interval"
+    both = [nothing.assign(architecture="as published"), one_seed.assign(architecture="modern")]
+    first, second = tables.map_tables(pd.concat(both))
+    assert first.caption == "All claims, modern." and second.caption.endswith("as published.")
+    groups = findings.groups_table(pd.concat(both))
+    assert groups.to_numpy().sum() == 2 * len(CLAIMS), "every claim has a group"
+    assert (groups["as published"]["?"].sum(), groups["modern"]["✓"].sum() > 0) == (38, True)
 
 
 def test_every_table_and_figure_with_numbers_has_a_claim():

@@ -26,7 +26,12 @@ def test_linear_probing_and_its_tables(probed):
     spread = 1.96 * np.sqrt(relation["score"] * (1 - relation["score"]) / 120)
     assert relation["high"] - relation["score"] == pytest.approx(spread, rel=0.2)
     assert table["hybrid"].str.fullmatch(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\] 1 seed").all()
-    assert (table["published hybrid"] == "–").all(), "embedded tasks have no published number"
+    assert "published hybrid" not in table, "embedded tasks have no published number"
+    short = tables.scores_table(probed)
+    assert list(short.columns) == ["hybrid", "MLM-only", "untrained", "majority class"]
+    assert list(short.index) == ["Docs-swap, MCC", "Docs-relation, accuracy", "Docs-overlap, ρ"]
+    glue = tables.scores_table(probed.assign(task=probed["task"].replace("docs-overlap", "stsb")))
+    assert (glue["published hybrid"] == "–").sum() == 2, "beside the GLUE task alone"
     assert (table["n_train"] == 150).all() and (table["n"] == 120).all()
 
 

@@ -32,6 +32,7 @@ _STATUS_WORDS = {
 }
 _BOUNDS = ["value", "low", "high"]
 _SMALL = 0.001
+_NO_PAIR = "Both arms are needed: no pair of a hybrid and an MLM-only run is here."
 
 
 def evidence(name: str) -> dict[str, pd.DataFrame]:
@@ -104,7 +105,7 @@ def objective(gaps: pd.DataFrame) -> list[str]:
     """Does the JEPA objective change the geometry, at equal steps and at equal operations?"""
     row = _row(gaps, "objective", "uniformity")
     if row is None:
-        return ["Both arms are needed: no pair of a hybrid and an MLM-only run is here."]
+        return [_NO_PAIR]
     words = compared(row, *_UNIFORM_THAN, "not distinguishable from MLM-only's")
     effect = contrasts.published_effects()["uniformity"]
     sentences = [
@@ -149,12 +150,12 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
         if nats is None:
             continue
         words = compared(nats, "the hybrid has learned less", "the hybrid has learned more",
-                         "the arms have learned alike")  # fmt: skip
+                         "the arms are not distinguishable")  # fmt: skip
         sentence = f"{given} {words}: {number(nats)} nats ({_over(nats)})"
         if probe := _row(gaps, contrast, "semantic_probe"):
             sentence += f"; semantic probe {number(probe, 3)}"
         sentences.append(f"{sentence}.")
-    return sentences
+    return sentences or [_NO_PAIR]
 
 
 def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[str]:

@@ -40,17 +40,16 @@ def claim_statuses(claims: pd.DataFrame) -> go.Figure:
         range=[-0.5, len(columns) - 0.5],
     )  # fmt: skip
     fig.update_yaxes(
-        categoryorder="array", categoryarray=lines[::-1], tickfont_size=11, showgrid=False,
+        categoryorder="array", categoryarray=lines[::-1], tickfont_size=11,
         ticks="", range=[-0.7, len(lines) - 0.3], automargin=False, tickmode="linear",
     )  # fmt: skip
     best = claims[claims["architecture"] == columns[-1]]["status"].value_counts()
     counts = [f"{best.get(status, 0)} {status}" for status in STATUSES[:3]]
     heading = f"Of {len(lines)} claims, {columns[-1]}: {', '.join(counts)}"
     fig = finish(fig, heading, plot=17 * len(lines) + 10)
-    margin = fig.layout.margin.to_plotly_json() | dict(
-        l=_LEFT, r=_RIGHT, t=fig.layout.margin.t + 18
-    )
-    return fig.update_layout(margin=margin, height=fig.layout.height + 18)
+    top = fig.layout.margin.t + 18  # for the names of the architectures
+    fig.update_layout(legend=dict(xref="container", x=0.98))
+    return fig.update_layout(margin=dict(l=_LEFT, r=_RIGHT, t=top), height=fig.layout.height + 18)
 
 
 def suspect(
