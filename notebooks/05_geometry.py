@@ -359,7 +359,8 @@ if gaps is not None:
 
 # %% tags=["nbval-ignore-output"]
 print(tables.budget(book.runs))
-tasks_table = typeset.styled(tables.task_table(book.tasks, book.encoders[0]), "The tasks.")
+tasks_table = tables.task_table(book.tasks, book.encoders[0]).drop(columns="note")
+tasks_table = typeset.styled(tasks_table, "The tasks.")
 if gaps is None:
     typeset.show(tasks_table)
 else:

@@ -471,8 +471,9 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
     text, caption = paper_table_text(wide, seeds=False), _caption(number, wide, table)
     if titles.isin(own).all():
         text = text.drop(columns=[column for column in text if "published" in column])
-        counts, dims = (", ".join(text[column].unique()) for column in "ND")
-        text = text.drop(columns=["N", "D"])
+        sizes = wide.xs("n", axis=1, level=1).stack()
+        counts = " to ".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()}))
+        dims, text = ", ".join(text["D"].unique()), text.drop(columns=["N", "D"])
         heading = content.title
         if content.task:
             heading = heading.replace(", ", f", {titles[0]} in the place of ")
