@@ -1,5 +1,6 @@
 """The explorers in a real JupyterLab, and exported pages with the network off, in Chromium."""
 
+import io
 import os
 import shutil
 import socket
@@ -24,6 +25,53 @@ DRAWN = """() => JSON.stringify(document.querySelector('.predrecon-plot .js-plot
     .map(t => [t.name, t.y?.bdata ?? Array.from(t.y ?? [])]))"""
 HOVERS = """() => [...document.querySelectorAll('.predrecon-plot .js-plotly-plot')].at(-1).data
     .map(t => Array.from(t.customdata, (number, i) => t.text[i]?.length > 0))"""
+PARTS = """explorer => Object.fromEntries(['controls', 'picture', 'numbers'].map(name => {
+    const box = explorer.querySelector(`.predrecon-${name}`).getBoundingClientRect();
+    return [name, [box.left, box.top, box.right, box.bottom]]; }))"""
+CUT = """explorer => { // what sticks out of the explorer, and outputs that scroll sideways
+    const right = explorer.getBoundingClientRect().right + 1;
+    const inside = [...explorer.querySelectorAll('.predrecon-body *')].filter(
+        e => !e.closest('.predrecon-scroll') && !e.closest('svg') && e.offsetWidth);
+    const out = explorer.closest('.jp-OutputArea-child');
+    return [...inside.filter(e => e.getBoundingClientRect().right > right).map(e => e.className),
+        ...(out.scrollWidth > out.clientWidth + 1 ? ['the cell scrolls'] : [])]; }"""
+OVERLAPS = """explorer => { // labels of one axis that lie on each other
+    const found = [];
+    for (const layer of explorer.querySelectorAll('.xaxislayer-above, .yaxislayer-above')) {
+        const boxes = [...layer.querySelectorAll('.xtick text, .ytick text')].map(
+            e => [e.textContent, e.getBoundingClientRect(), e.getAttribute('transform')]);
+        for (const [i, [text, a, turn]] of boxes.entries())
+            for (const [other, b] of boxes.slice(i + 1))
+                if (!/rotate\\((?!0)/.test(turn) && a.left < b.right && b.left < a.right
+                    && a.top < b.bottom - 2 && b.top < a.bottom - 2) found.push([text, other]); }
+    return found; }"""
+NAMELESS = """explorer => [...explorer.querySelectorAll('input, select, textarea, button')].filter(e =>
+    e.offsetWidth && !(e.labels?.length || e.ariaLabel || e.title || e.textContent.trim()))
+    .map(e => e.outerHTML)"""
+PALE = """explorer => { // text outside of plots whose contrast with its ground is below 4.5
+    const rgba = text => text.match(/[\\d.]+/g).map(Number);
+    const over = ([r, g, b, a = 1], under) => [r, g, b].map((v, i) => a * v + (1 - a) * under[i]);
+    const light = color => color.map(v => v / 255).map(
+        v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0.05);
+    const ground = e => e ? over(rgba(getComputedStyle(e).backgroundColor), ground(e.parentElement))
+        : [255, 255, 255];
+    const walker = document.createTreeWalker(explorer, NodeFilter.SHOW_TEXT), pale = [];
+    for (let node; node = walker.nextNode();) {
+        const e = node.parentElement;
+        if (!node.textContent.trim() || e.closest('.predrecon-plot, option') || !e.offsetWidth) continue;
+        const below = ground(e), ink = over(rgba(getComputedStyle(e).color), below);
+        const ratio = Math.max(light(ink) / light(below), light(below) / light(ink));
+        if (ratio < 4.5) pale.push([node.textContent.trim().slice(0, 40), ratio]);
+    }
+    return pale; }"""
+SMALL = """from predrecon.workbook import Notebook, widgets
+book = Notebook("smoke")
+widgets.masking_explorer(book.recipe, book.corpus)
+###
+widgets.training_explorer([run.folder for run in book.runs.values()])
+###
+widgets.probing_explorer(book.encoders, book.tasks[:1], max_train=80)"""
 CLICK = """async name => {
     const plot = document.querySelector('.predrecon-plot [data-drawn]');
     const before = plot.dataset.drawn, begun = performance.now();
@@ -243,3 +291,58 @@ def test_exported_pages_have_no_serious_accessibility_finding(chromium, tmp_path
         assert page.evaluate("document.documentElement.scrollWidth") <= 800, scheme
         page.close()
     assert not serious
+
+
+@pytest.fixture
+def small(lab, tmp_path_factory):
+    """A notebook of three quick explorers, in the Lab's folder."""
+    nbformat = pytest.importorskip("nbformat")
+    cells = [nbformat.v4.new_code_cell(source) for source in SMALL.split("\n###\n")]
+    written = nbformat.v4.new_notebook(cells=cells)
+    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    (folder,) = tmp_path_factory.getbasetemp().glob("lab*/notebooks")
+    nbformat.write(written, folder / "small.ipynb")
+    return "small.ipynb"
+
+
+def test_explorers_use_the_width_follow_the_theme_and_leave_a_picture(chromium, lab, small):
+    """800 and 1600 pixels, light and dark; then opened again without the kernel."""
+    image = pytest.importorskip("PIL.Image")
+    page, errors = opened(chromium, lab, small, explorers=3)
+    page.evaluate("window.jupyterapp.shell.collapseLeft()")
+    explorers = page.locator(".predrecon-explorer")
+    drawn = "document.querySelector('.predrecon-plot [data-drawn]').dataset.drawn"
+    count = page.evaluate(drawn)
+    for theme in ("Light", "Dark"):
+        execute(page, "apputils:change-theme", theme=f"JupyterLab {theme}")
+        for width in (800, 1600):
+            page.set_viewport_size({"width": width, "height": 1200})
+            page.wait_for_timeout(1500)
+            for explorer in (explorers.nth(number) for number in range(3)):
+                here = (theme, width, explorer.evaluate("e => e.innerText.slice(0, 60)"))
+                assert here[2].startswith("Try first:"), here
+                parts = explorer.evaluate(PARTS)
+                (_, top, right, bottom), controls = parts["picture"], parts["controls"]
+                if width == 1600:
+                    assert controls[0] > right and parts["numbers"][0] > right, here
+                else:
+                    assert controls[3] <= top and parts["numbers"][1] >= bottom, here
+                for question in (CUT, OVERLAPS, NAMELESS, PALE):
+                    assert explorer.evaluate(question) == [], here
+            plot = explorers.nth(1).locator(".predrecon-plot").screenshot()
+            pixels = image.open(io.BytesIO(plot)).convert("L")
+            ground = 17 if theme == "Dark" else 255
+            assert abs(pixels.getpixel((3, pixels.height - 3)) - ground) <= 1, "the theme's own"
+    assert page.evaluate(drawn) == count, "no theme and no width draws anything anew"
+    assert not problems(errors)
+    stills = page.locator(".jp-RenderedPlotly")
+    assert stills.count() == 3 and not stills.first.is_visible(), "the explorer takes its place"
+    execute(page, "docmanager:save")
+    execute(page, "kernelmenu:shutdown")
+    page.close()
+    page = chromium.new_page(viewport={"width": 1400, "height": 1100})
+    open_in_lab(page, f"{lab}/lab/workspaces/again/tree/notebooks/{small}?token={TOKEN}")
+    page.wait_for_selector(".jp-RenderedPlotly .main-svg", timeout=30_000)
+    stills = page.locator(".jp-RenderedPlotly")
+    assert stills.count() == 3 and stills.first.is_visible()
+    page.close()

@@ -162,27 +162,33 @@ def test_a_picture_is_drawn_once_and_kept():
 
 
 def test_a_static_figure_until_a_front_end_answers(monkeypatch):
-    """Headless runs keep the figure; a front end's hello swaps the widget in."""
-    options = []
+    """Headless runs keep figure and note; a front end's hello puts the widget in the note's place.
+
+    The figure's own output never holds the widget: opened again without a kernel, it is there.
+    """
+    shown, updates = [], []
 
     class Handle:
         def update(self, data, raw):
-            options.append(data)
+            updates.append(data)
 
     def display(data, raw, display_id):
-        options.append(data)
+        shown.append(data)
         return Handle()
 
     monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(explorers, "display", display)
     figure = go.Figure(go.Scatter(y=[1, 2]), layout_title_text="still")
     explorer = Explorer(lambda n: Picture(figure), {"n": ipywidgets.IntSlider()}, "n")
     explorer._ipython_display_()
     plotly, widget = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
-    assert len(options) == 1 and plotly in options[0] and widget not in options[0]
+    still, note = shown
+    assert plotly in still and widget not in still and plotly not in note and widget not in note
     say(explorer.view, "hello")
-    assert len(options) == 2 and widget in options[1] and plotly in options[1]
+    assert len(shown) == 2 and len(updates) == 1
+    assert widget in updates[0] and updates[0]["text/html"] == note["text/html"]
     say(explorer.view, "hello")
-    assert len(options) == 2
+    assert len(updates) == 1
     say(explorer.view, "view")
     explorer.settle()
     assert explorer.view.number == 1

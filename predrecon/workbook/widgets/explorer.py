@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 import ipywidgets
 import plotly.graph_objects as go
+from IPython.display import display
 
-from predrecon.workbook.figures import bundle, show, switchable
+from predrecon.workbook.figures import show, switchable
 from predrecon.workbook.figures.gallery import words
 from predrecon.workbook.figures.style import finish
 from predrecon.workbook.widgets.plot_view import PlotView
 
 PATIENCE, TRIES = 3.0, 6  # seconds until a view must have heard, doubled at every try
+_NOTE = "A still picture: run this cell in JupyterLab, and controls come with it."
+_NOTE = {"text/html": f"<small>{_NOTE}</small>", "text/plain": _NOTE}
 MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
 
 
@@ -156,15 +159,21 @@ class Explorer:
         view.close()
 
     def _ipython_display_(self):
-        handle = show(self.still)
+        """The static figure, and below it a note whose place the widget takes.
+
+        Two outputs: JupyterLab shows a widget, lost or not, before anything else in its output. So
+        a notebook that is opened again without its kernel has the figure all the same. While the
+        widget is there, explorer.css hides the figure above it.
+        """
+        show(self.still)
+        handle = display(_NOTE, raw=True, display_id=True)
         if handle is not None and self._front_end:
             self._swap(handle)
         elif handle is not None:  # None outside of a notebook
             self._waiting.append(handle)
 
     def _swap(self, handle):
-        """The widget in the static figure's place; front ends without widgets keep the figure."""
-        handle.update(bundle(self.still) | self.box._repr_mimebundle_(), raw=True)
+        handle.update(self.box._repr_mimebundle_() | _NOTE, raw=True)
 
     def _still(self, menus: tuple[str, ...], more: dict) -> go.Figure:
         """The picture of every combination of the menus' options, those that can be drawn."""
