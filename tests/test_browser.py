@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 from lab_page import chromium as find_chromium
 from lab_page import execute, launched, open_in_lab
@@ -45,8 +46,8 @@ OVERLAPS = """explorer => { // labels of one axis that lie on each other
                 if (!/rotate\\((?!0)/.test(turn) && a.left < b.right && b.left < a.right
                     && a.top < b.bottom - 2 && b.top < a.bottom - 2) found.push([text, other]); }
     return found; }"""
-NAMELESS = """explorer => [...explorer.querySelectorAll('input, select, textarea, button')].filter(e =>
-    e.offsetWidth && !(e.labels?.length || e.ariaLabel || e.title || e.textContent.trim()))
+NAMELESS = """explorer => [...explorer.querySelectorAll('input, select, textarea, button')].filter(
+    e => e.offsetWidth && !(e.labels?.length || e.ariaLabel || e.title || e.textContent.trim()))
     .map(e => e.outerHTML)"""
 PALE = """explorer => { // text outside of plots whose contrast with its ground is below 4.5
     const rgba = text => text.match(/[\\d.]+/g).map(Number);
@@ -59,7 +60,8 @@ PALE = """explorer => { // text outside of plots whose contrast with its ground 
     const walker = document.createTreeWalker(explorer, NodeFilter.SHOW_TEXT), pale = [];
     for (let node; node = walker.nextNode();) {
         const e = node.parentElement;
-        if (!node.textContent.trim() || e.closest('.predrecon-plot, option') || !e.offsetWidth) continue;
+        if (!node.textContent.trim() || !e.offsetWidth) continue;
+        if (e.closest('.predrecon-plot, option')) continue;
         const below = ground(e), ink = over(rgba(getComputedStyle(e).color), below);
         const ratio = Math.max(light(ink) / light(below), light(below) / light(ink));
         if (ratio < 4.5) pale.push([node.textContent.trim().slice(0, 40), ratio]);
@@ -100,6 +102,10 @@ def lab(tmp_path_factory):
     """Address of a JupyterLab on a copy of the notebooks, at the size of the smoke preset."""
     root = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    cells = [nbformat.v4.new_code_cell(source) for source in SMALL.split("\n###\n")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    small = nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+    nbformat.write(small, root / "notebooks" / "small.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -293,22 +299,10 @@ def test_exported_pages_have_no_serious_accessibility_finding(chromium, tmp_path
     assert not serious
 
 
-@pytest.fixture
-def small(lab, tmp_path_factory):
-    """A notebook of three quick explorers, in the Lab's folder."""
-    nbformat = pytest.importorskip("nbformat")
-    cells = [nbformat.v4.new_code_cell(source) for source in SMALL.split("\n###\n")]
-    written = nbformat.v4.new_notebook(cells=cells)
-    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    (folder,) = tmp_path_factory.getbasetemp().glob("lab*/notebooks")
-    nbformat.write(written, folder / "small.ipynb")
-    return "small.ipynb"
-
-
-def test_explorers_use_the_width_follow_the_theme_and_leave_a_picture(chromium, lab, small):
+def test_explorers_use_the_width_follow_the_theme_and_leave_a_picture(chromium, lab):
     """800 and 1600 pixels, light and dark; then opened again without the kernel."""
     image = pytest.importorskip("PIL.Image")
-    page, errors = opened(chromium, lab, small, explorers=3)
+    page, errors = opened(chromium, lab, "small.ipynb", explorers=3)
     page.evaluate("window.jupyterapp.shell.collapseLeft()")
     explorers = page.locator(".predrecon-explorer")
     drawn = "document.querySelector('.predrecon-plot [data-drawn]').dataset.drawn"
@@ -341,7 +335,7 @@ def test_explorers_use_the_width_follow_the_theme_and_leave_a_picture(chromium, 
     execute(page, "kernelmenu:shutdown")
     page.close()
     page = chromium.new_page(viewport={"width": 1400, "height": 1100})
-    open_in_lab(page, f"{lab}/lab/workspaces/again/tree/notebooks/{small}?token={TOKEN}")
+    open_in_lab(page, f"{lab}/lab/workspaces/again/tree/notebooks/small.ipynb?token={TOKEN}")
     page.wait_for_selector(".jp-RenderedPlotly .main-svg", timeout=30_000)
     stills = page.locator(".jp-RenderedPlotly")
     assert stills.count() == 3 and stills.first.is_visible()

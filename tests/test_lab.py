@@ -158,7 +158,7 @@ def test_pictures_of_the_laboratory():
     chosen = {name: control.value for name, control in explorer.controls.items()}
     picture = explorer.draw(**chosen | {"chosen": ("good", "bad"), "curve": "JEPA gradient"})
     assert {trace.name for trace in picture.figure.data} == {"good", "bad"}
-    assert "2.51" in picture.below
+    assert "2.51" in picture.numbers
     with pytest.raises(ValueError, match="Nothing is chosen"):
         explorer.draw(**chosen | {"chosen": ()})
     with pytest.raises(ValueError, match="python -m predrecon lab"):

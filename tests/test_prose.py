@@ -28,14 +28,8 @@ EXAMPLES = {
 
 def numbers(text: str) -> list[str]:
     """Decimal numbers of prose, without those in code, formulas, links and names."""
-    for pattern in (
-        r"```.*?```",
-        r"`[^`]*`",
-        r"\$\$.*?\$\$",
-        r"\$[^$]+\$",
-        r"\]\([^)]*\)",
-        r"</?[a-z][^>]*>",
-    ):
+    patterns = (r"```.*?```", r"`[^`]*`", r"\$\$.*?\$\$", r"\$[^$]+\$", r"\]\([^)]*\)")
+    for pattern in (*patterns, r"</?[a-z][^>]*>", r"\d{4}\.\d{5}"):
         text = re.sub(pattern, " ", text, flags=re.DOTALL)
     return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.]|\d)", text)
 
