@@ -324,6 +324,7 @@ def test_geometry_shows_layers_where_they_are_measured(geometry):
     figure = settled(explorer, task=task, pooling="mean")
     layered = [trace for trace in figure["data"] if trace.get("xaxis") in ("x4", "x5", "x6")]
     assert len(layered) == 6, "a line a model in each of three panels"
+    assert figure["layout"]["height"] > 600, "two rows of panels, each as high as one alone"
     assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
     assert "By layer there is mean pooling only" in explorer.numbers.value
 
