@@ -147,7 +147,7 @@ def opened(browser, lab, notebook, *, explorers, minutes=8):
     """A page on which all cells of a notebook have run and its explorers have drawn; and errors."""
     page = browser.new_page(viewport={"width": 1400, "height": 1100})
     errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     own = f"workspaces/{Path(notebook).stem}"  # a shared one opens the last page's notebook too
     open_in_lab(page, f"{lab}/lab/{own}/tree/notebooks/{notebook}?token={TOKEN}")

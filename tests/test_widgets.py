@@ -30,10 +30,12 @@ from predrecon.workbook.figures.maps import map_view
 from predrecon.workbook.figures.masking import _STYLE
 from predrecon.workbook.figures.panels import METRICS, titled
 from predrecon.workbook.figures.probes import probing_view
+from predrecon.workbook.figures.training import training_view
 from predrecon.workbook.widgets import explorer as explorers
 from predrecon.workbook.widgets import training
 from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
 from predrecon.workbook.widgets.geometry import CONVENTIONS
+from predrecon.workbook.widgets.lab import CURVES
 from predrecon.workbook.widgets.maps import chosen_html
 from predrecon.workbook.widgets.probing import disagreements
 from predrecon.workbook.widgets.training import begun
@@ -274,23 +276,37 @@ def parsed(color):
     return np.array([int(digits[i : i + 2], 16) for i in (0, 2, 4)]) / 255
 
 
-def test_every_explorer_says_what_to_try_and_names_its_controls(geometry, labelled, compared):
-    made = (
+def test_every_explorer_says_what_to_try_and_names_its_controls(
+    geometry, labelled, compared, corpus, smoke_runs, monkeypatch
+):
+    monkeypatch.setenv("PREDRECON_RUNS", str(smoke_runs["hybrid"].folder.parent))
+    facts = pd.DataFrame({"title": ["hybrid"], "seed": 0, "flops": 1.0, "seconds": 1.0})
+    curves = {column: [1.0] for column in CURVES.values()}
+    steps = {"condition": ["hybrid"], "title": ["hybrid"], "seed": [0], "tokens": [1]}
+    for explorer in (
         widgets.geometry_explorer(geometry),
         widgets.map_explorer(geometry, labelled, compared),
-    )
-    for explorer in made:
+        widgets.masking_explorer(recipes.get("smoke"), corpus),
+        widgets.training_explorer(),
+        widgets.lab_explorer(facts.assign(below_unigram=1.0), pd.DataFrame(steps | curves)),
+    ):
         hint, body = explorer.box.children
         assert hint.value.startswith("<p><b>Try first:</b> ")
         named = set(re.findall("<i>(.+?)</i>", hint.value))
-        labels = {control.description for control in explorer.controls.values()}
-        assert named and named <= labels, "it speaks of controls that are there"
+        controls = explorer.controls.values()
+        assert named and named <= {c.description for c in controls}, "it speaks of what is there"
         assert not re.search(r"\d\.\d", hint.value), "no result is typed"
-        assert all(
-            control.description and control.tooltip for control in explorer.controls.values()
-        )
-        order = [part for part in body.children]
-        assert order == [explorer.parts[k] for k in ("controls", "picture", "numbers")]
+        assert all(control.description and control.tooltip for control in controls)
+        parts = [explorer.parts[name] for name in ("controls", "picture", "numbers")]
+        assert list(body.children) == parts, "as the Tab key goes"
+
+
+def test_tiny_values_have_short_ticks(geometry):
+    """2e-8, not 0.00000002, which lie on each other."""
+    figure = widgets.geometry_explorer(geometry).still
+    assert (figure.layout.xaxis3.exponentformat, figure.layout.yaxis3.exponentformat) == ("e", "e")
+    history = pd.DataFrame({"tokens": [1, 2], "step": [1, 2], "uniformity": [-2e-8, -1e-8]})
+    assert training_view({"run": history}, {"run": "mlm"}).layout.yaxis5.exponentformat == "e"
 
 
 # geometry
@@ -308,6 +324,7 @@ def test_geometry_shows_layers_where_they_are_measured(geometry):
     figure = settled(explorer, task=task, pooling="mean")
     layered = [trace for trace in figure["data"] if trace.get("xaxis") in ("x4", "x5", "x6")]
     assert len(layered) == 6, "a line a model in each of three panels"
+    assert figure["layout"]["height"] > 600, "two rows of panels, each as high as one alone"
     assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
     assert "By layer there is mean pooling only" in explorer.numbers.value
 

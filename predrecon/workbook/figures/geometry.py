@@ -236,7 +236,7 @@ def geometry_view(
     titles = ["share of variance", "cumulative share", "alignment against uniformity"]
     below = () if layers is None or layers.empty else BY_LAYER
     titles += [titled(metric) for metric in below]
-    fig, (share, cumulative, plane, *others), plot = grid(titles, 3, 0.09, gap=110)
+    fig, (share, cumulative, plane, *others), plot = grid(titles, 3, 0.09, cell=210, gap=110)
     for metric, place in zip(below, others, strict=True):
         _layer_panel(fig, layers[layers["metric"] == metric], place)
     _spectrum_panels(fig, spectra[spectra["rank"] <= components], share, cumulative, log=log)

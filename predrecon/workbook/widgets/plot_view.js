@@ -92,7 +92,9 @@ function render({ model, el }) {
   };
 
   const resized = new ResizeObserver(() => {
-    if (plot.dataset.drawn) window[LIBRARY].then((plotly) => plotly.Plots.resize(plot));
+    if (!plot.dataset.drawn) return;
+    // what has left the page meanwhile has no size
+    window[LIBRARY].then((plotly) => plot.isConnected && plotly.Plots.resize(plot));
   });
   resized.observe(el);
   model.on("msg:custom", draw);
