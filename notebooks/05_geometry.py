@@ -347,6 +347,7 @@ for metric in (spectral_entropy, effective_rank, stable_rank, alignment, uniform
 
 # %% tags=["nbval-ignore-output"]
 gaps = book.gaps
+print(tables.budget(book.runs))
 if gaps is not None:
     book.gallery.show("05_headline", figures.headline_differences(gaps), gaps)
 
@@ -358,7 +359,6 @@ if gaps is not None:
 # In numbers. Folded below: all metrics, and the tasks.
 
 # %% tags=["nbval-ignore-output"]
-print(tables.budget(book.runs))
 tasks_table = tables.task_table(book.tasks, book.encoders[0]).drop(columns="note")
 tasks_table = typeset.styled(tasks_table, "The tasks.")
 if gaps is None:

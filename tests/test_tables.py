@@ -98,9 +98,9 @@ def test_tables_of_tasks_are_shown_with_the_papers_number(table, displayed):
     html, plain = output["text/html"], output["text/plain"]
     assert html.count("<details") == 2 and html.count("<details open>") == 1
     assert "published hybrid" in html and "2 seeds" not in html
-    assert "over seeds; published: one seed, D = 512" in html
+    assert "over seeds. Published: one seed, D = 512" in html
     assert plain == "[Table 7. All metrics, SST-2; Table 10. All metrics, CoLA]"
-    assert "GLUE task of the same shape" not in html
+    assert "GLUE task of the same shape" not in html and "N = 100 texts, D = 8" in html
 
 
 def test_an_embedded_task_is_not_shown_beside_the_number_of_another(table, tmp_path):

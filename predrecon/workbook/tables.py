@@ -466,21 +466,24 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
     other texts, and are in the exported files.
     """
     wide, content = paper_table(number, table), TABLES[number]
-    titles = wide.index.unique("title")
+    titles, heading = wide.index.unique("title"), content.title
+    text = paper_table_text(wide, seeds=False).drop(columns=["N", "D"])
+    sizes = wide.xs("n", axis=1, level=1).stack()
+    counts = " to ".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()}))
+    dims, over = ", ".join(_of_both(wide, "dim").unique()), _bases(wide)
+    beside = f"Published: one seed, D = {PUBLISHED_DIM}, no interval."
     own = table.loc[table["task"].isin(EMBEDDED), "title"].unique()
-    text, caption = paper_table_text(wide, seeds=False), _caption(number, wide, table)
     if titles.isin(own).all():
         text = text.drop(columns=[column for column in text if "published" in column])
-        sizes = wide.xs("n", axis=1, level=1).stack()
-        counts = " to ".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()}))
-        dims, text = ", ".join(text["D"].unique()), text.drop(columns=["N", "D"])
-        heading = content.title
+        beside = "Beside published numbers in the exported files."
         if content.task:
             heading = heading.replace(", ", f", {titles[0]} in the place of ")
-        caption = (
-            f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % "
-            f"intervals over {_bases(wide)}. Beside published numbers in the exported files."
-        )
+    elif titles.isin(own).any():
+        beside += " Beside embedded tasks it is the GLUE task of the same shape: another task."
+    caption = (
+        f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % intervals over {over}. "
+        + beside
+    )
     levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}
     single = [level for level, values in levels.items() if len(values) == 1]
     return typeset.styled(text.droplevel(single[: wide.index.nlevels - 1]), caption)
