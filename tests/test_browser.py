@@ -336,7 +336,8 @@ def test_explorers_use_the_width_follow_the_theme_and_leave_a_picture(chromium, 
     page.close()
     page = chromium.new_page(viewport={"width": 1400, "height": 1100})
     open_in_lab(page, f"{lab}/lab/workspaces/again/tree/notebooks/small.ipynb?token={TOKEN}")
-    page.wait_for_selector(".jp-RenderedPlotly .main-svg", timeout=30_000)
+    # plotly's renderer saves a picture with the notebook, and shows that until it is clicked
+    page.wait_for_selector(".jp-RenderedPlotly :is(.main-svg, .plot-img)", timeout=30_000)
     stills = page.locator(".jp-RenderedPlotly")
     assert stills.count() == 3 and stills.first.is_visible()
     page.close()
