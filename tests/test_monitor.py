@@ -148,6 +148,26 @@ def test_divergence_is_measured_from_the_lowest_loss_and_from_a_guess(corpus):
     assert states == ["healthy"] * 3 + ["divergence"] * 2 + ["healthy"]
 
 
+# nats at looks every 25 steps of runs of preset demo: the learning rate a hundred times too high,
+# MLM-only as published, on its plateau, and a hybrid that learns
+@pytest.mark.parametrize(
+    ("nats", "diverges"),
+    [
+        ((-0.315, -0.306, -0.109, -0.105, -0.169, -0.157), [4, 5]),
+        ((-0.523, -0.268, -0.252, -0.171, -0.227, -0.313), [4, 5]),
+        ((-0.50, -0.16, -0.12, -0.106, -0.101, -0.103), []),
+        ((-0.90, -0.07, 0.07, 0.16, 0.12, 0.27), []),
+    ],
+)
+def test_a_loss_that_stays_above_word_frequencies_is_a_divergence(corpus, nats, diverges):
+    watch = monitor.Monitor(recipes.get("smoke", monitor_every=5), corpus, "cpu")
+    values = iter(nats)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(monitor, "measure", lambda *_: GOOD | {"nats": next(values)})
+        states = [watch.look(Stub(), 0.2)["state"] for _ in nats]
+    assert [look for look, state in enumerate(states) if state == "divergence"] == diverges
+
+
 class Stub:
     config = type("", (), {"hidden_size": 32})
 

@@ -20,7 +20,9 @@ What is measured, of context vectors z (MLM-only: the vectors of all positions) 
 What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
 
 - `divergence`: the MLM loss is NaN, or 0.2 nats above its lowest so far (at first: above ln V, a
-  uniform guess). It stays one until the loss is back there.
+  uniform guess); 0.02 are enough while it is more than 0.1 above that of word frequencies, as Muon
+  with too high a rate does not explode but stays there. It lasts until the loss is back at its
+  lowest.
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
   floor. Predicting the target then shows nothing of the text.
 - `collapse to a point`: the spread of h, or of z, is below 0.1.
@@ -69,6 +71,7 @@ COLUMNS = (
 _ROWS = 256  # vectors whose effective rank is taken
 _PRIOR = 5  # of a position's mean: vectors that lie at the mean of all positions
 SPREAD, FLOOR, RISE = 0.1, 0.05, 0.2
+_WORSE, _RISE_WHERE_WORSE = 0.1, 0.02  # than word frequencies
 
 
 class Monitor:
@@ -100,11 +103,17 @@ class Monitor:
         `progress` is the share of the steps done.
         """
         row = measure(model, self.batch, self.unigram)
-        highest = max((nats for nats, _ in self.seen), default=-math.inf)
-        least = max(highest, self.guess) - RISE * (self.state != "divergence")
+        least = self.least(row["nats"])
         row["state"] = name_state(row, progress, least, model.config.hidden_size)
         self.seen.append((row["nats"], row["state"]))
         return row
+
+    def least(self, nats: float) -> float:
+        """The nats below which a look that finds `nats` is a divergence."""
+        highest = max([self.guess, *(earlier for earlier, _ in self.seen)])
+        if self.state == "divergence":
+            return highest
+        return highest - (_RISE_WHERE_WORSE if self.seen and nats < -_WORSE else RISE)
 
     @property
     def state(self) -> str:
