@@ -29,6 +29,9 @@ _WATCHED = {
     "effective_rank": "effective rank (↑)",
 }
 _ALARM = "#B00020"
+_SYMBOLS = dict(
+    zip((*ALARMS, "plateau"), ("x", "star", "cross", "diamond", "circle-open"), strict=True)
+)
 _MEASURED = ("uniformity", "effective_rank")  # of encoders on the way: few points
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
@@ -56,7 +59,11 @@ def training_curves(
         fig.add_scatter(**level, name=f"word frequencies alone: {unigram:.2f} nats", **places[0])
     fig.update_xaxes(title="tokens seen", row=2)
     fig.update_yaxes(exponentformat="power", row=2, col=1)
-    return finish(fig, "Pre-training, both arms", plot=plot)
+    ends = [
+        f"{history['mlm_loss'].tail(smooth).mean():.2f} ({name(arm)})"
+        for arm, history in histories.items()
+    ]
+    return finish(fig, f"The MLM loss ends at {' and '.join(ends)} nats", plot=plot)
 
 
 def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
@@ -102,7 +109,7 @@ def training_view(
                 label = dict(name=f"σ(Σ lr), {run}", showlegend=False)
                 fig.add_scatter(x=x, mode="lines", **guess, **label, **place)
         for state, rows in _unhealthy(history).groupby("state"):
-            marks = dict(mode="markers", marker=dict(symbol="x", size=8, color=_ALARM))
+            marks = dict(mode="markers", marker=dict(symbol=_SYMBOLS[state], size=8, color=_ALARM))
             marks |= dict(x=rows[AXES[axis]], y=rows["mlm_loss"], hovertext=f"{run}: {state}")
             fig.add_scatter(**marks, name=state, **places[0])
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
@@ -119,7 +126,7 @@ def _unhealthy(history: pd.DataFrame) -> pd.DataFrame:
     """The monitor's looks that saw an alarm or a plateau."""
     if "state" not in history:  # a run from before the monitor
         return pd.DataFrame(columns=["state"])
-    return history[history["state"].isin([*ALARMS, "plateau"])]
+    return history[history["state"].isin(_SYMBOLS)]
 
 
 def _logged(
