@@ -159,11 +159,11 @@ typeset.say(*findings.h100(findings.evidence("h100")))
 
 # %% [markdown]
 # **The laboratory** (notebook 07): other latent losses, targets, balances and masks in place of the
-# paper's, nats only (`figures/data/lab/`):
+# paper's (`figures/data/lab/`):
 
 # %%
-facts, history = lab.first_answer()
-typeset.say(*tables.lab_sentences(lab.contrasts(lab.nats(facts)), lab.pulls(history)))
+_, history, ends = lab.first_answer()
+typeset.say(*tables.lab_sentences(lab.contrasts(ends), lab.pulls(history)))
 
 # %% [markdown]
 # **Where the paper does not hold together** (spectral entropy, alignment, poolings, the leak, λ),

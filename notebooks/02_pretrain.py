@@ -420,7 +420,8 @@ widgets.training_explorer(folders, task=book.first_task, tokenizer=book.corpus.t
 # %% [markdown]
 # ### What the MLM head predicts
 #
-# Masked positions of held-out text: the original word and the three most likely guesses.
+# Masked positions [?] of held-out text: the original word and the three most likely guesses. Other
+# words around it may be masked, too.
 
 # %% tags=["nbval-ignore-output"]
 for arm, run in book.runs.items():

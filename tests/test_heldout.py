@@ -47,6 +47,7 @@ def test_a_run_says_what_it_has_learned(smoke_runs):
         assert "on their plateau" in words and "architecture='modern'" in words
     assert learned(*losses).startswith("-0.50 to 1.50 nats below")
     assert learned(*losses[1:]) == "1.00 to 1.50 nats below word frequencies"
+    assert learned(losses[0]).startswith("0.50 nats above word frequencies: not even on their pla")
     metrics = smoke_runs["mlm"].metrics
     assert metrics["below_unigram"] == below_unigram(metrics)
 

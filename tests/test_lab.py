@@ -104,7 +104,8 @@ def made_facts() -> pd.DataFrame:
     nats = {"hybrid": 1.9, "mlm-flops": 2.3, "good": 2.5, "bad": 0.4}
     rows = [
         {"condition": name, "title": name, "seed": seed, "steps": 8, "tokens": 10, "flops": 2e12,
-         "seconds": 3.0, "below_unigram": value + 0.01 * seed * (1 if name == "good" else -1)}
+         "seconds": 3.0, "below_unigram": value + 0.01 * seed * (1 if name == "good" else -1),
+         "state": "collapse to a point" if name == "bad" and seed else None}
         for name, value in nats.items()
         for seed in range(3)
     ]  # fmt: skip
@@ -124,20 +125,36 @@ def made_history(facts: pd.DataFrame) -> pd.DataFrame:
     return history
 
 
+def made_ends(facts: pd.DataFrame) -> pd.DataFrame:
+    """`endpoints` with the nats of `facts`, and a uniformity that only `bad` changes."""
+    nats = facts.assign(task="", metric="below_unigram", value=facts["below_unigram"])
+    shift = facts["condition"].map({"bad": -0.5}).fillna(0) + 0.001 * facts["seed"] ** 2
+    spread = facts["condition"].map({"good": 1, "bad": 2}).fillna(0) * 0.001 * facts["seed"]
+    geometry = facts.assign(task="a", metric="uniformity", value=shift + spread - 1)
+    return pd.concat([nats, geometry], ignore_index=True)
+
+
 def test_sentences_and_table_say_what_the_numbers_say():
     facts = made_facts()
-    gaps, pulls = lab.contrasts(lab.nats(facts)), lab.pulls(made_history(facts))
+    gaps, pulls = lab.contrasts(made_ends(facts)), lab.pulls(made_history(facts))
     first, second, third, fourth, fifth = tables.lab_sentences(gaps, pulls)
     assert first.startswith("good of 3 choices learns more")
-    assert "good gains and bad loses by more" in second
-    assert third.startswith("The largest loss is that of bad (−1.50 [")
+    assert second.startswith("Corrected for all 10 differences, bad learn less")
+    assert "the least bad (−1.50 [" in second and "], and good more;" in second.replace(" nats)", "")
+    assert third == (
+        "Corrected alike, uniformity is lower (more uniform) with bad and higher with none."
+    )
     assert "with 0.70 of the gradient of MLM, at a cosine of 0.02" in fourth
-    assert fifth.startswith("With 3 seeds a choice, none of the 5 differences has p < 0.05")
-    worse = facts[facts["condition"] != "good"]
-    assert "None of 2" in tables.lab_sentences(lab.contrasts(lab.nats(worse)), pulls)[0]
+    assert fifth.startswith("All with 3 seeds a choice")
+    worse = made_ends(facts[facts["condition"] != "good"])
+    assert "None of 2" in tables.lab_sentences(lab.contrasts(worse), pulls)[0]
+    nats = gaps[gaps["metric"] == "below_unigram"]
+    assert len(tables.lab_sentences(nats, pulls)) == 4, "nothing of geometry without geometry"
     table = tables.lab_table(facts, gaps).set_index("combination")
     assert list(table.index) == ["good", "mlm-flops", "hybrid", "bad"]
     assert table.at["bad", "minus hybrid"].startswith("-1.500") and table.at["bad", "seeds"] == 3
+    assert table.at["bad", "minus hybrid"].endswith(" *")
+    assert table["monitor"].tolist() == ["–", "–", "–", "collapse to a point"]
 
 
 def test_pulls_are_of_the_second_half_and_of_runs_with_two_losses():
@@ -149,7 +166,7 @@ def test_pulls_are_of_the_second_half_and_of_runs_with_two_losses():
 
 def test_pictures_of_the_laboratory():
     facts = made_facts()
-    gaps, history = lab.contrasts(lab.nats(facts)), made_history(facts)
+    gaps, history = lab.contrasts(made_ends(facts)), made_history(facts)
     forest = figures.laboratory(gaps, "mlm-flops", "title")
     assert list(forest.data[0].y) == ["good", "hybrid", "bad"], "the best first"
     bars = figures.pulls(lab.pulls(history))

@@ -104,7 +104,7 @@ def test_the_cosine_between_texts_is_that_of_all_pairs(corpus):
     assert row["text_cosine"] == pytest.approx(expected, abs=1e-6)
 
 
-GOOD = dict(context_spread=0.9, target_spread=0.9, context_rank=20.0, target_rank=20.0)
+GOOD = dict(context_spread=0.9, target_spread=0.9, context_rank=25.0, target_rank=25.0)
 GOOD |= dict(constant_floor=0.6, position_floor=0.5, nats=1.0)
 
 
@@ -125,14 +125,14 @@ GOOD |= dict(constant_floor=0.6, position_floor=0.5, nats=1.0)
         ({"position_floor": 0.01}, 0.5, "target is a function of position"),
         ({"context_spread": 0.05, "position_floor": 0.01}, 0.5, "target is a function of position"),
         ({"context_rank": 1.9}, 0.5, "collapse to few dimensions"),
-        ({"target_rank": 4.9}, 0.5, "collapse to few dimensions"),
+        ({"target_rank": 19.9}, 0.5, "collapse to few dimensions"),
         ({"context_spread": 0.05, "context_rank": 1.9, "nats": -0.1}, 0.5, "plateau"),
         ({"target_spread": 0.05, "nats": -0.1}, 0.5, "collapse to a point"),
         (dict.fromkeys(("target_spread", "target_rank", "position_floor"), math.nan), 1, "healthy"),
     ],
 )
 def test_names(change, progress, state):
-    assert name_state(GOOD | change, progress, least=-3, dim=125) == state
+    assert name_state(GOOD | change, progress, least=-3, dim=120) == state
 
 
 def test_divergence_is_measured_from_the_lowest_loss_and_from_a_guess(corpus):

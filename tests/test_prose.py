@@ -55,7 +55,7 @@ def test_a_number_in_a_notebooks_text_is_a_setting_or_in_the_file_that_it_names(
 def built() -> list[str]:
     """Every sentence that the README may take."""
     grid, gpu = findings.evidence("eight-seeds"), findings.evidence("h100")
-    gaps, (facts, histories) = grid["06_contrasts"], lab.first_answer()
+    gaps, (_, histories, ends) = grid["06_contrasts"], lab.first_answer()
     return [
         findings.grid_budget(grid),
         *findings.objective(gaps),
@@ -63,7 +63,7 @@ def built() -> list[str]:
         *findings.attention_ratio(grid["00_map"]),
         *findings.stuck(grid["06_ends"]),
         *findings.h100(gpu),
-        *tables.lab_sentences(lab.contrasts(lab.nats(facts)), lab.pulls(histories)),
+        *tables.lab_sentences(lab.contrasts(ends), lab.pulls(histories)),
     ]
 
 

@@ -20,6 +20,7 @@ from predrecon.audit.statistics import (
     seeds_needed,
     sign_flip_p,
     student_interval,
+    student_p,
 )
 
 LABELS = np.arange(120) % 3
@@ -281,3 +282,12 @@ def test_nothing_to_say_is_an_error(bad):
             function(bad)
     with pytest.raises(ValueError, match="No seed"):
         interval_over_seeds([])
+
+
+def test_student_p_is_the_paired_t_test():
+    differences = np.random.default_rng(0).normal(0.4, 1, size=(20, 4))
+    for values in differences:
+        assert student_p(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-9)
+    assert student_p([0.3]) == 1 and student_p([0, 0]) == 1 and student_p([0.25, 0.25]) == 0
+    with pytest.raises(ValueError, match="finite"):
+        student_p([0.1, np.nan])

@@ -35,7 +35,7 @@ def test_run_reports(smoke_runs, corpus):
     assert "seed 0" in line and "0.01 M tokens in 30 steps" in line
     run = smoke_runs["mlm"]
     guesses = tables.fill_masks(run.model(), corpus, run.recipe, n=3)
-    assert len(guesses) == 3 and guesses["text"].str.contains("[MASK]", regex=False).all()
+    assert len(guesses) == 3 and guesses["text"].str.contains(" [?] ", regex=False).all()
 
 
 def ends_of(nats, seeds):

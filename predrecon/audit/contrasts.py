@@ -5,6 +5,7 @@ initial weights, batches and masks.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pandas as pd
@@ -64,9 +65,10 @@ def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
     """What each run cost, and how many nats it learned to be below word frequencies.
 
     Returns:
-        Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram`.
+        Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram, state`, the
+        last what the monitor saw last (NaN where it did not look).
     """
-    columns = "condition title seed steps tokens flops seconds below_unigram".split()
+    columns = "condition title seed steps tokens flops seconds below_unigram state".split()
     rows = [cell.labels | run.metrics for cell, run in runs.items()]
     rows = [row | {"below_unigram": below_unigram(row)} for row in rows]
     return pd.DataFrame(rows, columns=columns)
@@ -120,17 +122,20 @@ def endpoints(
     return pd.DataFrame(rows, columns=columns)
 
 
-def paired_contrasts(table: pd.DataFrame, pairs: dict | None = None) -> pd.DataFrame:
+def paired_contrasts(
+    table: pd.DataFrame, pairs: dict | None = None, *, p_value: Callable = sign_flip_p
+) -> pd.DataFrame:
     """`pairs` with both sides in a table of `endpoints`, paired by seed, mean of tasks.
 
     Args:
         table: of `endpoints`.
         pairs: `{contrast: (condition, condition)}`; default: `CONTRASTS`.
+        p_value: of the seeds' mean differences.
 
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, detectable, seeds_needed,
         p_corrected`: Student's interval over seeds (none for one seed), the share of tasks x seeds
-        of one sign, p of sign flips of the seeds' means, and Holm's correction for all rows. From
+        of one sign, `p_value` of the seeds' means, and Holm's correction for all rows. From
         the spread of the seeds' differences: the effect that so many seeds find four times in five
         (`statistics.detectable_effect`), and how many seeds would exclude the published one
         (`statistics.seeds_needed`; NaN for one seed and where no effect of the objective on the
@@ -148,7 +153,7 @@ def paired_contrasts(table: pd.DataFrame, pairs: dict | None = None) -> pd.DataF
             interval = student_interval(by_seed)
             same_sign = float(max((by_task > 0).mean(), (by_task < 0).mean()))
             row = {"contrast": name, "metric": metric, **interval.bounds, "seeds": interval.n}
-            row |= {"same_sign": same_sign, "p": sign_flip_p(by_seed)}
+            row |= {"same_sign": same_sign, "p": p_value(by_seed)}
             sd, effect = by_seed.std(), math.nan
             if str(name).startswith("objective"):
                 effect = effects.get(metric.removesuffix("_released"), math.nan)

@@ -234,6 +234,25 @@ def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:
     return float(permutation_test((values,), np.sum, **options).pvalue)
 
 
+def student_p(differences) -> float:
+    """Two-sided p-value of the t-test of paired differences: small samples, but normal ones.
+
+    1 for a single difference, and where all are 0.
+
+    Raises:
+        ValueError: no difference, or NaN.
+    """
+    from scipy.stats import t
+
+    values = _finite(differences)
+    mean, margin = abs(float(np.mean(values))), math.inf
+    if len(values) > 1:
+        margin = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    if mean == 0 or margin == math.inf:
+        return 1.0
+    return 2 * float(t.sf(mean / margin, len(values) - 1)) if margin else 0.0
+
+
 def holm(p_values) -> np.ndarray:
     """Holm's correction (1979) for several comparisons: adjusted p-values in the order given."""
     p = np.asarray(p_values, dtype=np.float64)

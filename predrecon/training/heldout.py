@@ -89,14 +89,16 @@ def learned(*losses: dict) -> str:
     nearly parallel, and attention, which has to be learned to leave it, is learned last (Gopalani
     and Hu 2025, arXiv 2506.13688).
     """
-    ends = sorted({f"{below_unigram(run):.2f}" for run in losses}, key=float)
-    nats = f"{' to '.join(dict.fromkeys((ends[0], ends[-1])))} nats below word frequencies"
+    ends = sorted(map(below_unigram, losses))
+    side, ends = ("above", [-end for end in ends]) if ends[-1] < -PLATEAU else ("below", ends)
+    shown = " to ".join(dict.fromkeys(f"{end:.2f}" for end in (ends[0], ends[-1])))
+    nats = f"{shown} nats {side} word frequencies"
     if min(map(below_unigram, losses)) >= PLATEAU:
         return nats
+    where = "not even on" if side == "above" else "on"
     return (
-        f"{nats}: on their plateau. The encoder knows how often words occur and little else, so "
-        "its geometry says nothing about its objective. Train longer or, where it is as published, "
-        "use architecture='modern' and optimizer='muon'."
+        f"{nats}: {where} their plateau, so the geometry says nothing about the objective. Train "
+        "longer or, where it is as published, use architecture='modern' and optimizer='muon'."
     )
 
 

@@ -26,7 +26,8 @@ What it is called, the first that fits; thresholds were set on the runs counted 
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
   floor. Predicting the target then shows nothing of the text.
 - `collapse to a point`: the spread of h, or of z, is below 0.1.
-- `collapse to few dimensions`: the rank of h, or of z, is below max(2, D / 25).
+- `collapse to few dimensions`: the rank of h, or of z, is below a sixth of min(D, 256), 256 being
+  as many vectors as are ranked; at least below 2.
 - `plateau`: after a quarter of the steps less than 0.05 nats below word frequencies; before, such
   a run is `starting`.
 - `healthy`.
@@ -223,7 +224,7 @@ def name_state(row: dict, progress: float, least: float, dim: int) -> str:
         return "target is a function of position"
     if any(row[f"{side}_spread"] < SPREAD for side in sides):
         return "collapse to a point"
-    if any(row[f"{side}_rank"] < max(2, dim / 25) for side in sides):
+    if any(row[f"{side}_rank"] < max(2, min(dim, _ROWS) / 6) for side in sides):
         return "collapse to few dimensions"
     if row["nats"] < PLATEAU:
         return "plateau" if progress >= 0.25 else "starting"

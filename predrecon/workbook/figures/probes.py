@@ -28,7 +28,7 @@ def _heading(table: pd.DataFrame) -> str:
     parts = []
     if {"hybrid", "mlm"} <= set(table["model"]):
         gap = (wide["hybrid"]["score"] - wide["mlm"]["score"]).abs().max()
-        parts.append(f"the arms within {gap:.2f} of each other")
+        parts.append(f"the arms within {gap:.3f} of each other")
     for arm in ("hybrid", "mlm"):
         if {arm, "untrained"} <= set(table["model"]):
             helped = (wide[arm]["low"] > wide["untrained"]["high"]).sum()
