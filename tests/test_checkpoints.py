@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(corpus, tmp_pat
 
 def test_two_processes_in_one_folder(corpus, tmp_path):
     with run_folder.lock(tmp_path):
-        with pytest.raises(RuntimeError, match="Another process trains in"):
+        with pytest.raises(RuntimeError, match="Another process is training in"):
             pretrain(SMOKE, corpus, tmp_path, seed=0)
     pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=2)
 

@@ -44,7 +44,7 @@ def test_a_run_says_what_it_has_learned(smoke_runs):
         [{"validation_unigram": 6.0, "validation_mlm": 6 - PLATEAU / 2}],
     ):
         words = learned(*stuck)
-        assert "on their plateau" in words and "architecture='modern'" in words
+        assert "on the plateau" in words and "architecture='modern'" in words
     assert learned(*losses).startswith("-0.50 to 1.50 nats below")
     assert learned(*losses[1:]) == "1.00 to 1.50 nats below word frequencies"
     metrics = smoke_runs["mlm"].metrics
