@@ -100,7 +100,7 @@ def test_too_little_for_an_interval_is_an_error():
     for n in (0, 1):
         with pytest.raises(ValueError, match=f"Bootstrap of {n} samples"):
             bootstrap_counts(n)
-    with pytest.raises(ValueError, match="1 replicates: two at least"):
+    with pytest.raises(ValueError, match="1 replicates: an interval needs at least two"):
         bootstrap_interval(0.5, np.array([0.5]), 10)
     with pytest.raises(ValueError, match="All embeddings are equal"):
         metrics.effective_rank(np.full((10, 3), 0.1), weights=bootstrap_counts(10))
