@@ -1,4 +1,4 @@
-"""The laboratory's explorer (notebook 07): combinations, a curve, and what they differ by."""
+"""The laboratory's explorer (notebook 07): combinations, one of their curves, cost and nats."""
 
 import pandas as pd
 
@@ -31,10 +31,10 @@ _FIRST = (
 
 
 def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
-    """Combinations and a curve at choice; beside it cost and nats of what is chosen.
+    """Choose combinations and a curve; also shows cost and nats of the chosen ones.
 
     Args:
-        facts: of `contrasts.training_facts`. histories: of `lab.histories`.
+        facts: from `contrasts.training_facts`. histories: from `lab.histories`.
     """
     titles = list(dict.fromkeys(histories["title"]))
     if not titles:
