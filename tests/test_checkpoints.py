@@ -161,7 +161,7 @@ def test_damaged_later_ones_do_not_push_out_what_is_written_now(corpus, interrup
     assert [checkpoints.step_of(f) for f in newest] == [5]
 
 
-def test_a_folder_of_another_name_is_nobodys_checkpoint(corpus, finished, interrupted):
+def test_a_folder_of_another_name_is_not_a_checkpoint(corpus, finished, interrupted):
     checkpoint = checkpoints.folders(interrupted)[0]
     shutil.copytree(checkpoint, checkpoint.with_name("step-00000009-backup"))
     pretrain(SMOKE, corpus, interrupted, seed=0)

@@ -16,7 +16,7 @@ PAIRS = ("()", "[]", "{}", "<>")
 
 
 def test_every_recipe_is_asked_the_same(corpus):
-    """More masks in training, another batch or optimiser: the held-out masks stay."""
+    """With more masks in training, another batch or optimiser, the held-out masks stay the same."""
     recipe = recipes.get("smoke", arm="mlm")
     model = build_model(recipe, corpus, seed=0)
     changed = dict(mlm_probability=0.4, batch_size=3, optimizer="muon", betas=(0.9, 0.98))

@@ -302,7 +302,7 @@ def test_every_explorer_says_what_to_try_and_names_its_controls(
 
 
 def test_tiny_values_have_short_ticks(geometry):
-    """2e-8, not 0.00000002, which lie on each other."""
+    """2e-8, not 0.00000002: long labels would overlap."""
     figure = widgets.geometry_explorer(geometry).still
     assert (figure.layout.xaxis3.exponentformat, figure.layout.yaxis3.exponentformat) == ("e", "e")
     history = pd.DataFrame({"tokens": [1, 2], "step": [1, 2], "uniformity": [-2e-8, -1e-8]})
