@@ -164,7 +164,7 @@ def sentences(ids, starts, ends, generator) -> torch.Tensor:
 
 
 UNITS = {"random": positions, "spans": spans, "words": words, "sentences": sentences}
-"""`{mask: (ids [B, L], starts [V], ends [V], generator) -> units [B, L]}`, without the blocks.
+"""`{mask: (ids [B, L], starts [V], ends [V], generator) -> units [B, L]}`; blocks are not here.
 
 `starts` is True at tokens that begin a word, `ends` at those that end a sentence (`boundaries`)."""
 

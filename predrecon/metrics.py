@@ -179,8 +179,8 @@ def lidar(views, *, delta: float = 1e-4, weights=None) -> float | np.ndarray:
     n, q, dim = views.shape
     _matrix(views.reshape(n * q, dim))
     means = _matrix(views.mean(axis=1))  # (N, D)
-    apart = (views - means[:, None]).reshape(n, q, dim)
-    eigenvalues = [_lidar_spectrum(means, apart, delta, w / w.sum()) for w in _counts(weights, n)]
+    offsets = (views - means[:, None]).reshape(n, q, dim)
+    eigenvalues = [_lidar_spectrum(means, offsets, delta, w / w.sum()) for w in _counts(weights, n)]
     p = np.stack(eigenvalues)  # (draws, D)
     total = p.sum(axis=1, keepdims=True)
     if weights is None and total[0, 0] == 0:
@@ -189,13 +189,13 @@ def lidar(views, *, delta: float = 1e-4, weights=None) -> float | np.ndarray:
     return _value(np.exp(-(p * np.log(p)).sum(axis=1)), weights)
 
 
-def _lidar_spectrum(means, apart, delta: float, w: np.ndarray) -> np.ndarray:
+def _lidar_spectrum(means, offsets, delta: float, w: np.ndarray) -> np.ndarray:
     """Eigenvalues `[D]` of S_w^-1 S_b, for `w [N]` that sum to 1."""
     from scipy.linalg import eigh
 
-    q, dim = apart.shape[1:]
+    q, dim = offsets.shape[1:]
     centred = (means - w @ means) * np.sqrt(w)[:, None]
-    rows = (apart * np.sqrt(w / q)[:, None, None]).reshape(-1, dim)
+    rows = (offsets * np.sqrt(w / q)[:, None, None]).reshape(-1, dim)
     within = rows.T @ rows + delta * np.eye(dim)
     return np.clip(eigh(centred.T @ centred, within, eigvals_only=True), 0, None)
 
@@ -513,7 +513,7 @@ def _value(values: np.ndarray, weights) -> float | np.ndarray:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, so NaN
         return a / b
 
 

@@ -42,7 +42,7 @@ def pool(
         hidden: `[B, L, D]`; half precision is pooled in float32.
         attention_mask: `[B, L]`, 1 on real tokens; a row without any is refused (ValueError).
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
-            the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
+            the paper, so uniform, so the mean) or `"attention"` (softmax of a random query
             against random keys; the paper's is neither trained nor seeded, ours is seeded).
             Paper, Section 6.
         direction: `[D]`; its product with a token's vector is the token's score in `"weighted"` and
@@ -182,7 +182,7 @@ def reads_own_template(encoder) -> bool:
 
 
 def longest_input(encoder) -> int:
-    """The most tokens that an encoder takes; `sys.maxsize` if it has no limit."""
+    """The maximum number of tokens that an encoder takes; `sys.maxsize` if it has no limit."""
     longest = getattr(encoder.config, "max_position_embeddings", None) or sys.maxsize
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings"):
@@ -192,7 +192,7 @@ def longest_input(encoder) -> int:
 
 
 def as_texts(texts) -> list[str] | None:
-    """A list of texts; a string is one text. ValueError for what is no text."""
+    """A list of texts; a string is one text. ValueError if an item is not a text."""
     texts = [texts] if isinstance(texts, str) else texts if texts is None else list(texts)
     for number, text in enumerate(texts or []):
         if not isinstance(text, str):

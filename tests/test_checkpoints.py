@@ -101,14 +101,14 @@ def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert f"Stopped by {number.name} at step" in output and "goes on from there" in output
+    assert f"Stopped by {number.name} at step" in output and "continues from there" in output
     newest = checkpoints.folders(out)[-1]
     last = pd.read_csv(out / "history.csv")["step"].max()
     assert checkpoints.step_of(newest) == last and checkpoints.damage(newest) == ""
     if number == signal.SIGTERM:
         process = start(out)
         output, _ = process.communicate(timeout=120)
-        assert f"Going on from run/checkpoints/{newest.name}." in output
+        assert f"Continuing from run/checkpoints/{newest.name}." in output
         assert_same(out, finished)
 
 

@@ -112,7 +112,7 @@ def test_the_card_says_what_it_is(modern_runs, folders):
     card = (folders["hybrid"] / "README.md").read_text()
     metrics = modern_runs["hybrid"].metrics
     assert f"Held-out MLM loss {metrics['validation_mlm']:.3f} nats" in card
-    assert "The predictor, the target encoder" in card and "numpy" in card
+    assert "leaves out the predictor, the target encoder" in card and "numpy" in card
     assert f"{metrics['tokens']:,} tokens" in card and "architecture=modern" in card
     assert re.search(r"\| Docs-swap \(N = 120\) \| \d\.\d+ \[\d", card)
     assert "on the plateau" in card and "one run of one seed" in card
@@ -166,7 +166,7 @@ def test_an_unfinished_run_and_no_run_are_refused(corpus, tmp_path, capsys):
     recipe = recipes.get("smoke", arm="mlm", **MODERN)
     pretrain(recipe, corpus, tmp_path / "half", stop_after=10)
     for name, said in (
-        ("half", "not finished. Go on with it"),
+        ("half", "not finished. Run the pretrain command"),
         ("none", "no run (no recipe.json)"),
     ):
         assert main(["export", str(tmp_path / name), str(tmp_path / "out")]) == 1

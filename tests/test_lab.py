@@ -91,7 +91,7 @@ def test_the_command_trains_and_the_contrasts_are_of_seeds(corpus, tmp_path, mon
 
 
 def test_a_file_that_is_no_laboratory_is_one_line(tmp_path, capsys):
-    for text, named in (("- a\n", "name: value"), ("a: [\n", "no YAML"), ("losses: x\n", "losses")):
+    for text, named in (("- a\n", "name: value"), ("a: [\n", "not YAML"), ("losses: x", "losses")):
         (tmp_path / "lab.yaml").write_text(text)
         assert main(["lab", "--file", str(tmp_path / "lab.yaml")]) == 1
         assert named in capsys.readouterr().err

@@ -326,7 +326,7 @@ def test_geometry_shows_layers_where_they_are_measured(geometry):
     assert len(layered) == 6, "a line a model in each of three panels"
     assert figure["layout"]["height"] > 600, "two rows of panels, each as high as one alone"
     assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
-    assert "By layer there is mean pooling only" in explorer.numbers.value
+    assert "By layer, only mean pooling was measured" in explorer.numbers.value
 
 
 def test_geometry_follows_every_control(geometry):

@@ -1,4 +1,4 @@
-"""Geometry by layer: where in the encoder does the geometry arise?
+"""Geometry by layer: in which layers does the geometry arise?
 
 Layer 0 is the output of the embeddings, layer k that of the k-th block; the last one is the output
 of the encoder, after the final norm if it has one.
@@ -28,7 +28,7 @@ def geometry_by_layer(
 
     Args:
         poolings: some of `Model.poolings`; a model is measured under those that it has.
-        max_samples: the most texts of a validation split.
+        max_samples: maximum number of texts of a validation split.
         seed: shuffles the folds of the probes and draws the bootstrap samples.
 
     Returns:

@@ -39,7 +39,7 @@ class Model:
 
     Attributes:
         own: the pooling that comes with the encoder, offered as `"own"`; None: it has none.
-        limit: the most tokens of a text, if encoder or tokenizer allow fewer than `longest_input`.
+        limit: maximum text length, if encoder or tokenizer allow less than `longest_input`.
     """
 
     name: str

@@ -66,7 +66,7 @@ def masked_text(
     """Both masks of one text, drawn as training draws them for a batch of texts of its length.
 
     Args:
-        longest: the most tokens used, [CLS] and [SEP] included.
+        longest: maximum number of tokens, [CLS] and [SEP] included.
         mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
         batches: of 16 texts each, over which coverage is counted; the first is drawn from the
             streams of training's step.

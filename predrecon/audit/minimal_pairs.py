@@ -139,7 +139,7 @@ def pseudo_log_likelihoods(
 
     Args:
         logits: the model. ids: as `pooling.token_ids`; first and last of a text are not scored.
-        batch_tokens: the most padded tokens in a batch. progress: receives the number done.
+        batch_tokens: maximum of padded tokens per batch. progress: receives the number done.
 
     Raises:
         ValueError: a text without a token between first and last; logits of another shape, or NaN.

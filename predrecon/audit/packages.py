@@ -53,9 +53,9 @@ def _squared_lidar(z, view, _) -> float:
     """LiDAR by reptrix's convention: `_squared_rank` of the LiDAR matrix `[D, D]`."""
     from scipy.linalg import fractional_matrix_power
 
-    means, apart = (z + view) / 2, (z - view) / 2
+    means, offsets = (z + view) / 2, (z - view) / 2
     centred = means - means.mean(axis=0)
-    within = 2 * apart.T @ apart / len(z) + 1e-6 * np.eye(z.shape[1])  # summed over the views
+    within = 2 * offsets.T @ offsets / len(z) + 1e-6 * np.eye(z.shape[1])  # summed over the views
     root = fractional_matrix_power(within, -0.5)
     return _squared_rank(root @ centred.T @ centred @ root)
 

@@ -50,9 +50,9 @@ def _give_numba_a_folder():
     """A folder in the cache, if numba cannot write its compiled code: importing umap would fail."""
     import numba
 
-    beside = Path(importlib.util.find_spec("umap").origin).with_name("__pycache__")
+    default = Path(importlib.util.find_spec("umap").origin).with_name("__pycache__")
     try:
-        make_writable(Path(os.environ.get("NUMBA_CACHE_DIR") or beside), "")
+        make_writable(Path(os.environ.get("NUMBA_CACHE_DIR") or default), "")
     except PermissionError:
         os.environ["NUMBA_CACHE_DIR"] = str(paths.cache_dir(write=True) / "numba")
         numba.config.reload_config()

@@ -56,8 +56,8 @@ class Blocks:
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
         """Block indices `[batch_size]` of a step; epochs are shuffled and joined without a gap."""
         places = range(step * batch_size, (step + 1) * batch_size)
-        epochs = (divmod(place, len(self)) for place in places)
-        return np.array([_permutation(len(self), seed, epoch)[slot] for epoch, slot in epochs])
+        slots = (divmod(place, len(self)) for place in places)
+        return np.array([_permutation(len(self), seed, epoch)[slot] for epoch, slot in slots])
 
     def _on_host(self) -> torch.Tensor:
         """The stream `[n]` as int16: torch cannot index uint16. Ids above 32,767 are negative."""

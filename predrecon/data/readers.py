@@ -147,7 +147,7 @@ def check_columns(place: str | Path, wanted: Iterable[str], present: Iterable[st
 
 
 def count_rows(path: Path) -> int | None:
-    """Rows of an intact parquet file; None for others, where counting is not cheap."""
+    """Row count of an intact parquet file; None for others, where counting is not cheap."""
     import pyarrow.parquet
 
     if suffixes(path)[0] == ".parquet":

@@ -125,13 +125,13 @@ def pretrain(
     for split in ("train", "validation"):
         corpus.blocks(split, recipe.length)  # too short a text fails now, not after training
     if recipe.arm == "hybrid":
-        apart = 1 if recipe.mask == "block" else recipe.num_targets  # targets that never overlap
+        disjoint = 1 if recipe.mask == "block" else recipe.num_targets  # targets never overlap
         check_room(
             recipe.length,
             recipe.context_scale,
             recipe.target_scale,
             recipe.min_context,
-            num_targets=apart,
+            num_targets=disjoint,
         )
     heldout.check(recipe, corpus)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
@@ -199,8 +199,8 @@ class Training:
         self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
-        # cuDNN plans attention anew for every shape, on the host: four times slower for the hybrid,
-        # whose context and targets change their lengths from step to step
+        # cuDNN plans attention again for every shape, on the host: four times slower for the
+        # hybrid, whose context and targets change their lengths from step to step
         torch.backends.cuda.enable_cudnn_sdp(recipe.arm == "mlm")
         self.bare = self._build()  # without the DDP wrapper
         self.compiled = machine.compiles(recipe.compile, self.device)
@@ -279,8 +279,8 @@ class Training:
             if stopping and step < self.total:
                 raise Interrupted(
                     f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
-                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command goes "
-                    "on from there."
+                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command "
+                    "continues from there."
                 )
         return step
 
@@ -410,7 +410,7 @@ class Training:
             self.seconds, self.flops = spent["seconds"], spent["flops"]
             self._change(spent.get("changed", {}))
             if self.main and step < self.total:
-                print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
+                print(f"Continuing from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
 
     def _finish(self, bar: Progress):

@@ -64,7 +64,7 @@ COLUMNS = (
     "target_rank", "target_spread", "target_correlation",
     "text_cosine", "jepa_cosine", "constant_floor", "position_floor", "nats",
 )  # fmt: skip
-"""Columns of history.csv, beside `state`; empty where the monitor did not look."""
+"""Columns of history.csv, besides `state`; empty for steps without a look."""
 
 _ROWS = 256  # vectors whose effective rank is taken
 _PRIOR = 5  # pseudo-count: vectors at the overall mean that are added to a position's
@@ -72,7 +72,7 @@ SPREAD, FLOOR, RISE = 0.1, 0.05, 0.2
 
 
 class Monitor:
-    """Looks at a model in training, and remembers what it saw.
+    """Looks at a model in training, and keeps what it saw.
 
     Args:
         recipe, corpus: of the run.

@@ -152,7 +152,7 @@ def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] 
         return
     if not resume:
         raise FileExistsError(
-            f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
+            f"{out_dir} already holds a run. Pass resume=True to continue it, or another folder."
         )
     defaults = {name: value for name, value in _DEFAULTS.items() if name != "preset"}
     existing["recipe"] = defaults | existing["recipe"]  # a run from before a field existed

@@ -81,8 +81,8 @@ def analyse(
         places: as in `encoders.load_encoders`; options: its other arguments.
         tasks: as in `tasks.load_tasks`, plus `sts` or some of `tasks.SIMILARITY` for graded pairs,
             and `blimp` for minimal pairs (for encoders that have an MLM head).
-        max_samples: the most texts of a validation split, or graded pairs.
-        max_pairs: the most pairs of each of BLiMP's 67 paradigms.
+        max_samples: maximum number of texts of a validation split, or graded pairs.
+        max_pairs: maximum number of pairs of each of BLiMP's 67 paradigms.
         more: also retrieval, two other probe heads, other papers' metrics, and how similar the
             encoders are.
         data_dir: local copies of the real data.

@@ -34,8 +34,8 @@ class Notebook:
         tasks: as in `data.tasks.task_names`.
         data_dir: local copies of the real data; None: the variable PREDRECON_DATA.
         overrides: other fields of the recipe.
-        max_samples: the most texts of a validation split.
-        max_train: the most training texts of a probe; None: all.
+        max_samples: maximum number of texts of a validation split.
+        max_train: maximum number of training texts of a probe; None: all.
         every_seed: compare every seed that is on disk, not only `seed`.
 
     Raises:
@@ -109,8 +109,8 @@ class Notebook:
         """
         if arm in self.arms:
             finished = [run for runs in self.finished_runs.values() for run in runs]
-            beside = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
-            recipe, curves = replace(self.recipe, arm=arm), LiveCurves(arm, beside)
+            others = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
+            recipe, curves = replace(self.recipe, arm=arm), LiveCurves(arm, others)
             ensure(recipe, self.corpus, seed=self.seed, on_log=curves)
 
     @cached_property

@@ -91,7 +91,7 @@ def of_spectra(spectra: pd.DataFrame) -> list[str]:
 
 
 def of_classes(means: pd.DataFrame, pooling: str = "mean") -> list[str]:
-    """Whether alignment and uniformity move together, and whether classes lie apart.
+    """Whether alignment and uniformity move together, and whether classes are separated.
 
     From `tables.geometry_with_published`; published models are left out.
     """
@@ -119,7 +119,7 @@ def _poolings(rows: pd.DataFrame) -> str:
 
 def _basis(gaps: pd.DataFrame) -> str:
     seeds = int(gaps["seeds"].max())
-    return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, which says nothing of another"
+    return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, not over seeds"
 
 
 def _range(values: pd.Series, digits: int = 2) -> str:

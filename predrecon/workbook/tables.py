@@ -471,18 +471,18 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
     sizes = wide.xs("n", axis=1, level=1).stack()
     counts = " to ".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()}))
     dims, over = ", ".join(_of_both(wide, "dim").unique()), _bases(wide)
-    beside = f"Published: one seed, D = {PUBLISHED_DIM}, no interval."
+    note = f"Published: one seed, D = {PUBLISHED_DIM}, no interval."
     own = table.loc[table["task"].isin(EMBEDDED), "title"].unique()
     if titles.isin(own).all():
         text = text.drop(columns=[column for column in text if "published" in column])
-        beside = "Beside published numbers in the exported files."
+        note = "The exported files also hold the published numbers."
         if content.task:
-            heading = heading.replace(", ", f", {titles[0]} in the place of ")
+            heading = heading.replace(", ", f", {titles[0]} instead of ")
     elif titles.isin(own).any():
-        beside += " Beside embedded tasks it is the GLUE task of the same shape: another task."
+        note += " For embedded tasks it is of the GLUE task of the same shape: another task."
     caption = (
         f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % intervals over {over}. "
-        + beside
+        + note
     )
     levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}
     single = [level for level, values in levels.items() if len(values) == 1]
@@ -811,12 +811,12 @@ def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
     return followed[["among", "metric", "runs"]].assign(**dict(columns))
 
 
-def references_table(beside: pd.DataFrame) -> pd.DataFrame:
+def references_table(references: pd.DataFrame) -> pd.DataFrame:
     """`contrasts.with_references`, a row per model, with its D and its number of seeds."""
-    if beside.empty:
-        return beside
-    beside, cells = beside.rename(columns={"dim": "D"}), interval_cells(beside)
-    wide = pivot_cells(beside, ["model"], ["metric"], cells, first=("D", "seeds"))
+    if references.empty:
+        return references
+    cells, references = interval_cells(references), references.rename(columns={"dim": "D"})
+    wide = pivot_cells(references, ["model"], ["metric"], cells, first=("D", "seeds"))
     return wide[["D", "seeds", *SIX, "semantic_probe", "token_probe"]]
 
 
@@ -889,16 +889,16 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         gaps: from `lab.contrasts`. pulls: from `lab.pulls`.
     """
     nats = gaps[gaps["metric"] == "below_unigram"]
-    against = nats[nats["against"] == "mlm-flops"].sort_values("value")
-    beside = nats[nats["against"] == "hybrid"].sort_values("value")
-    better, best = against[against["value"] > 0], against.iloc[-1]
-    clear = beside[beside["low"] * beside["high"] > 0]
+    over_mlm = nats[nats["against"] == "mlm-flops"].sort_values("value")
+    over_hybrid = nats[nats["against"] == "hybrid"].sort_values("value")
+    better, best = over_mlm[over_mlm["value"] > 0], over_mlm.iloc[-1]
+    clear = over_hybrid[over_hybrid["low"] * over_hybrid["high"] > 0]
     up, down = clear[clear["value"] > 0], clear[clear["value"] < 0]
     paper, strongest = pulls.loc["hybrid"], pulls["share"].idxmax()
-    worst = beside.iloc[0]
-    small = int((nats["p_corrected"] < 0.05).sum())
+    worst = over_hybrid.iloc[0]
+    significant = int((nats["p_corrected"] < 0.05).sum())
     return [
-        f"{', '.join(better['combination']) or 'None'} of {len(against)} choices learns more than "
+        f"{', '.join(better['combination']) or 'None'} of {len(over_mlm)} choices learns more than "
         f"MLM-only with the hybrid's operations; the closest is {best['combination']} "
         f"({_signed(best)} nats).",
         f"Beside the paper's objective {_listed(up)} {'gain' if len(up) != 1 else 'gains'} and "
@@ -908,8 +908,8 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         f"The paper's JEPA loss pulls at the last shared layer with {paper['share']:.2f} of the "
         f"gradient of MLM, at a cosine of {paper['gradient_cosine']:.2f}; {strongest} pulls "
         f"hardest ({pulls['share'].max():.1f}).",
-        f"With {_range(nats['seeds'])} seeds a choice, {small or 'none'} of the {len(nats)} "
-        f"differences {'have' if small > 1 else 'has'} p < 0.05 after Holm's correction.",
+        f"With {_range(nats['seeds'])} seeds a choice, {significant or 'none'} of the {len(nats)} "
+        f"differences {'have' if significant > 1 else 'has'} p < 0.05 after Holm's correction.",
     ]
 
 

@@ -84,7 +84,7 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
             options["layers"] = _rows(layers, task, pooling, arms)
             if options["layers"].empty:
                 measured = ", ".join(layers["pooling"].unique())
-                notes += f"<p>By layer there is {measured} pooling only.</p>"
+                notes += f"<p>By layer, only {measured} pooling was measured.</p>"
         figure = geometry_view(lines, numbers, heading, **options)
         label = f"{heading}: " + "; ".join(
             f"{name(row.model)} {row.metric.replace('_', ' ')} {row.value:.3f}"

@@ -20,12 +20,12 @@ from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ["label", "predicted label", "sentence length", "most frequent token"]
 _STILL = 150  # points per task in the static figure, which must hold them all
-_UMAP = 10_000  # the most points for UMAP, whose time grows faster than their number
+_UMAP = 10_000  # maximum for UMAP, whose time grows faster than their number
 _HINT = "Click a point, or draw a box: sentences and neighbours show here."
 _FIRST = (
     "draw a box around some points: their sentences and nearest neighbours in each arm are listed; "
     "set <i>Colour</i> to sentence length: where colours run from one side to the other, the map "
-    "shows length; write a word into <i>Search</i>: its texts are ringed, together or scattered."
+    "shows length; type a word into <i>Search</i>: its texts are ringed, together or scattered."
 )
 _LISTED = 8  # chosen sentences that are written out
 
@@ -45,8 +45,8 @@ def map_explorer(
 
     Args:
         geometry: `geometry.measure_all`; tasks, models: what it was measured on.
-        max_samples: the most points of a map, up to those in `geometry`. UMAP and the static figure
-            show a sample of them, and state its size.
+        max_samples: maximum number of points of a map, up to those in `geometry`. UMAP and the
+            static figure show a sample of them, and state its size.
         seed: of UMAP, of the samples and of the probe's folds.
     """
     by_name = {task.name: task for task in tasks}

@@ -8,9 +8,9 @@ from predrecon.workbook.widgets.controls import choice, counter, number, share, 
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
 _FIRST = (
-    "step <i>Step</i> up: the blocks move, the curves of coverage stay; widen <i>Target scale</i>: "
-    "targets eat the context that the encoder reads; move <i>MLM probability</i> to 1: every word "
-    "is masked, and [CLS] and [SEP] never are."
+    "increase <i>Step</i>: the blocks move, the coverage curves stay; widen <i>Target scale</i>: "
+    "targets take away context from the encoder; set <i>MLM probability</i> to 1: every word is "
+    "masked, but never [CLS] and [SEP]."
 )
 
 

@@ -16,7 +16,7 @@ from predrecon.workbook.widgets.controls import buttons, choice, multiple
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _FIRST = (
-    "choose the untrained encoder beside an arm in <i>Arms</i>: the rows of the two matrices show "
+    "choose an arm and the untrained encoder in <i>Arms</i>: the rows of the two matrices show "
     "which classes training helps; choose another <i>Pooling</i>: do the intervals of the arms "
     "still overlap? Read the first texts under <i>Where they disagree</i>: there both encoders are "
     "sure, and at least one is wrong."
@@ -34,7 +34,7 @@ def probing_explorer(
 
     Args:
         compared: encoders of one or several seeds.
-        max_train: the most training samples of a head; None: all, as in notebook 04's table.
+        max_train: maximum training samples per head; None: all, as in notebook 04's table.
         seed: of the heads.
     """
     by_name = {task.name: task for task in tasks}

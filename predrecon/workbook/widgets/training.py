@@ -17,7 +17,7 @@ from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _FIRST = (
-    "set <i>Against</i> to FLOPs: the arm that spends more on a token stretches to the right; set "
+    "set <i>Against</i> to FLOPs: the arm that spends more per token extends further right; set "
     "<i>Smoothing</i> to 1: the noise of single batches appears; tick <i>live</i> while a run "
     "trains: its curves grow."
 )
@@ -72,7 +72,7 @@ def training_explorer(
 
     chosen = {
         "chosen": controls.multiple("Runs", list(folders), "run folders", first),
-        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 5),
+        "smooth": controls.number("Smoothing", 1, 51, "rows of the running median", 5),
         "axis": controls.choice("Against", list(AXES), "horizontal axis", value="tokens"),
         "live": controls.tick("live", f"look again every {EVERY:g} s"),
     }
