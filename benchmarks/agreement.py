@@ -1,4 +1,4 @@
-"""Does the device compute the same thing? Against float64 on the CPU, and against itself."""
+"""Does the device compute the same? Compared with float64 on the CPU, and with itself."""
 
 import copy
 import tempfile
@@ -18,8 +18,8 @@ def agreement(arm: str, corpus, device: torch.device, *, tiny: bool) -> dict:
     """Relative errors of vectors, loss and gradients of one arm on fresh random tokens.
 
     Returns:
-        A line for the results: an error for each precision and quantity, the limits, whether all
-        are within them, and whether two runs of 20 steps from one seed are bit for bit the same.
+        A row for the results: an error for each precision and quantity, the limits, whether all
+        are within them, and whether two runs of 20 steps from one seed agree bit for bit.
     """
     shape = dict(batch_size=4, length=48 if tiny else 128)
     recipe = recipes.get("smoke" if tiny else "paper", arm=arm, **shape)

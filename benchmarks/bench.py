@@ -1,7 +1,7 @@
-"""`make bench`: what the machine gives, beside what it could and what a textbook step takes.
+"""`make bench`: the speed of the code, compared with the machine's limit and a textbook step.
 
-Prints one JSON line a measure and a table at the end; both go to `benchmarks/results/`. Ratios are
-of one run, in turns; machines differ and are noisy, so compare ratios and not numbers of two runs.
+Prints one JSON line per measure and a table at the end; both go to `benchmarks/results/`. Ratios
+come from one run, in turns. Machines differ and are noisy: compare ratios, not numbers of two runs.
 """
 
 import argparse
@@ -40,13 +40,13 @@ class _EnoughError(Exception):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", default="auto", help="auto: wikipedia where it is, docstrings")
+    parser.add_argument("--corpus", default="auto", help="auto: wikipedia if here, or docstrings")
     parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
     parser.add_argument("--length", type=int, help="default: 128, on a GPU the paper's 512")
     parser.add_argument("--batch", type=int, help="default: 8, on a GPU the paper's 64")
-    parser.add_argument("--seconds", type=float, default=150, help="quality: of training, each")
+    parser.add_argument("--seconds", type=float, default=150, help="quality: training per model")
     parser.add_argument("--seeds", type=int, default=1, help="quality: default %(default)s")
-    parser.add_argument("--tiny", action="store_true", help="seconds: shows that it runs")
+    parser.add_argument("--tiny", action="store_true", help="a test of a few seconds")
     parser.add_argument("--sections", default=",".join(SECTIONS), help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
@@ -55,7 +55,7 @@ def main():
         print("\n".join(json.dumps(line) for line in _SECTION[args.section](args)))
         return
     lines = []
-    for section in args.sections.split(","):  # a process each, so that peaks of memory are its own
+    for section in args.sections.split(","):  # a process each, for separate memory peaks
         command = [sys.executable, __file__, "--section", section, *["--tiny"] * args.tiny]
         for name in ("corpus", "rounds", "length", "batch", "seconds", "seeds", "out"):
             if getattr(args, name):
@@ -101,7 +101,7 @@ def training(args, arm: str) -> list[dict]:
     chunk, chunks = recipe.log_every, 8 if device.type == "cpu" and not args.tiny else 2
     times: dict[str, list[float]] = {"loop": [], "bare": []}  # of the chunks of this round
     watch, looks = Monitor(recipe, corpus, device), []
-    watch.look(model, 0)  # compiled, where anything is
+    watch.look(model, 0)  # compiles first, if blocks are compiled
 
     def bare(batch: dict):
         """What `pretrain` computes, without data, masks, logs and schedules."""
@@ -114,7 +114,7 @@ def training(args, arm: str) -> list[dict]:
             model.update_target(0.996)
 
     def on_log(row: dict):
-        """After a chunk of steps: the same steps bare; after a round of chunks the others' turn."""
+        """After a chunk: the same steps bare. After a round of chunks: the other measurements."""
         nonlocal started
         _sync(device)
         times["loop"].append(time.perf_counter() - started)
@@ -139,7 +139,7 @@ def training(args, arm: str) -> list[dict]:
         return seconds(lambda: [bare(batch) for batch in batches], device)
 
     def end_round():
-        """The round's speeds; its first chunk timed caches as the textbook left them: left out."""
+        """The round's speeds, without the first chunk, which ran on the textbook's caches."""
         for kind, took in times.items():
             timed[kind].append((chunks - 1) * chunk * size / sum(took[1:]))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -187,7 +187,7 @@ def training(args, arm: str) -> list[dict]:
 
 
 def data(args) -> list[dict]:
-    """MB of text tokenised and written a second, into a store of its own."""
+    """MB of text tokenised and written per second, into a new store."""
     from predrecon.data import documents, paths, token_store
     from predrecon.data.corpus import load_tokenizer
 
@@ -221,7 +221,7 @@ def data(args) -> list[dict]:
 
 
 def geometry(args) -> list[dict]:
-    """Six metrics, four poolings and the probes of one task, beside the textbook's."""
+    """Six metrics, four poolings and the probes of one task, compared with the textbook's."""
     import textbook_geometry as textbook
 
     from predrecon import probes
@@ -290,7 +290,7 @@ def geometry(args) -> list[dict]:
 
 
 def encode(args) -> list[dict]:
-    """Vectors of an encoder of BERT-base's size, beside sentence-transformers' `encode`."""
+    """Vectors of an encoder of BERT-base's size, compared with sentence-transformers' `encode`."""
     import importlib.util
 
     import transformers
@@ -360,7 +360,7 @@ def _corpus(args) -> str:
 
 
 def _rows(args, corpus, recipe):
-    """Paragraphs of the held-out text, each cut or padded to the length, round and round."""
+    """Paragraphs of the held-out text, each cut or padded to the length, in a cycle."""
     import itertools
 
     from textbook import padded_rows
@@ -393,7 +393,7 @@ def agree(args) -> list[dict]:
 
 
 def quality(args) -> list[dict]:
-    """Seconds of training to a held-out loss, beside transformers' models and Trainer."""
+    """Seconds of training to a held-out loss, compared with transformers' models and Trainer."""
     from quality import quality
 
     return quality(args)

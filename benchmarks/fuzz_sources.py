@@ -2,12 +2,12 @@
 
     python benchmarks/fuzz_sources.py --cases 2000 --seed 0
 
-A case is a corpus folder, or the folder of a GLUE task, of which one file is damaged: bytes
-flipped, cut off, overwritten or repeated, columns renamed, types changed, encodings mixed, or
-swapped for something else. It fails if anything but a ValueError (a SourceError is one) comes out,
-if the message does not name the file (or the corpus, for what its files hold together), if the
-sound files were not read whole, if the cache holds anything of what was refused, or if it takes
-more than 30 s. Every failure is printed and kept under --keep; --first N --cases 1 repeats one.
+A case is a corpus folder, or the folder of a GLUE task, with one damaged file: bytes flipped, cut
+off, overwritten or repeated, columns renamed, types changed, encodings mixed, or the content
+replaced. A case fails on any error but a ValueError (a SourceError is one), if the message does not
+name the file (or the corpus, for errors about all its files), if the intact files were not read in
+full, if the cache holds anything that was refused, or if it takes more than 30 s. Every failure is
+printed and kept under --keep; --first N --cases 1 repeats one.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-LIMIT = 30  # seconds of a case
+LIMIT = 30  # seconds per case
 TEXTS = [
     f"Document {n} says naïve things in a few words, {n * 7} times.\nAnd a line." for n in range(40)
 ]
@@ -40,7 +40,7 @@ TASKS = {
 
 
 def body(kind: str, columns: dict[str, list]) -> bytes:
-    """The bytes of a sound file."""
+    """The bytes of an intact file."""
     if kind == ".parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(columns), sink)
@@ -52,7 +52,7 @@ def body(kind: str, columns: dict[str, list]) -> bytes:
 
 
 def damaged(draw: np.random.Generator, data: bytes) -> bytes:
-    """Bytes flipped, cut, overwritten, repeated, left out or put in."""
+    """Bytes flipped, cut, overwritten, repeated, removed or inserted."""
     raw, size = bytearray(data), len(data)
     a, b = sorted(draw.integers(0, size + 1, 2).tolist())
     how = draw.integers(0, 8)
@@ -96,7 +96,7 @@ def other_columns(draw: np.random.Generator, columns: dict[str, list]) -> dict[s
 
 
 def other_encoding(draw: np.random.Generator, data: bytes) -> bytes:
-    """Text in another encoding, with or without its mark, or in two."""
+    """Text in another encoding, with or without its byte order mark, or in two encodings."""
     text = data.decode("utf-8", "replace")
     name = str(draw.choice(["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]))
     other = text.encode(name, "replace")
@@ -111,7 +111,7 @@ def other_encoding(draw: np.random.Generator, data: bytes) -> bytes:
 
 
 def swapped(draw: np.random.Generator) -> bytes:
-    """Something else under the file's name."""
+    """Unrelated content under the file's name."""
     return [
         b"",
         b"\n \n",
@@ -131,7 +131,7 @@ def pq_bytes_without_rows() -> bytes:
 
 
 def spoil(draw: np.random.Generator, kind: str, columns: dict[str, list]) -> bytes:
-    """The bytes of a file that something has happened to."""
+    """The bytes of a file that is damaged in some way."""
     how = draw.integers(0, 4)
     if how == 0 and kind != ".txt":
         return body(kind, other_columns(draw, columns))

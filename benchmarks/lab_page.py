@@ -7,12 +7,12 @@ import shutil
 
 COMMAND = "([name, args]) => window.jupyterapp.commands.execute(name, args)"
 IDLE = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-ASKS = "dialog.jp-Dialog"  # which kernel: asked where the first was too slow to start
+ASKS = "dialog.jp-Dialog"  # the dialog for a kernel, shown if the first was too slow to start
 SOFTWARE_GL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 
 
 def chromium() -> str | None:
-    """Where this machine's Chromium is."""
+    """The path of this machine's Chromium."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
@@ -23,7 +23,7 @@ def launched(playwright, executable: str | None):
 
 
 def open_in_lab(page, address: str):
-    """Go there and wait until its kernel waits."""
+    """Open the address and wait until its kernel is idle."""
     page.goto(address, wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
     page.wait_for_function(f"document.querySelector('{ASKS}') || {IDLE}", timeout=180_000)

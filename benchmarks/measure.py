@@ -19,7 +19,7 @@ def seconds(work: Callable, device: torch.device | None = None) -> float:
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device, size: int | None = None) -> float:
-    """Operations a second of a square matrix product: the best of several medians."""
+    """Operations per second of a square matrix product, from the median time."""
     size = size or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in "ab")
     for _ in range(2):
@@ -37,7 +37,7 @@ def peak_memory(device: torch.device) -> float:
 
 
 def result_name(tiny: bool, device: torch.device) -> str:
-    """What files of results are named by."""
+    """The stem of the results' file names."""
     return "tiny" if tiny else "gpu" if device.type == "cuda" else "cpu"
 
 

@@ -1,10 +1,10 @@
-"""Time to quality: seconds of training until held-out text is predicted so much better.
+"""Time to quality: seconds of training until the held-out loss reaches a level.
 
 Quality is nats below word frequencies on held-out masked blocks of the embedded text, the same for
-everyone (`heldout.evaluate`). Contestants are the demo recipes, and transformers' BERT and
-ModernBERT with the width, layers, heads, MLP width, blocks, batch and warm-up of `demo`, trained by
-transformers' own Trainer at several learning rates, whose search is not counted. Everyone's
-schedule spans the same seconds, and the clock stops for evaluation.
+all (`heldout.evaluate`). Contestants are the demo recipes, and transformers' BERT and ModernBERT
+with the width, layers, heads, MLP width, blocks, batch and warm-up of `demo`, trained by
+transformers' own Trainer at several learning rates; this search is not counted. All schedules span
+the same seconds, and the clock stops for evaluation.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ LEVELS = (0.5, 1.0, 1.5)  # nats below word frequencies
 OURS = (("demo", "mlm"), ("demo", "hybrid"), ("demo-published", "mlm"))
 THEIRS = {"BertForMaskedLM": (3e-4, 1e-3, 3e-3), "ModernBertForMaskedLM": (1e-3, 3e-3, 1e-2)}
 MASKED = {"BertForMaskedLM": 0.15, "ModernBertForMaskedLM": 0.3}  # as in their papers
-PROBE = 20  # steps that are timed, after as many, to know how many fit the seconds
+PROBE = 20  # steps timed after as many for warm-up, to find how many fit into the seconds
 
 
 def quality(args) -> list[dict]:
@@ -87,7 +87,7 @@ def crossing(curve: list[dict], level: float) -> float:
 
 
 def _curve(measured: list[tuple], corpus) -> list[dict]:
-    """Steps, seconds and nats below word frequencies, from the even guess of an untrained model."""
+    """Steps, seconds and nats below word frequencies, starting from a uniform guess."""
     untrained = measured[0][2] | {"validation_mlm": math.log(len(corpus.tokenizer))}
     return [
         {"step": step, "seconds": spent, "nats": below_unigram(losses)}
@@ -96,7 +96,7 @@ def _curve(measured: list[tuple], corpus) -> list[dict]:
 
 
 def _ratios(rows: list[dict]) -> dict:
-    """Of the seconds to each level: "> x" where transformers' did not reach it, None where ours."""
+    """Ratios of seconds to each level: "> x" if transformers' never got there, None if ours."""
     theirs, ratios = [row for row in rows if row["contestant"] in THEIRS], {}
     for row, level in itertools.product((row for row in rows if row not in theirs), LEVELS):
         name, mine = f"{row['contestant']}, {level} nats", row[_to(level)]
@@ -152,7 +152,7 @@ def _theirs(name, rate, recipe, corpus, steps: int, points: int, seed: int) -> l
 
 
 def _model(name: str, recipe, tokenizer):
-    """transformers' model in the recipe's size, without what costs time here and gains nothing."""
+    """transformers' model in the recipe's size, without options that only cost time here."""
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     shape = dict(
         vocab_size=len(tokenizer), hidden_size=recipe.hidden_size,

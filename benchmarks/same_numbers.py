@@ -1,14 +1,14 @@
-"""Did a change of the code change a number? Two trees of results, compared file by file.
+"""Did a code change affect a number? Compares two trees of results file by file.
 
-Make a tree with the code before and one with the code after, each with folders of its own:
+Make one tree with the code before and one with the code after, each with its own folders:
 
     PREDRECON_CACHE=A/cache PREDRECON_RUNS=A/runs PREDRECON_FIGURES=A/figures \\
         python -m predrecon demo --preset smoke --out A/out
     python benchmarks/same_numbers.py A B
 
-Compared are the weights and histories of the runs, their metrics, and every table behind a figure
-(figures/data). Times are left out. Rows are matched by what names them (task, metric, model, ...),
-so a table that has gained a metric is compared in the rows that both have.
+Compares the weights, histories and metrics of the runs, and every table behind a figure
+(figures/data), without times. Rows are matched by their keys (task, metric, model, ...), so a table
+with a new metric is compared in the rows that both have.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def runs(before: Path, after: Path):
 
 
 def paired(before: Path, after: Path):
-    """Folders of the same name but for the digest at its end."""
+    """Folders with the same name except for the digest at the end."""
     named = {re.sub(r"-[0-9a-f]{8}$", "", f.name): f for f in after.iterdir() if f.is_dir()}
     for old in sorted(f for f in before.iterdir() if f.is_dir()):
         yield old, named[re.sub(r"-[0-9a-f]{8}$", "", old.name)]
@@ -97,7 +97,7 @@ def frames(old: pd.DataFrame, new: pd.DataFrame) -> tuple[float, str]:
 
 
 def numbered(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Indexed by its keys; rows that share them are told apart by their order."""
+    """Indexed by the keys; rows with the same keys are numbered in order."""
     if not keys:
         return frame
     frame = frame.assign(**{k: frame[k].astype(str) for k in keys})

@@ -3,10 +3,10 @@
     python benchmarks/screenshots.py figures/<tag> OUT
     python benchmarks/screenshots.py http://127.0.0.1:8888/lab/tree/<notebook>?token=<token> OUT
 
-The first opens every page of a folder from the disk. The second runs a notebook in a JupyterLab
-that is open already, started with `--expose-app-in-browser` and `windowingMode` `none` in its
-notebook settings, and takes the notebook's explorers in their order. Needs Chromium and the extra
-`browser`. Written as lossless WebP of 64 colours: line art keeps its edges at a tenth of the bytes.
+The first opens every page of a folder from disk. The second runs a notebook in a JupyterLab that is
+already running, started with `--expose-app-in-browser` and with `windowingMode` `none` in its
+notebook settings, and captures the notebook's explorers in order. Needs Chromium and the extra
+`browser`. Output is lossless WebP with 64 colours: sharp line art at a tenth of the bytes.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The training step as one would write it first: the baseline of `make bench`.
+"""The training step in its most direct form: the baseline of `make bench`.
 
 Same model, same losses, same optimiser as `predrecon`, written plainly: attention as softmax(QK')V,
 logits for every position, masks as Python lists drawn sample by sample, a moving average parameter
-by parameter, texts padded to length instead of packed, fp32 throughout. Weights are borrowed from a
-`PredictReconstruct`, so that both compute the same thing.
+by parameter, texts padded to length instead of packed, fp32 throughout. Weights come from a
+`PredictReconstruct`, so both compute the same.
 """
 
 import math
@@ -48,7 +48,7 @@ def predict(predictor, z, context: list[list[int]], targets: list[list[list[int]
 
 
 def draw_masks(draw: random.Random, batch: int, length: int):
-    """Context and targets as lists of positions, sample by sample, again until enough is left."""
+    """Context and targets as lists of positions, per sample, redrawn if too little is left."""
     size_c = int(length * draw.uniform(0.65, 0.85))
     size_t = int(length * draw.uniform(0.10, 0.25))
     contexts, targets = [], []

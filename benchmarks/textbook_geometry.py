@@ -1,4 +1,4 @@
-"""Geometry of one task as one would write it first: the baseline of `make bench`.
+"""Geometry of one task in its most direct form: the baseline of `make bench`.
 
 A pass of the encoder for each pooling, every text padded to 128 tokens, a singular value
 decomposition for each metric, and pairwise differences written out in full.
@@ -25,7 +25,7 @@ def embed(encoder, tokenizer, texts: list[str], how: str, batch: int = 32) -> np
 
 
 def metrics(z: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The six metrics but for the probe gap."""
+    """The six metrics except the probe gap."""
     z = z.astype(np.float64)
 
     def sigma():
@@ -53,6 +53,6 @@ def metrics(z: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def probe(z: np.ndarray, labels: np.ndarray, tokens: np.ndarray) -> dict[str, float]:
-    """Both probes, as in the module: they are a library's, not this project's."""
+    """Both probes, as in the package: they come from scikit-learn in both."""
     semantic = probes.semantic_probe(z, labels, kind="classification", seed=0)
     return {"semantic_probe": semantic.score, "token_probe": probes.token_probe(z, tokens).score}

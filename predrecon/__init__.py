@@ -1,6 +1,6 @@
 """predrecon: what does a JEPA objective do to a text encoder?
 
-A flat core and four rooms (subpackages). A room imports from the core and from rooms above it only.
+A flat core and four subpackages. Each imports only from the core and from subpackages above it.
 
 | where              | what                                                                     |
 |--------------------|--------------------------------------------------------------------------|
@@ -9,15 +9,15 @@ A flat core and four rooms (subpackages). A room imports from the core and from 
 | `objectives`       | both losses, the balance, the schedules                                  |
 | `pooling`          | token vectors to sentence vectors                                        |
 | `metrics`,`probes` | the six geometry metrics; linear heads, semantic and token probe         |
-| `recipes`          | what a run is made of; the presets                                       |
+| `recipes`          | every setting of a run; the presets                                      |
 | `seeding`          | randomness as a function of (seed, purpose, step)                        |
 | `data/`            | text to packed token blocks, the embedded text, labelled tasks           |
 | `training/`        | batches, the loop, checkpoints, run folders                              |
 | `audit/`           | encoders measured and compared, the grid, the map of claims              |
 | `workbook/`        | for the notebooks: tables, figures, widgets, pages; the command line     |
 
-Importing it registers the encoder with transformers, so that `AutoModel.from_pretrained(run_dir)`
-works. What needs accelerate, scikit-learn, plotly or umap is imported at its first use.
+`import predrecon` registers the encoder with transformers, so `AutoModel.from_pretrained(run_dir)`
+works. Modules that need accelerate, scikit-learn, plotly or umap are imported on first use.
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """Masks of the JEPA branch and token masks (MLM branch): pure functions of shapes and a generator.
 
 Source: paper, Section 3.2 ("Block masking", "BERT masking") and Table 1; block masks after I-JEPA
-(Assran et al. 2023), token masks after BERT (Devlin et al. 2019). `UNITS` holds what else a target
-may be made of: positions, spans, words, sentences (`unit_masks`).
+(Assran et al. 2023), token masks after BERT (Devlin et al. 2019). `UNITS` lists targets other than
+blocks: positions, spans, words or sentences (`unit_masks`).
 """
 
 import functools
@@ -42,27 +42,27 @@ def block_masks(
 ) -> BlockMasks:
     """Draw one context block and `num_targets` target blocks for every sample.
 
-    Block sizes are drawn once for the batch, so that it stays rectangular; positions are drawn for
-    each sample. A target block is contiguous; two target blocks of one sample may overlap, as in
-    I-JEPA. Target positions are then removed from the context block, and what remains is trimmed to
-    the batch's common size by a window at a random offset, so that no position is favoured. Where
-    removal would leave fewer than `min_context` positions, the placement is drawn again (up to 64
-    times, all at once); if none fits, context and targets are put at opposite ends of the sample.
+    Block sizes are drawn once per batch, so that it stays rectangular; positions are drawn per
+    sample. A target block is contiguous; two target blocks of one sample may overlap, as in I-JEPA.
+    Target positions are then removed from the context block. A window at a random offset trims the
+    rest to the batch's common size, so that no position is favoured. If fewer than `min_context`
+    positions would remain, the placement is drawn again (up to 64 times, all at once); if none
+    fits, context and targets are put at opposite ends of the sample.
 
     Args:
         batch_size, length: B samples of L positions.
         context_scale, target_scale: smallest and largest block, as a share of the shortest sample.
         num_targets: K, target blocks of a sample.
         min_context: context positions that must remain after the targets are removed.
-        leak: leave the targets in the context, a fault to study: the public code's masks show 79 %
-            of the target tokens.
+        leak: leave the targets in the context, to study that fault: the public code's masks show
+            79 % of the target tokens.
         lengths: `[B]` real tokens in each sample, for padded batches: masks fall on the first
             `lengths[i]` positions only. Default: all `length` positions are real.
-        generator: source of randomness (CPU). On another device one of its own starts from it.
-        device: where positions are drawn, and left.
-        wait: with False C is what every placement is sure to leave, max(min_context,
-            context block - K T), instead of the smallest sample's: known before anything is drawn,
-            so nobody waits for the device. From 32 samples on the two hardly ever differ.
+        generator: source of randomness (CPU). On another device it seeds a generator there.
+        device: where positions are drawn and stay.
+        wait: if False, C is max(min_context, context block - K T), which every placement leaves,
+            instead of the batch's smallest count. It is known before anything is drawn, so the host
+            does not wait for the device. From 32 samples on, the two rarely differ.
 
     Returns:
         `BlockMasks` with `.context [B, C]` and `.targets [B, K, T]`, `C >= min_context`.
@@ -98,8 +98,8 @@ def block_masks(
     rows = torch.arange(batch_size, device=device)
     start_c, start_t = start_c[rows, chosen], start_t[rows, chosen]  # (B,), (B, K)
     visible = _visible(start_c, start_t, size_c, size_t, length, leak)  # (B, L)
-    sure = size_c if leak else max(min_context, size_c - num_targets * size_t)
-    context = _rectangular(visible, None if wait else sure, generator)
+    least = size_c if leak else max(min_context, size_c - num_targets * size_t)
+    context = _rectangular(visible, None if wait else least, generator)
     return BlockMasks(context, start_t[..., None] + torch.arange(size_t, device=device))
 
 
@@ -121,7 +121,7 @@ def unit_masks(
     Args:
         units: `[B, L]`, the number of the unit that each position belongs to, from 0 to L - 1.
         context_scale, target_scale, num_targets, min_context: as in `block_masks`.
-        generator: source of randomness (CPU). On another device one of its own starts from it.
+        generator: source of randomness (CPU). On another device it seeds a generator there.
 
     Returns:
         `BlockMasks` with `.context [B, C]`, C = min(context block, L - K T), and
@@ -143,7 +143,7 @@ def unit_masks(
 
 
 def positions(ids, starts, ends, generator) -> torch.Tensor:
-    """Every position is a unit: targets are scattered, each has its neighbours for context."""
+    """Every position is a unit: targets are scattered, with their neighbours as context."""
     return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
 
 
@@ -154,7 +154,7 @@ def spans(ids, starts, ends, generator) -> torch.Tensor:
 
 
 def words(ids, starts, ends, generator) -> torch.Tensor:
-    """Whole words: WordPiece pieces ("##...") belong to the token before (BERT's whole words)."""
+    """Whole words: WordPiece pieces ("##...") belong to the token before, as in BERT."""
     return _numbered(starts[ids])
 
 
@@ -164,7 +164,7 @@ def sentences(ids, starts, ends, generator) -> torch.Tensor:
 
 
 UNITS = {"random": positions, "spans": spans, "words": words, "sentences": sentences}
-"""`{mask: (ids [B, L], starts [V], ends [V], generator) -> units [B, L]}`, beside the blocks.
+"""`{mask: (ids [B, L], starts [V], ends [V], generator) -> units [B, L]}`; blocks are not here.
 
 `starts` is True at tokens that begin a word, `ends` at those that end a sentence (`boundaries`)."""
 
@@ -173,7 +173,7 @@ def boundaries(tokens: list[str], special: Iterable[str]) -> tuple[torch.Tensor,
     """`starts [V]`, `ends [V]` of a vocabulary, by id: WordPiece ("##") or byte-level BPE ("Ġ").
 
     Raises:
-        ValueError: a vocabulary of neither kind.
+        ValueError: the vocabulary is of neither kind.
     """
     special = set(special)
     pieces = any(token.startswith("##") for token in tokens)
@@ -204,18 +204,19 @@ def token_masks(
     probability: float = 0.15,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """BERT's corruption: 80 % [MASK], 10 % a random token, 10 % left as it is.
+    """BERT's corruption: 80 % [MASK], 10 % a random token, 10 % unchanged.
 
     Args:
         input_ids: `[B, L]` token ids.
         mask_token_id, vocab_size: id of [MASK]; V.
         special_ids: ids never chosen and never drawn as a replacement ([PAD], [CLS], [SEP], ...);
             replacements are drawn uniformly from the others.
-        probability: chance of each ordinary token to be chosen.
-        generator: source of randomness (CPU). On another device one of its own starts from it.
+        probability: chance that an ordinary token is chosen.
+        generator: source of randomness (CPU). On another device it seeds a generator there.
 
-    Returns, where `input_ids` are:
-        masked ids `[B, L]` and labels `[B, L]`: the original id where chosen, -100 elsewhere.
+    Returns:
+        masked ids `[B, L]` and labels `[B, L]`: the original id where chosen, -100 elsewhere; both
+        on the device of `input_ids`.
 
     Raises:
         ValueError: probability outside [0, 1], an id outside the vocabulary, or no ordinary id.
@@ -251,7 +252,7 @@ def _vocabulary(vocab_size: int, mask_token_id: int, special_ids: tuple[int, ...
 
 
 def _on(device, generator: torch.Generator | None) -> torch.Generator | None:
-    """A generator on the device that starts from one on the CPU, without waiting for either."""
+    """A generator on the device, seeded from the one on the CPU without waiting for the device."""
     if torch.device(device).type == "cpu" or generator is None:
         return generator
     start = torch.randint(2**62, (1,), generator=generator).tolist()[0]
@@ -259,7 +260,7 @@ def _on(device, generator: torch.Generator | None) -> torch.Generator | None:
 
 
 def _visible_count(start_c, start_t, size_c: int, size_t: int) -> torch.Tensor:
-    """`[...]` context positions that the targets leave, from where the blocks begin."""
+    """Number `[...]` of context positions outside the targets, from the blocks' first positions."""
     first = start_t.sort(dim=-1).values  # (..., K)
     after = torch.cat([first[..., 1:], torch.full_like(first[..., :1], 2**31)], dim=-1)
     end = (first + size_t).minimum(after)  # of the part that no later block covers
@@ -290,7 +291,7 @@ def _opposite_ends(real, size_c, size_t, num_targets, min_context, generator):
 
 
 def _rectangular(visible: torch.Tensor, size: int | None, generator) -> torch.Tensor:
-    """`[B, C]` positions: of every row a window of `size`, by default the smallest row's."""
+    """`[B, C]`: a window of `size` visible positions per row, by default the smallest count."""
     counts = visible.sum(dim=1)  # (B,)
     size = int(counts.min()) if size is None else size
     ranked = visible.int().argsort(dim=1, descending=True, stable=True)  # visible first, in order
@@ -328,10 +329,10 @@ def check_room(
 ) -> None:
     """ValueError where masks of these scales cannot leave `min_context` of `shortest` tokens.
 
-    `num_targets`: targets that never overlap; block masks place theirs on top of each other.
+    `num_targets`: targets that cannot overlap; 1 for block masks, which may all coincide.
     """
     smallest_context = max(1, int(context_scale[0] * shortest))
-    beside_target = shortest - num_targets * max(1, int(target_scale[1] * shortest))
+    rest = shortest - num_targets * max(1, int(target_scale[1] * shortest))
     if min_context < 1:
         raise ValueError(f"min_context={min_context}: at least one context position is needed.")
     if smallest_context < min_context:
@@ -342,9 +343,9 @@ def check_room(
             f"{math.ceil(min_context / context_scale[0])} tokens, lower min_context to "
             f"{smallest_context} or raise context_scale."
         )
-    if beside_target < min_context:
+    if rest < min_context:
         raise ValueError(
-            f"The shortest sample has {shortest} tokens: beside {num_targets} of its largest "
-            f"target, {target_scale[1]} x {shortest}, only {max(0, beside_target)} are left for "
+            f"The shortest sample has {shortest} tokens: {num_targets} of its largest targets, "
+            f"{target_scale[1]} x {shortest} tokens, leave only {max(0, rest)} for "
             f"min_context={min_context}. Lower target_scale or min_context, or use longer samples."
         )

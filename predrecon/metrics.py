@@ -1,19 +1,19 @@
 """The geometry of sentence embeddings (paper, Appendix D, Eq. 11-16), each choice spelled out.
 
-Beside the paper's six are metrics as others define them, the source named in each. Every metric
-takes embeddings `z [N, D]`, NumPy or torch, computes in float64 and returns a float.
-Defaults are the paper's equations; where its tables or the literature use another convention, that
-is an argument: `center=True` subtracts the column means first, as the paper's Appendix D does and
-Roy & Vetterli (2007) do not. Pair distances are between l2-normalised `u` and `v`.
+Besides the paper's six there are metrics from other work; each names its source. Every metric takes
+embeddings `z [N, D]`, NumPy or torch, computes in float64 and returns a float. Defaults are the
+paper's equations; other conventions, of its tables or of the literature, are arguments.
+`center=True` subtracts the column means first, as the paper's Appendix D does and Roy & Vetterli
+(2007) do not. Pair distances are between l2-normalised `u` and `v`.
 
-All refuse (ValueError) what is not a matrix of two rows or more, NaN and infinity; spectra also
-embeddings that are all equal, distances a zero embedding, which has no direction.
+All metrics raise ValueError for NaN, infinity, or anything but a matrix of at least two rows;
+spectra also if all embeddings are equal, distances if one is zero and so has no direction.
 
-With `weights [draws, N]`, how often each bootstrap sample holds each row, a metric returns
-`[draws]`, one value a bootstrap sample, without repeating rows: means over pairs are quadratic
-forms in the weights, spectra those of a weighted covariance. Pairs of a row with its own copy do
-not count. A sample that leaves no value (no pair of one class, one row alone) gives NaN. Of true
-pairs, each is one row: `[draws, P]`.
+`weights [draws, N]` count how often each bootstrap sample holds each row. A metric then returns
+`[draws]`, one value per bootstrap sample, without repeating rows: means over pairs are quadratic
+forms in the weights, spectra are those of a weighted covariance. A row and its own copy are not a
+pair. A sample without a value (no pair within a class, only one distinct row) gives NaN. For true
+pairs, a row is a pair: `[draws, P]`.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import pandas as pd
 from predrecon.probes import semantic_probe, token_probe
 
 AVERAGES = ("pairs", "classes")
-_NOISE = 8 * np.finfo(np.float64).eps  # of the length of a vector: what rounding leaves of it
+_NOISE = 8 * np.finfo(np.float64).eps  # rounding error relative to a vector's length
 _last_spectra: tuple = (None, None)  # key and value: many metrics of one matrix, one decomposition
 
 
@@ -41,15 +41,15 @@ def spectral_entropy(
 ) -> float | np.ndarray:
     """H(p) / log D with p = sigma^power / sum(sigma^power) (Eq. 11), in [0, 1]; higher is richer.
 
-    By Eq. 11 and 12 it is ln(effective rank) / ln(D). The paper's *tables* break that: they are
-    `power=2, normalize="min"`. The published spectra and stable ranks leave each of the 40 values
-    a narrow bracket; all are inside it by that convention, 33 with log D instead (MRPC has 408
-    samples, fewer than 512 dimensions), one or two with power 1.
+    By Eq. 11 and 12 it is ln(effective rank) / ln(D). The paper's *tables* use another convention,
+    `power=2, normalize="min"`. The published spectra and stable ranks confine each of the 40 values
+    to a narrow interval: all 40 lie inside with that convention, 33 with log D instead (MRPC has
+    408 samples, fewer than 512 dimensions), one or two with power 1.
 
     Args:
-        power: 1 as in Eq. 11; 2 weighs by explained variance, as the paper's tables.
+        power: 1 as in Eq. 11; 2 weights by explained variance, as in the paper's tables.
         normalize: `"dim"` divides by log D (Eq. 11), `"min"` by log min(N, D), the number of
-            singular values, as the paper's tables, `"rank"` by the log of the largest rank that
+            singular values, as in the paper's tables, `"rank"` by the log of the largest rank that
             N samples can have (min(N - 1, D) when centred), `"none"` leaves nats.
     """
     n, dim = _matrix(z).shape
@@ -64,7 +64,7 @@ def spectral_entropy(
 def effective_rank(z, *, center: bool = True, power: int = 1, weights=None) -> float | np.ndarray:
     """exp H(sigma / sum(sigma)) (Eq. 12; Roy & Vetterli 2007), from 1 to min(N, D).
 
-    `power` is 1 in Eq. 12, in the paper's tables and in the literature; 2 weighs by variance.
+    `power` is 1 in Eq. 12, in the paper's tables and in the literature; 2 weights by variance.
     """
     entropy = _entropy(z, center, power, weights)
     return math.exp(entropy) if weights is None else np.exp(entropy)
@@ -87,9 +87,9 @@ def rank_90(z, *, weights=None) -> int | np.ndarray:
 def rankme(z, *, weights=None) -> float | np.ndarray:
     """exp H(sigma / sum(sigma)) of the *uncentred* embeddings (RankMe, Garrido et al. 2023).
 
-    Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share, which
-    leaves a little more than the rank: equal embeddings are one direction and give 1 plus about
-    1.6e-6 min(N, D).
+    Effective rank as Roy & Vetterli define it, with the authors' 1e-7 added to every share. So the
+    value is slightly above the rank: equal embeddings, one direction, give 1 plus about 1.6e-6
+    min(N, D).
     """
     sigma = _spectra(z, False, weights)
     p = sigma / sigma.sum(axis=1, keepdims=True) + 1e-7
@@ -106,7 +106,7 @@ def iso_score(z, *, weights=None) -> float | np.ndarray:
     Always centred.
 
     Raises:
-        ValueError: one dimension alone; as all spectra.
+        ValueError: only one dimension; as for all spectra.
     """
     dim = _matrix(z).shape[1]
     if dim < 2:
@@ -122,15 +122,15 @@ def alpha_req(
     """alpha-ReQ: the decay of the spectrum, lambda_i ~ i^-alpha (Agrawal et al. 2022).
 
     The slope of log lambda_i over -log i for eigenvalues lambda of the covariance, least squares
-    weighted by 1 / i (Stringer et al. 2019, whose fit the authors use). Near 1 is what they find in
+    weighted by 1 / i (Stringer et al. 2019, whose fit the authors use). They find values near 1 in
     good representations; higher is poorer, lower is rougher.
 
     Args:
         ranks: first and last i of the fit, from 1; the authors skip the first ten.
 
     Raises:
-        ValueError: ranks that the spectrum lacks, or whose variance is rounding noise. As samples
-            repeat rows, bootstrap samples with too few different ones give NaN.
+        ValueError: ranks that the spectrum lacks, or whose variance is rounding noise. Bootstrap
+            samples with too few distinct rows give NaN.
     """
     n, dim = _matrix(z).shape
     (first, last), most = ranks, min(n - center, dim)
@@ -150,19 +150,19 @@ def alpha_req(
 
 
 def lidar(views, *, delta: float = 1e-4, weights=None) -> float | np.ndarray:
-    """LiDAR (Thilak et al. 2024): the rank of what tells texts apart, seen against their views.
+    """LiDAR (Thilak et al. 2024): the rank of differences between texts, relative to their views.
 
     exp H(p) for p = lambda / sum(lambda) + 1e-7 and the eigenvalues lambda `[D]` of
     S_w^-1/2 S_b S_w^-1/2: S_b is the covariance of the texts' means over views, S_w that of views
     around their text's mean plus `delta` I, both divided by their counts.
 
-    The authors take 1,000 samples of 50 views. Of two views, S_w has rank N at most: with N < D
+    The authors take 1,000 samples of 50 views. With two views, S_w has rank N at most: if N < D,
     `delta` decides the other directions, and the value means little.
 
     Args:
         views: `[N, Q, D]`, Q >= 2 views of each of N texts, such as both sentences of a true pair.
         delta: in the units of the embeddings squared; the value depends on it (reptrix: 1e-6).
-        weights: `[draws, N]`, as everywhere; a text comes with all of its views.
+        weights: `[draws, N]`, as everywhere; a text counts with all of its views.
 
     Raises:
         ValueError: no second view; texts whose means all agree; NaN.
@@ -179,23 +179,23 @@ def lidar(views, *, delta: float = 1e-4, weights=None) -> float | np.ndarray:
     n, q, dim = views.shape
     _matrix(views.reshape(n * q, dim))
     means = _matrix(views.mean(axis=1))  # (N, D)
-    apart = (views - means[:, None]).reshape(n, q, dim)
-    eigenvalues = [_lidar_spectrum(means, apart, delta, w / w.sum()) for w in _counts(weights, n)]
+    offsets = (views - means[:, None]).reshape(n, q, dim)
+    eigenvalues = [_lidar_spectrum(means, offsets, delta, w / w.sum()) for w in _counts(weights, n)]
     p = np.stack(eigenvalues)  # (draws, D)
     total = p.sum(axis=1, keepdims=True)
     if weights is None and total[0, 0] == 0:
-        raise ValueError("All texts have one mean: there is nothing to tell them apart by.")
+        raise ValueError("All texts have the same mean: nothing tells them apart.")
     p = _ratio(p, total) + 1e-7
     return _value(np.exp(-(p * np.log(p)).sum(axis=1)), weights)
 
 
-def _lidar_spectrum(means, apart, delta: float, w: np.ndarray) -> np.ndarray:
+def _lidar_spectrum(means, offsets, delta: float, w: np.ndarray) -> np.ndarray:
     """Eigenvalues `[D]` of S_w^-1 S_b, for `w [N]` that sum to 1."""
     from scipy.linalg import eigh
 
-    q, dim = apart.shape[1:]
+    q, dim = offsets.shape[1:]
     centred = (means - w @ means) * np.sqrt(w)[:, None]
-    rows = (apart * np.sqrt(w / q)[:, None, None]).reshape(-1, dim)
+    rows = (offsets * np.sqrt(w / q)[:, None, None]).reshape(-1, dim)
     within = rows.T @ rows + delta * np.eye(dim)
     return np.clip(eigh(centred.T @ centred, within, eigvals_only=True), 0, None)
 
@@ -227,14 +227,14 @@ def alignment(
 def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.ndarray:
     """log E exp(-t ||u - v||^2) over pairs (Eq. 15; Wang & Isola 2020); lower is more uniform.
 
-    All N (N - 1) / 2 pairs of two different rows are used: no random subsample, and no row paired
-    with itself, as two draws of Eq. 15 could be. 0 means that all directions coincide; for t = 2
-    the value of a uniform sphere in many dimensions is near -4.
+    All N (N - 1) / 2 pairs of different rows are used: no random subsample, and no row paired with
+    itself, which the draws of Eq. 15 allow. 0 means that all directions coincide; for t = 2 a
+    uniform sphere in many dimensions gives about -4.
 
     Args:
         t: temperature.
-        groups: `[N]`; if given, only pairs within a group count. With token counts as groups this
-            leaves out what different text lengths add (notebook 05b).
+        groups: `[N]`; if given, only pairs within a group count. Token counts as groups remove the
+            effect of text length (notebook 05b).
     """
     u = _unit(z)
     groups = np.zeros(len(u)) if groups is None else groups
@@ -245,8 +245,8 @@ def uniformity(z, *, t: float = 2.0, groups=None, weights=None) -> float | np.nd
 def probe_gap(z, labels, tokens, *, kind: str = "classification", seed: int = 0) -> float:
     """Semantic probe accuracy minus token probe accuracy (Eq. 16); higher is less lexical.
 
-    The paper's tables subtract an accuracy from Spearman's rho for STS-B; for CoLA they print MCC
-    beside a gap that is taken from the accuracy.
+    For STS-B the paper's tables subtract an accuracy from Spearman's rho; for CoLA they print MCC
+    next to a gap that is computed from the accuracy.
 
     Args:
         labels: `[N]` task labels.
@@ -263,7 +263,7 @@ def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]
     """Mean distance ||u - v|| within classes `labels [N]` and between them, and their ratio.
 
     `intra_class_distance`, `inter_class_distance`, `intra_inter_ratio`, as in the paper's public
-    code: lower separates, 1 is no separation at all. Refused for one class, or equal directions.
+    code: a lower ratio separates better, 1 not at all. Refuses one class, or equal directions.
     """
     u = _unit(z)
     _spread(u)
@@ -282,12 +282,12 @@ def class_distances(z, labels, *, weights=None) -> dict[str, float | np.ndarray]
 def pair_alignment(first, second, *, power: float = 2, weights=None) -> float | np.ndarray:
     """E ||u - v||^power over true positive pairs (Wang & Isola 2020), `first, second [P, D]`.
 
-    What alignment means where pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4
-    on). The paper's pairs are any two samples of one class instead. Refuses different shapes.
+    Alignment where the pairs are known: paraphrases (MRPC), similar sentences (STS-B from 4 on).
+    The paper instead pairs any two samples of one class. Refuses different shapes.
     """
     u, v = _unit(first), _unit(second)
     if u.shape != v.shape:
-        raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
+        raise ValueError(f"{u.shape} against {v.shape}: both sides need the same shape.")
     counts = _counts(weights, len(u))
     distances = ((u - v) ** 2).sum(axis=1) ** (power / 2)
     return _value(counts @ distances / counts.sum(axis=1), weights)
@@ -297,23 +297,23 @@ def cosines(first, second) -> np.ndarray:
     """Cosine similarities `[P]` of `first, second [P, D]`, row by row; refuses zero rows."""
     u, v = _unit(first), _unit(second)
     if u.shape != v.shape:
-        raise ValueError(f"{u.shape} against {v.shape}: the pairs need two sides of one shape.")
+        raise ValueError(f"{u.shape} against {v.shape}: both sides need the same shape.")
     return (u * v).sum(axis=1)
 
 
 def retrieval(queries, candidates, truth) -> dict[str, np.ndarray]:
-    """How soon each query's own candidate comes among all, by cosine: one value a query, `[Q]`.
+    """How each query's own candidate ranks among all by cosine: one value per query, `[Q]`.
 
     `recall@1` and `recall@10` (the own candidate is among the first 1 or 10) and `mrr` (1 / rank;
-    the mean over queries is the mean reciprocal rank). Cosines within 1e-6 of each other are ties:
-    each order of theirs counts alike, so that equal embeddings score what chance does and a
-    sentence that stands there twice is found half of the time.
+    the mean over queries is the mean reciprocal rank). Cosines within 1e-6 of each other are ties,
+    whose orders all count equally: equal embeddings score at chance, and a sentence that occurs
+    twice is found half of the time.
 
     Args:
         queries: `[Q, D]`. candidates: `[N, D]`. truth: `[Q]`, the row of each query's candidate.
 
     Raises:
-        ValueError: as all metrics, zero rows too; another width; a row that is not there.
+        ValueError: as for all metrics; a zero row; different widths; `truth` out of range.
     """
     u, v, truth = _unit(queries), _unit(candidates), np.asarray(truth)
     if u.shape[1] != v.shape[1] or truth.shape != (len(u),):
@@ -339,8 +339,8 @@ def retrieval(queries, candidates, truth) -> dict[str, np.ndarray]:
 def explained_share(z, groups) -> float:
     """Share of the directions' variance that lies between `groups [N]` (eta squared), in [0, 1].
 
-    With G groups and no relation at all it is (G - 1) / (N - 1) on average. Refused for equal
-    directions: there is no variance to share.
+    Unrelated groups give (G - 1) / (N - 1) on average, for G groups. ValueError for equal
+    directions, which have no variance.
     """
     u, groups = _unit(z), _checked_labels(groups, len(z))
     parts = (u[groups == group] for group in np.unique(groups))
@@ -351,9 +351,9 @@ def explained_share(z, groups) -> float:
 def linear_cka(a, b, *, unbiased: bool = False, weights=None) -> float | np.ndarray:
     """||B' A||^2 / (||A' A|| ||B' B||), Frobenius norms (Kornblith et al. 2019); 1: the same.
 
-    Of two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
-    That estimate is too high where N is not much larger than D: for unrelated embeddings it is near
-    D / N, not 0.
+    For two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
+    This estimate is too high unless N is much larger than D: unrelated embeddings give about D / N,
+    not 0.
 
     Args:
         unbiased: estimate each of the three terms without bias from the Gram matrices without
@@ -380,9 +380,9 @@ def linear_cka(a, b, *, unbiased: bool = False, weights=None) -> float | np.ndar
 def procrustes_distance(a, b, *, weights=None) -> float | np.ndarray:
     """2 - 2 ||A' B||_*, the nuclear norm (Ding et al. 2021), for ||A|| = ||B|| = 1; 0 to 2.
 
-    Of two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
-    That is the least ||A - B R||^2 over orthogonal R: 0 means the same space but for shift, scale
-    and rotation. Where widths differ, the narrower space is filled up with zeros.
+    For two encoders' embeddings `a [N, D1]` and `b [N, D2]` of the same texts, columns centred.
+    This is the minimum of ||A - B R||^2 over orthogonal R: 0 means the same space up to shift,
+    scale and rotation. If widths differ, the narrower space is padded with zeros.
     """
 
     def distance(x, y):
@@ -404,7 +404,7 @@ def _entropy(z, center: bool, power: float, weights) -> float | np.ndarray:
 def _spectra(z, center: bool, weights) -> np.ndarray:
     """Singular values `[draws, K]`, largest first, one draw without weights; NaN for equal rows.
 
-    Refused where they are rounding noise around equal embeddings.
+    ValueError if they are rounding noise around equal embeddings.
     """
     global _last_spectra
     z, _ = _scaled(_matrix(z))
@@ -444,7 +444,7 @@ def _of_both(a, b, measure, weights) -> float | np.ndarray:
         if (w > 0).sum() < 2:
             values.append(np.nan)
             continue
-        drawn = w > 0  # of a bootstrap sample 63 % of the rows
+        drawn = w > 0  # 63 % of the rows, in a bootstrap sample
         kept = w[drawn]
         rows = [z[drawn] - kept @ z[drawn] / kept.sum() for z in (a, b)]
         values.append(measure(*(z * np.sqrt(kept)[:, None] for z in rows)))
@@ -473,7 +473,7 @@ def _u_centred(gram: np.ndarray) -> np.ndarray:
 
 
 def _within(u: np.ndarray, groups, kernel: Callable, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Of all pairs within each group: sum of kernel(||u - v||^2), and count; both `[draws, G]`."""
+    """Sum of kernel(||u - v||^2) over the pairs of each group, and their count: `[draws, G]`."""
     groups, counts = _checked_labels(groups, len(u)), _counts(weights, len(u))
     members, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
     if sizes.max() < 2:
@@ -513,7 +513,7 @@ def _value(values: np.ndarray, weights) -> float | np.ndarray:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, hence NaN
+    with np.errstate(divide="ignore", invalid="ignore"):  # no pairs: 0 / 0, so NaN
         return a / b
 
 
@@ -559,8 +559,7 @@ def _checked_labels(labels, n: int) -> np.ndarray:
 def _spread(u: np.ndarray) -> float:
     """Sum of squares of unit vectors around their mean; refused where all agree to 1e-6.
 
-    Directions of float32 embeddings are rounded to about 1e-7, and below 1e-6 so are distances:
-    what is left says nothing.
+    float32 rounds directions to about 1e-7, so distances below 1e-6 are noise.
     """
     spread = float(((u - u.mean(axis=0)) ** 2).sum())
     if spread <= 1e-12 * len(u):

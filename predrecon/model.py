@@ -1,6 +1,6 @@
 """Encoder, predictor, token regressor, and the model that trains them together.
 
-One file to read in a sitting; `PredictReconstruct.forward` near its end is Eq. 1 to 7. Shapes:
+One file to read in one sitting; `PredictReconstruct.forward` near its end is Eq. 1 to 7. Shapes:
 B samples, L tokens, C context tokens, K target blocks of T tokens, M masked tokens, D encoder
 width, V vocabulary. Source: paper, Section 3, Eq. 1-4, 8 and 9.
 
@@ -48,14 +48,14 @@ class PredictReconstructConfig(PretrainedConfig):
             (the square root of D, Vaswani et al. 2017). Published architecture only.
         rope_theta: base of the rotary frequencies. Modern architecture only.
         layer_types: `"full_attention"` or `"sliding_attention"` for each of the encoder's layers.
-            In the second kind a token sees those at most `local_attention // 2` positions away,
-            and the base is `local_rope_theta`. None: all full. Modern architecture only.
-        lam: lambda, fixed; None: learned, from 0.5 on.
+            With the latter, a token attends to tokens at most `local_attention // 2` positions
+            away, and the base is `local_rope_theta`. None: all full. Modern architecture only.
+        lam: fixed lambda; None: learned, starting at 0.5.
         latent_loss, balance: entries of `objectives.LATENT_LOSSES` and `BALANCES`.
         target: an entry of `TARGETS`.
         initializer_range: std of the truncated normal initialisation.
-        layer_norm_eps: of all norms but that of the token regressor: `regressor_norm_eps`, by
-            default the same (1e-5 in the public code).
+        layer_norm_eps: of all norms except the token regressor's, which has `regressor_norm_eps`,
+            by default the same (1e-5 in the public code).
 
     Raises:
         ValueError: a value outside what is listed here.
@@ -208,7 +208,7 @@ class Block(nn.Module):
 
     Args:
         dim, heads, mlp_ratio, eps: its sizes.
-        residual_scale: of the residual projections' standard deviation at the start.
+        residual_scale: factor on the residual projections' initial standard deviation.
         modern: GeGLU instead of GELU, no biases.
         normed: False where the input is normalised already (the modern encoder's first block).
     """
@@ -377,7 +377,7 @@ class Encoder(_Initialised):
         """`encode` from embeddings `[B, L, D]` on: the blocks and the final norm.
 
         With `at [P]`, positions in the flattened `[B * L]`, the result is `[P, D]`: the last block
-        computes only these. To `states`, if given, what goes into each block is appended.
+        computes only these. `states`, if given, collects the input of each block.
         """
         rotation, length = None, x.shape[1]
         if self.config.architecture == "modern":
@@ -416,8 +416,8 @@ class Encoder(_Initialised):
                 Positions count from the first real one, so that padding may be on either side.
 
         Returns:
-            `BaseModelOutput` with `last_hidden_state [B, L, D]`: padding is attended to by no
-            token and is zero in the output. With `output_hidden_states` also `hidden_states`: the
+            `BaseModelOutput` with `last_hidden_state [B, L, D]`: no token attends to padding, and
+            padding is zero in the output. With `output_hidden_states` also `hidden_states`: the
             embeddings, then the output of each block, the last after the final norm, as in
             transformers' pre-norm models.
         """
@@ -496,7 +496,7 @@ class TokenRegressor(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size)) if modern else None
 
     def forward(self, z: torch.Tensor, tokens: nn.Embedding) -> torch.Tensor:
-        """Logits of `z`; `tokens` is the encoder's embedding, which the modern one decodes with."""
+        """Logits of `z`; `tokens` is the encoder's embedding, the modern architecture's decoder."""
         z = self.norm(F.gelu(self.w1(z)))
         return F.linear(z, tokens.weight, self.bias) if self.w2 is None else self.w2(z)
 
@@ -566,7 +566,7 @@ class PredictReconstruct(_Initialised):
                 up, which makes the host wait for a GPU.
             count: scalar that the MLM loss is divided by; default M.
             progress: share of the training steps already done, for a scheduled balance.
-            measure: whether to compute `gradients`, which costs a part of a backward pass.
+            measure: whether to compute `gradients`, which costs part of a backward pass.
 
         Returns:
             `PretrainingOutput`.
@@ -611,7 +611,7 @@ class PredictReconstruct(_Initialised):
     def update_target(self, momentum: float):
         """theta_bar <- m theta_bar + (1 - m) theta (Eq. 8), one fused call for all tensors.
 
-        Nothing where the encoder is its own target.
+        Does nothing if the encoder is its own target.
         """
         if not hasattr(self, "target"):
             return
@@ -621,11 +621,11 @@ class PredictReconstruct(_Initialised):
     def compile_blocks(self):
         """torch.compile every transformer block, in place; the first call of each shape is slow.
 
-        Blocks, not the whole: they are alike, so one compilation serves all of them, and parameter
-        names stay. The full-length passes keep their static shape; context and predictor passes,
-        whose lengths change from step to step, get one graph for all lengths.
+        Blocks instead of the whole model: one compilation serves all blocks, and parameter names do
+        not change. Full-length passes keep their static shape; context and predictor passes, whose
+        lengths change from step to step, get one graph for all lengths.
         """
-        torch._functorch.config.donated_buffer = False  # `shared_gradients` goes back twice
+        torch._functorch.config.donated_buffer = False  # `shared_gradients` runs backward twice
         torch._dynamo.config.recompile_limit = 64  # three kinds of pass, with and without gradient
         for module in self.modules():
             if isinstance(module, Block):
@@ -639,14 +639,14 @@ def final_layer(encoder: Encoder, input_ids, rows) -> torch.Tensor:
 
 
 def unnormalised(encoder: Encoder, input_ids, rows) -> torch.Tensor:
-    """`final_layer` as the encoder's own last norm leaves it, with that norm's weights."""
+    """`final_layer` without the extra layer norm: the output of the encoder's own last norm."""
     return encoder.transform(encoder.embed(input_ids), at=rows).float()
 
 
 def top_layers(encoder: Encoder, input_ids, rows) -> torch.Tensor:
     """Mean of the upper half of the layers, each layer-normalised (data2vec, Baevski et al. 2022).
 
-    Of the layers but the last, what goes into the next block; of two layers both are averaged.
+    A layer's output is the next block's input; with two layers, both are averaged.
     """
     states: list[torch.Tensor] = []
     last = encoder.transform(encoder.embed(input_ids), states=states)

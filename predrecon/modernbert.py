@@ -1,7 +1,7 @@
 """The modern architecture and transformers' ModernBERT: the same weights under other names.
 
-`to_modernbert` makes a model that opens without this package; `from_modernbert` reads one that
-anybody made. Both directions use `NAMES`. Hidden states and logits agree to rounding.
+`to_modernbert` makes a model that opens without this package; `from_modernbert` reads any
+ModernBERT. Both directions use `NAMES`. Hidden states and logits agree up to rounding.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def weight_names(layers: int) -> dict[str, str]:
 
 
 def to_modernbert(model: PredictReconstruct, tokenizer) -> ModernBertForMaskedLM:
-    """A ModernBERT on the CPU with the model's encoder and token regressor; a predictor stays out.
+    """A ModernBERT on the CPU with the model's encoder and token regressor, without a predictor.
 
     Args:
         model: of the modern architecture (ValueError if not).
@@ -83,13 +83,13 @@ def to_modernbert(model: PredictReconstruct, tokenizer) -> ModernBertForMaskedLM
 
 
 def shape_of(config) -> dict:
-    """What a `PredictReconstructConfig` needs to compute as the ModernBERT of this configuration.
+    """Arguments of the `PredictReconstructConfig` that computes the same as this ModernBERT.
 
-    Dropout is no part of it: here none is used.
+    Dropout is ignored: none is used here.
 
     Raises:
         ValueError: another type of model, or a ModernBERT that the modern architecture cannot
-            compute; says in what.
+            compute; the message says why.
     """
     if config.model_type != "modernbert":
         raise ValueError(f"it is of type {config.model_type!r}, not a ModernBERT.")
@@ -97,11 +97,11 @@ def shape_of(config) -> dict:
     biases = ("norm_bias", "attention_bias", "mlp_bias", "classifier_bias")
     expected |= dict.fromkeys(biases, False) | {"tie_word_embeddings": True}
     rope = {kind: config.rope_parameters[kind] for kind in set(config.layer_types)}
-    apart = [f"{k}={getattr(config, k)!r}" for k, v in expected.items() if getattr(config, k) != v]
-    apart += [f"{k}: rope_type={r['rope_type']!r}" for k, r in rope.items()
+    other = [f"{k}={getattr(config, k)!r}" for k, v in expected.items() if getattr(config, k) != v]
+    other += [f"{k}: rope_type={r['rope_type']!r}" for k, r in rope.items()
               if r["rope_type"] != "default"]  # fmt: skip
-    if apart:
-        raise ValueError(f"{', '.join(apart)}: the modern architecture does not compute that.")
+    if other:
+        raise ValueError(f"{', '.join(other)}: the modern architecture does not compute that.")
     ratio = config.intermediate_size / config.hidden_size
     shape = dict(
         architecture="modern",
@@ -148,7 +148,7 @@ def from_modernbert(
 def digest(weights: dict[str, torch.Tensor], shape: dict) -> str:
     """SHA-256 of what a ModernBERT computes: its shape and the values of its weights.
 
-    The file format, the order of tensors and a tied decoder's second name have no part in it.
+    The file format, the order of tensors and a tied decoder's second name do not matter.
     """
     total = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for name in sorted(set(weight_names(shape["num_hidden_layers"]).values()) & weights.keys()):

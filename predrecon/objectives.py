@@ -1,8 +1,7 @@
 """The losses, the balance between them, and the schedules (paper, Eq. 5-8).
 
-Two registries hold the paper's choice and what the literature has beside it: `LATENT_LOSSES` and
-`BALANCES`. An entry is one small function; a new one is that function, its line in the dictionary,
-and a test.
+Two registries hold the paper's choice and alternatives from the literature: `LATENT_LOSSES` and
+`BALANCES`. To add an entry, write one small function, its line in the dictionary, and a test.
 """
 
 import bisect
@@ -23,8 +22,8 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
     Args:
         predicted: `[..., D]` predictor output at the target positions.
-        target: target vectors at the same positions, of the same shape (ValueError if not). What
-            makes them (`model.TARGETS`) says whether a gradient flows into them; in the paper none.
+        target: target vectors at the same positions, of the same shape (ValueError if not). Their
+            source (`model.TARGETS`) decides whether they carry a gradient; the paper's do not.
 
     Returns:
         Scalar in [0, 2], computed in float32 whatever the input's precision.
@@ -39,8 +38,8 @@ def jepa_loss(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def smooth_l1(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean over components of e^2 / 2 for |e| < 1, else |e| - 1/2 (I-JEPA, Assran et al. 2023).
 
-    Sees lengths, which the cosine does not: without the targets' normalisation it can fall by
-    shrinking both sides.
+    Unlike the cosine, it depends on lengths: without normalised targets, shrinking both sides
+    lowers it.
     """
     return F.smooth_l1_loss(predicted.float(), target.float())
 
@@ -48,7 +47,7 @@ def smooth_l1(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def normalised_mse(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean over positions of |p/|p| - t/|t||^2 (BYOL, Grill et al. 2020).
 
-    Twice the cosine loss, exactly: what differs is its weight against the MLM loss.
+    Exactly twice the cosine loss: only its weight relative to the MLM loss differs.
     """
     p, t = (F.normalize(x.float(), dim=-1) for x in (predicted, target))
     return (p - t).square().sum(-1).mean()
@@ -57,11 +56,11 @@ def normalised_mse(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tenso
 def infonce(
     predicted: torch.Tensor, target: torch.Tensor, *, temperature: float = 0.1
 ) -> torch.Tensor:
-    """Cross-entropy of naming each position's own target among all N of the batch, in nats.
+    """Cross-entropy of identifying each position's own target among all N of the batch, in nats.
 
     Logits are cosines over `temperature` (van den Oord et al. 2018; SimCLR's 0.1). A constant
-    prediction costs log N, so it cannot collapse to a point. Where target blocks of a text overlap,
-    a token stands among its own negatives. Memory grows with N^2.
+    prediction costs log N, which works against collapse to a point. Where target blocks of a text
+    overlap, a token is one of its own negatives. Memory grows with N^2.
     """
     p, t = (F.normalize(x.float(), dim=-1) for x in _rows(predicted, target))
     own = torch.arange(len(p), device=p.device)
@@ -72,7 +71,7 @@ def vicreg(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Mean squared error + variance hinge + 0.04 covariance (VICReg, Bardes et al. 2022, over 25).
 
     Hinge: mean over dimensions of max(0, 1 - std). Covariance: sum of squares off the diagonal over
-    D. Both are of each side; a target without gradient feels neither.
+    D. Both apply to each side; neither trains a target without gradient.
     """
     p, t = (x.float() for x in _rows(predicted, target))
     loss = F.mse_loss(p, t)
@@ -120,8 +119,8 @@ def sigreg(
     """(1 - share) mean squared error + share SIGReg of both sides (LeJEPA, 2025).
 
     SIGReg: `epps_pulley` of the vectors' products with random unit `directions [D, S]`, averaged.
-    It asks for an isotropic Gaussian, so that a target may carry gradient and need no moving
-    average. A target without gradient feels nothing of it.
+    It favours an isotropic Gaussian, so a target may carry gradient and needs no moving average. It
+    does not train a target without gradient.
     """
     p, t = (x.float() for x in _rows(predicted, target))
     sketch = sum(epps_pulley(x @ directions.to(x.dtype)).mean() for x in (p, t)) / 2
@@ -140,7 +139,7 @@ LATENT_LOSSES = {
 """`{name: loss of predicted and target}`; `sigreg` also takes directions, drawn every step."""
 
 OVER_BATCH = ("infonce", "vicreg", "barlow", "sigreg")
-"""Losses that are no mean over positions: several processes gather all positions first."""
+"""Losses that are not means over positions: several processes gather all positions first."""
 
 
 def latent_loss(
@@ -152,7 +151,7 @@ def latent_loss(
         name: its name.
         predicted, target: `[B, K, T, D]`, this process's rows.
         directions: `[D, S]`, for `sigreg`.
-        gather: over the whole batch of several processes, each of which has to call this.
+        gather: over the batch of all processes; each of them must call this.
     """
     if gather and name in OVER_BATCH and dist.is_initialized() and dist.get_world_size() > 1:
         predicted, target = _GatherRows.apply(predicted), _GatherRows.apply(target)
@@ -161,7 +160,7 @@ def latent_loss(
 
 
 class _GatherRows(torch.autograd.Function):
-    """All processes' rows. The gradient of every process's loss comes back: DDP takes the mean."""
+    """All processes' rows. Backward sums the gradients of all processes: DDP takes the mean."""
 
     @staticmethod
     def forward(ctx, x):
@@ -177,7 +176,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def _rows(predicted, target) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both as `[N, D]`; ValueError for fewer than two rows, which have no covariance."""
+    """Both as `[N, D]`; ValueError for fewer than two rows, which would have no covariance."""
     if predicted.shape != target.shape:
         raise ValueError(
             f"predicted {tuple(predicted.shape)} and target {tuple(target.shape)} differ."
@@ -212,12 +211,12 @@ def mlm_loss(
 def learned(w, jepa, mlm, now) -> tuple[torch.Tensor, torch.Tensor]:
     """lam = sigmoid(w), w learned by the gradient of the loss itself (paper, Eq. 7).
 
-    Since dL/dw = lam (1 - lam) (L_JEPA - L_MLM) keeps one sign as long as one loss is the larger,
-    an adaptive optimiser moves w by about one learning rate a step: see notebook 03. With w frozen,
-    the recipe's `lam`.
+    dL/dw = lam (1 - lam) (L_JEPA - L_MLM) keeps its sign as long as the same loss is larger, so an
+    adaptive optimiser moves w by about one learning rate per step: see notebook 03. If w is frozen,
+    lam is the recipe's.
     """
     lam, rest = torch.sigmoid(w).squeeze(0), 1 - torch.sigmoid(w).squeeze(0)
-    return lam * jepa + rest * mlm, lam  # two sigmoids: sums in the order of all earlier runs
+    return lam * jepa + rest * mlm, lam  # two sigmoids: rounds as earlier runs did
 
 
 def scheduled(w, jepa, mlm, now) -> tuple[torch.Tensor, torch.Tensor]:
@@ -229,8 +228,8 @@ def scheduled(w, jepa, mlm, now) -> tuple[torch.Tensor, torch.Tensor]:
 def uncertainty(w, jepa, mlm, now) -> tuple[torch.Tensor, torch.Tensor]:
     """exp(-w_0) L_JEPA + exp(-w_1) L_MLM + (w_0 + w_1) / 2 (Kendall, Gal and Cipolla 2018).
 
-    w are log-variances, from 0 on. A loss that falls towards 0 gets an ever larger weight: at rest
-    exp(w) is twice the loss. lam is JEPA's share of both weights.
+    w are log-variances, initially 0. The closer a loss is to 0, the larger its weight: at
+    equilibrium exp(w) is twice the loss. lam is JEPA's share of the sum of both weights.
     """
     weights = (-w).exp()
     return weights[0] * jepa + weights[1] * mlm + w.sum() / 2, weights[0] / weights.sum()
@@ -259,7 +258,7 @@ class Balance(nn.Module):
     """L = lam L_JEPA + (1 - lam) L_MLM, by default with lam = sigmoid(w), w learned (Eq. 7).
 
     Args:
-        fixed: lambda, if it is not to be learned. Of `learned` only.
+        fixed: lambda, if it is not learned; for `learned` only.
         kind: an entry of `BALANCES`.
     """
 
@@ -288,7 +287,7 @@ class Balance(nn.Module):
         Args:
             jepa, mlm: the two losses.
             progress: share of the training steps already done.
-            gradients: of `shared_gradients`; keeps `equal-gradients` up to date.
+            gradients: from `shared_gradients`; update the averages of `equal-gradients`.
         """
         if self.only_mlm:  # what `on_collapse` may change to; every weight keeps a gradient
             return mlm + 0.0 * (jepa + self.w.sum()), torch.zeros_like(mlm)
@@ -302,8 +301,8 @@ class Balance(nn.Module):
 def shared_gradients(jepa: torch.Tensor, mlm: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """|g_JEPA|, |g_MLM| and the cosine between them: `[3]`, without gradient.
 
-    g are the losses' gradients in `weight`, the last layer that both share, of the whole batch on
-    one process or several. A cosine below 0 says that the losses pull against each other.
+    g are the losses' gradients in `weight`, the last layer that both share, over the whole batch on
+    one process or several. A cosine below 0 means that the losses pull against each other.
     """
     pair = [torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (jepa, mlm)]
     flat = torch.stack([g.flatten().float() for g in pair])
@@ -336,13 +335,13 @@ def ema_momentum(recipe: Recipe, step: int, total: int) -> float:
 def predicted_lambda(recipe: Recipe, total: int, *, lr: float | None = None) -> np.ndarray:
     """lambda from the schedule alone, `[total]`: sigma(sum of learning rates) after each step.
 
-    `lr` is another peak rate than the recipe's.
+    `lr` replaces the recipe's peak rate.
     """
     if recipe.lam is not None:
         return np.full(total, recipe.lam)
     if recipe.balance == "scheduled":
         return (1 + np.cos(np.pi * np.arange(total) / total)) / 4
-    if recipe.balance != "learned":  # what the losses or their gradients say
+    if recipe.balance != "learned":  # lambda depends on losses or gradients
         return np.full(total, np.nan)
     peak = next(rate for rate in (lr, recipe.lam_lr, recipe.lr) if rate is not None)
     rates = [learning_rate(recipe, step, total, peak=peak) for step in range(total)]
@@ -358,7 +357,7 @@ def lambda_before(recipe: Recipe, total: int, steps) -> np.ndarray:
 def total_steps(recipe: Recipe, step: int, rate: float) -> int | None:
     """The length of a schedule whose learning rate is `rate` at `step`, from 1.
 
-    None while the warm-up lasts, which is the same for every length.
+    None during the warm-up, which is the same for every length.
     """
     if step <= recipe.warmup_steps + 1:
         return None

@@ -1,9 +1,9 @@
 """Token vectors to sentence vectors, four ways, and one pass over texts for all of them.
 
-Which special tokens an encoder reads is one rule (`reads_own_template`): predrecon's encoders read
-[CLS] s1 [SEP] s2 [SEP], as they were trained; any other encoder reads what the template of its own
-tokenizer says (RoBERTa: <s> s1 </s></s> s2 </s>; GPT-2: no special token). No token types are
-passed: the second text of a pair is of the type of the first.
+One rule decides which special tokens an encoder reads (`reads_own_template`): predrecon's encoders
+read [CLS] s1 [SEP] s2 [SEP], as they were trained; any other encoder reads its own tokenizer's
+template (RoBERTa: <s> s1 </s></s> s2 </s>; GPT-2: no special token). No token types are passed:
+both texts of a pair have the same type.
 """
 
 import math
@@ -17,12 +17,12 @@ import torch
 from predrecon.model import PredictReconstructConfig
 from predrecon.seeding import torch_generator
 
-MAX_LENGTH = 128  # tokens of a text that analysis reads (paper's code); fewer if built for fewer
+MAX_LENGTH = 128  # tokens per text in the analysis (paper's code); fewer if the encoder takes fewer
 POOLINGS = ("mean", "max", "weighted", "attention")
 PADDINGS = ("ignored", "attended")
-"""What an encoder does with padding. As the equations say none is attended to; the published
-numbers come of code that pads every text to `MAX_LENGTH` and lets all tokens attend to padding.
-Pooling leaves it out in both.
+"""How an encoder treats padding. In the equations no token attends to it; the published numbers
+come from code that pads every text to `MAX_LENGTH` and lets all tokens attend to padding. Pooling
+leaves it out in both cases.
 """
 
 
@@ -34,7 +34,7 @@ def pool(
     direction: torch.Tensor | None = None,
     seed: int = 0,
 ) -> torch.Tensor:
-    """One vector a text from its token vectors, over real positions (Eq. 10 is `"mean"`).
+    """One vector per text from its token vectors, over real positions (Eq. 10 is `"mean"`).
 
     Refuses (ValueError) an unknown pooling and shapes that do not fit.
 
@@ -42,12 +42,12 @@ def pool(
         hidden: `[B, L, D]`; half precision is pooled in float32.
         attention_mask: `[B, L]`, 1 on real tokens; a row without any is refused (ValueError).
         how: `"mean"`, `"max"`, `"weighted"` (softmax of a learned score per token; never trained in
-            the paper, hence uniform, hence the mean) or `"attention"` (softmax of a random query
+            the paper, so uniform, so the mean) or `"attention"` (softmax of a random query
             against random keys; the paper's is neither trained nor seeded, ours is seeded).
             Paper, Section 6.
         direction: `[D]`; its product with a token's vector is the token's score in `"weighted"` and
-            `"attention"`. Default: zeros for `"weighted"`, as published; for `"attention"` what
-            `seed` draws, since one query against linear keys is a direction, too.
+            `"attention"`. Default: zeros for `"weighted"`, as published; for `"attention"` drawn
+            from `seed`, since one query against linear keys is a direction too.
         seed: draws query and key of `"attention"`. Use the same for all models compared.
 
     Returns:
@@ -103,12 +103,12 @@ def embed(
 
     Args:
         encoder, tokenizer: what `AutoModel` and `AutoTokenizer.from_pretrained(run_dir)` return.
-        first, second: N texts, at least one, as many in both (ValueError); with `second`,
-            "s1 [SEP] s2" is encoded as one sequence. A string is one text.
+        first, second: N texts each, at least one (else ValueError); with `second`, "s1 [SEP] s2"
+            is encoded as one sequence. A string is one text.
         own: the encoder's own pooling, needed if `"own"` is among `poolings`: a function of hidden
             `[B, L, D]` and mask `[B, L]`, padded on the right, that gives `[B, D']`.
-        directions: more poolings by name, each a scoring vector `[D]` as in `pool`.
-        max_length: tokens kept of a text, at most what the encoder was built for.
+        directions: further poolings by name, each a scoring vector `[D]` as in `pool`.
+        max_length: tokens kept of a text, at most what the encoder takes.
         batch_tokens: padded tokens in a batch at most; texts are sorted by length first.
         padding: one of `PADDINGS` (else ValueError). `"attended"` pads every text to `max_length`,
             so that no vector depends on the batch.
@@ -152,7 +152,7 @@ def token_vectors(
     if padding not in PADDINGS:
         raise ValueError(f"padding={padding!r}: expected one of {', '.join(PADDINGS)}.")
     if encoder.training:
-        raise ValueError("The encoder is in training mode, perhaps random: call .eval() first.")
+        raise ValueError("The encoder is in training mode, maybe with dropout: call .eval() first.")
     attended, pad_id = padding == "attended", tokenizer.pad_token_id
     if attended and pad_id is None:
         raise ValueError("padding='attended': this tokenizer has no padding to attend to.")
@@ -177,22 +177,22 @@ def token_vectors(
 
 
 def reads_own_template(encoder) -> bool:
-    """Whether special tokens stand where the tokenizer's template says: not in our own encoders."""
+    """Whether an encoder reads its tokenizer's template; our own encoders do not."""
     return getattr(encoder.config, "model_type", "") != PredictReconstructConfig.model_type
 
 
 def longest_input(encoder) -> int:
-    """Tokens that an encoder takes at most; without a limit of its own, any number."""
+    """The maximum number of tokens that an encoder takes; `sys.maxsize` if it has no limit."""
     longest = getattr(encoder.config, "max_position_embeddings", None) or sys.maxsize
     for name, module in encoder.named_modules():
         if name.endswith("position_embeddings"):
-            reserved = getattr(module, "padding_idx", None)  # RoBERTa's kin begin behind it
+            reserved = getattr(module, "padding_idx", None)  # RoBERTa-like models count from here
             longest -= 0 if reserved is None else reserved + 1
     return longest
 
 
 def as_texts(texts) -> list[str] | None:
-    """A list of texts; a string is one text. ValueError for what is no text."""
+    """A list of texts; a string is one text. ValueError if an item is not a text."""
     texts = [texts] if isinstance(texts, str) else texts if texts is None else list(texts)
     for number, text in enumerate(texts or []):
         if not isinstance(text, str):
@@ -204,7 +204,7 @@ def _batches(lengths: list[int], batch_tokens: int):
     """Indices of texts, shortest first: as many as fit `batch_tokens` once padded, at least one."""
     rows: list[int] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if rows and (len(rows) + 1) * lengths[i] > batch_tokens:  # the newest is the widest
+        if rows and (len(rows) + 1) * lengths[i] > batch_tokens:  # the newest is the longest
             yield rows
             rows = []
         rows.append(i)
@@ -217,7 +217,7 @@ def token_ids(
     """[CLS] s1 [SEP], or [CLS] s1 [SEP] s2 [SEP], cut to `max_length` ids, for every text.
 
     A literal "[SEP]" in a text is text. With `own_template` the special tokens are those of the
-    tokenizer's template (`special_tokens`). Raises ValueError for what cannot be built so.
+    tokenizer's template (`special_tokens`). Raises ValueError if the ids cannot be built.
     """
     first, second = as_texts(first), as_texts(second)
     if not first or (second is not None and len(second) != len(first)):
@@ -252,8 +252,8 @@ def special_tokens(
     """Ids before the (first) text, between both, and after the last.
 
     Without `own_template` [CLS], [SEP] and [SEP]. With it, what the tokenizer puts around "a" and
-    "b" when it is called: so whatever makes up its template counts. A tokenizer without a template
-    that has both tokens gets [CLS] and [SEP].
+    "b" when it is called, however it defines its template. A tokenizer that has no template but
+    both tokens gets [CLS] and [SEP].
 
     Raises:
         ValueError: [CLS] or [SEP] is needed, and the tokenizer has none.
@@ -274,7 +274,7 @@ def special_tokens(
 
 
 def _place(part: list[int], whole: list[int], start: int) -> int:
-    """Where `part` stands in `whole`, from `start` on."""
+    """Index of the first `part` in `whole`, from `start` on."""
     for place in range(start, len(whole) - len(part) + 1):
         if part and whole[place : place + len(part)] == part:
             return place

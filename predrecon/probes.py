@@ -24,7 +24,7 @@ HEADS = ("linear", "knn", "mlp")
 NEIGHBOURS = 10  # of the nearest-neighbour probe
 HIDDEN, HIDDEN_EPOCHS = 64, 50  # of the MLP probe
 METRICS = ("accuracy", "f1", "mcc", "spearman")
-_THREADS = threading.RLock()  # their number is the process's: one fit at a time
+_THREADS = threading.RLock()  # the thread count is global to the process: one fit at a time
 _STACK = 1 << 30  # bytes of training features, at most, where heads are trained at once
 _CLASS_MINIMUM = 5  # samples a token needs to be a class of the token probe
 
@@ -51,8 +51,8 @@ class ProbeResult:
 class _Heads(nn.Module):
     """H heads at once: features `[H, N, F]` to logits `[H, C, N]`, or to scores `[H, 1, N]`.
 
-    All start with the same weights, drawn as `nn.Linear` does, and drop the same features of a
-    batch: what each would do alone.
+    All start with the same weights, drawn as `nn.Linear` does, and share dropout masks, so each
+    does what it would do alone.
     """
 
     def __init__(self, stack: "list[_Data]", num_classes: int, *, dropout: float, seed: int):
@@ -66,7 +66,7 @@ class _Heads(nn.Module):
         self.weight = nn.Parameter(weight.repeat(len(stack), 1, 1))
         self.bias = nn.Parameter(bias.repeat(len(stack), 1, 1))
         self.similarity, self.single, self.dropout = num_classes == 0, stack[0].single, dropout
-        if self.single:  # of LayerNorm; its mean and variance are in the features
+        if self.single:  # LayerNorm's affine part; the features are already normalised
             self.scale = nn.Parameter(torch.ones(len(stack), 1, dim))
             self.shift = nn.Parameter(torch.zeros(len(stack), 1, dim))
             self.draws = torch.Generator().manual_seed(seed)
@@ -77,7 +77,7 @@ class _Heads(nn.Module):
         if self.single and self.training:
             kept = torch.empty(x.shape[1:]).bernoulli_(1 - self.dropout, generator=self.draws)
             x = x * (kept / (1 - self.dropout))
-        if self.similarity:  # element by element: what ties before ties after
+        if self.similarity:  # element by element: ties stay ties
             return self.weight * x.mT + self.bias
         return torch.baddbmm(self.bias, self.weight, x.mT)
 
@@ -87,7 +87,7 @@ def _features(*parts, similarity: bool) -> tuple[torch.Tensor, torch.Tensor]:
     *vectors, labels = (torch.as_tensor(np.asarray(part)) for part in parts)
     if any(len(v) != len(labels) for v in vectors) or len(labels) == 0:
         sizes = ", ".join(str(len(v)) for v in vectors)
-        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: expected as many.")
+        raise ValueError(f"Vectors of {sizes} samples, {len(labels)} labels: counts must be equal.")
     if not all(v.isfinite().all() for v in vectors):
         raise ValueError("The vectors hold NaN or infinity: nothing can be probed.")
     vectors = [v.float() for v in vectors]
@@ -116,7 +116,7 @@ def _check_labels(y: torch.Tensor, y_val: torch.Tensor, num_classes: int):
 def linear_probe(
     train: tuple, validation: tuple, *, select: str = "last", **options
 ) -> ProbeResult:
-    """One of `linear_probes`, which takes the same options, with one choice of the epoch."""
+    """`linear_probes` of one head with one choice of epoch; the same options."""
     (results,) = linear_probes([(train, validation)], selects=(select,), **options)
     return results[select]
 
@@ -137,28 +137,28 @@ def linear_probes(
 
     | vectors                 | head                                                              |
     |-------------------------|-------------------------------------------------------------------|
-    | one a text (SST-2, CoLA)| LayerNorm, Dropout 0.2, Linear; cross-entropy                     |
+    | one (SST-2, CoLA)       | LayerNorm, Dropout 0.2, Linear; cross-entropy                     |
     | two (MRPC, MNLI)        | Linear on [s1; s2; abs(s1 - s2); s1 * s2]; cross-entropy          |
     | two, `num_classes=0`    | y = a cos(s1, s2) + b, two numbers; mean squared error (STS-B)    |
 
     AdamW without weight decay; the paper names neither optimiser nor batch size for its probes.
-    Note that Spearman's rho does not see a and b as long as a > 0: the STS-B probe reports the
-    encoder's cosine itself.
+    Note that Spearman's rho does not depend on a and b as long as a > 0: the STS-B probe reports
+    the encoder's cosine itself.
 
-    Heads that follow each other and are of one size are trained at once, as many as `_STACK` holds;
-    each learns what it would learn alone.
+    Consecutive heads of one size are trained together, as many as `_STACK` holds; each learns what
+    it would learn alone.
 
     Args:
         heads: `(train, validation)` of each head: `(s, labels)` or `(s1, s2, labels)`, vectors
-            `[N, D]`, labels `[N]`. An iterator is read as far as heads are trained at once.
+            `[N, D]`, labels `[N]`. An iterator is read only as far as heads are trained together.
         metric: one of `METRICS`.
         num_classes: classes, or 0 for the similarity head.
         epochs, lr: paper, Table 2.
-        selects: which epochs' scores are reported: the `"last"`, that with the best score on a
-            tenth of the training split, held out for it (`"inner"`), or, as the paper's code does
-            it, the best on the very split that is reported (`"reported"`): optimistic by
-            construction. `"inner"` costs a training of its own, the other two share one.
-        seed: initial weights, order, dropout, and the inner split; those of every head.
+        selects: which epochs' scores are reported: the `"last"`; the one with the best score on a
+            tenth of the training split, held out for this (`"inner"`); or, as in the paper's code,
+            the best on the very split that is reported (`"reported"`), optimistic by construction.
+            `"inner"` needs a training of its own, the other two share one.
+        seed: initial weights, order, dropout, and the inner split; the same for every head.
 
     Yields:
         `{select: ProbeResult}` of each head, in their order.
@@ -196,9 +196,9 @@ class _Data:
 
 
 def _stacks(heads: Iterable[tuple[tuple, tuple]], num_classes: int) -> Iterator[list[_Data]]:
-    """What is trained at once, list after list; a list is emptied when the next is asked for.
+    """Lists of heads to train together; a list is emptied when the next is requested.
 
-    Besides it, the features of one more head are in memory.
+    Memory holds one list and the features of one more head.
     """
     stack: list[_Data] = []
     for splits in heads:
@@ -225,9 +225,9 @@ def _train(
     dropout: float,
     seed: int,
 ) -> Iterator[tuple[tuple[ProbeResult, float | None], ...]]:
-    """Of each head, after each epoch: its result, and its score on the rows held out.
+    """For each head and epoch: its result, and its score on the held-out rows.
 
-    A tenth of the training split is held out with `inner`, else nothing (None).
+    With `inner`, a tenth of the training split is held out, else nothing (None).
     """
     order, y = torch_generator(seed, "probe"), torch.stack([data.y for data in stack])
     rows, x_val = torch.arange(y.shape[1]), torch.stack([data.x_val for data in stack])
@@ -248,7 +248,7 @@ def _train(
                 else:
                     loss = F.mse_loss(out[:, 0], target, reduction="sum")
                 optimizer.zero_grad()
-                (loss / len(batch)).backward()  # to each head the mean over its samples
+                (loss / len(batch)).backward()  # each head gets the mean over its samples
                 optimizer.step()
             head.eval()
             results, inner_scores = [], [None] * len(stack)
@@ -284,11 +284,11 @@ def semantic_probe(
     |          | vote, or their mean; nothing is learned                                         |
     | `mlp`    | 64 ReLU units, 50 epochs of Adam (learning rate 1e-3, batches of 200, L2 1e-4)  |
 
-    All see the same folds, and vectors standardised by the fold's training rows.
+    All use the same folds, and vectors standardised by the fold's training rows.
 
     Args:
-        z: `[N, D]` embeddings. Equal ones score what always giving the commonest label does (rho:
-            0), but with `knn`, which sees some of the labels.
+        z: `[N, D]` embeddings. Equal ones score as if every answer were the most common label
+            (rho: 0), except with `knn`, which sees some of the labels.
         labels: `[N]`.
         kind: `"classification"` (accuracy) or `"regression"` (Spearman's rho). For CoLA's MCC,
             score the out-of-fold `predictions`.
@@ -309,9 +309,9 @@ def semantic_probe(
 def token_probe(z, tokens, *, seed: int = 0) -> ProbeResult:
     """The most frequent token of each text from its vector `z [N, D]`: is the embedding lexical?
 
-    Of `tokens [N]` (from `frequent_tokens`) those with fewer than five texts are left out; logistic
-    regression, 3 folds, standardised inside each fold. Errors as `semantic_probe`, or no two tokens
-    with five texts each.
+    `tokens [N]` (from `frequent_tokens`) with fewer than five texts are left out; logistic
+    regression, 3 folds, standardised inside each fold. Errors as in `semantic_probe`, or if fewer
+    than two tokens have five texts.
     """
     tokens, frequent = np.asarray(tokens), common(tokens)
     if len(np.unique(tokens[frequent])) < 2:
@@ -335,7 +335,7 @@ def frequent_tokens(ids: list[list[int]], special: Collection[int] | None = None
     Args:
         ids: `pooling.token_ids`, cut as the encoder sees them. Ties go to the token that comes
             first; a text without a token gets -1.
-        special: ids that are no words. Default: the first and the last of each text.
+        special: ids that are not words. Default: the first and the last of each text.
     """
     bodies = ([i for i in text if i not in (special or (text[0], text[-1]))] for text in ids)
     return np.array([Counter(body).most_common(1)[0][0] if body else -1 for body in bodies])
@@ -344,8 +344,8 @@ def frequent_tokens(ids: list[list[int]], special: Collection[int] | None = None
 def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
     """Accuracy, F1 of class 1, Matthews' correlation, or Spearman's rho.
 
-    Where labels or predictions are all of one class (constant), the two correlations have no value
-    (0 / 0): they are 0 here, as scikit-learn's MCC is, and F1 is 0 if class 1 appears in neither.
+    If all labels or all predictions are equal, the two correlations are undefined (0 / 0): they are
+    0 here, as scikit-learn's MCC is. F1 is 0 if class 1 appears in neither.
     """
     from scipy.stats import spearmanr
     from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
@@ -362,9 +362,9 @@ def score(labels: np.ndarray, predictions: np.ndarray, metric: str) -> float:
 
 
 def majority_answer(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
-    """The training split's commonest label (its mean for regression) for each of `labels`.
+    """The training split's most common label (its mean for regression) for each of `labels`.
 
-    Where several are equally common, the answer that scores best.
+    If several are equally common, the one that scores best.
     """
     if metric == "spearman":
         return np.full(len(labels), np.mean(train_labels))
@@ -380,7 +380,7 @@ def majority(train_labels: np.ndarray, labels: np.ndarray, metric: str) -> float
 
 @torch.no_grad()
 def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions `[H, N]` and how sure each head is of each."""
+    """Each head's predictions and its confidence in them, both `[H, N]`."""
     out = head(x)
     if num_classes:
         confidence, predictions = out.softmax(dim=1).max(dim=1)
@@ -391,7 +391,7 @@ def _answers(head: nn.Module, x: torch.Tensor, num_classes: int) -> tuple[np.nda
 
 @contextlib.contextmanager
 def _one_thread():
-    """For steps of microseconds: a second thread costs more than it brings on a busy CPU."""
+    """One thread: in steps of microseconds a second costs more than it gains on a busy CPU."""
     import threadpoolctl
 
     with _THREADS:
@@ -422,14 +422,14 @@ def _cross_validate(
     rows = min(len(train) for train, _ in splits)
     model = make_pipeline(StandardScaler(), _head(head, regression, rows, seed))
     with warnings.catch_warnings(), _one_thread(), parallel_config(backend="threading"):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many steps are the protocol
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is the protocol
         predictions = cross_val_predict(model, z, labels, cv=splits, n_jobs=os.cpu_count())
     scores = [score(labels[test], predictions[test], metric) for _, test in splits]
     return ProbeResult(float(np.mean(scores)), metric, len(labels), predictions=predictions)
 
 
 def _head(name: str, regression: bool, rows: int, seed: int):
-    """One of `HEADS`, to be fitted to `rows` at least."""
+    """One of `HEADS`, to be fitted to at least `rows` samples."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -444,7 +444,7 @@ def _head(name: str, regression: bool, rows: int, seed: int):
 
 
 def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bool):
-    """Every fold must find finite vectors and, to learn from, two labels."""
+    """Every fold needs finite vectors and two labels to train on."""
     if z.ndim != 2 or labels.shape != (len(z),):
         raise ValueError(f"Vectors {z.shape}, labels {labels.shape}: expected [N, D] and [N].")
     if not np.isfinite(z).all():
@@ -456,7 +456,7 @@ def _check_samples(z: np.ndarray, labels: np.ndarray, folds: int, regression: bo
     if len(values) == 1:
         raise ValueError(f"All {len(labels)} labels are {values[0]}: a probe needs two classes.")
     if len(labels) < 2 * folds:
-        raise ValueError(f"{len(labels)} samples: too few for {folds} folds of two at least.")
+        raise ValueError(f"{len(labels)} samples: too few for {folds} folds of at least two.")
     if not regression and (counts.max() < folds or np.sort(counts)[-2] < 2):
         sizes = ", ".join(f"{v}: {n}" for v, n in zip(values[:8], counts[:8], strict=True))
         raise ValueError(

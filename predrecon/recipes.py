@@ -1,8 +1,9 @@
-"""What a run is made of: one frozen dataclass and the presets.
+"""Every setting of a run: one frozen dataclass and the presets.
 
-`paper` holds every hyper-parameter of the paper's Table 1; what the table leaves open says so.
-`modern` has its size, text and number of tokens with an architecture and optimiser that leave the
-plateau of word frequencies early. `demo` and `demo-published` are the same pair for two CPU cores.
+`paper` holds every hyper-parameter of the paper's Table 1; comments mark what the table leaves
+open. `modern` has the same size, text and number of tokens, with an architecture and optimiser that
+leave the plateau of word frequencies early. `demo` and `demo-published` are the same pair for two
+CPU cores.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 ARMS = ("hybrid", "mlm")
 ARCHITECTURES = ("published", "modern")
 TOKEN_SCALES = ("none", "sqrt_dim")
-OBJECTIVE = ("latent_loss", "target", "balance", "mask")  # what the laboratory swaps
+OBJECTIVE = ("latent_loss", "target", "balance", "mask")  # what the laboratory varies
 OF_HYBRID = ("lam", "lam_lr", "leak", *OBJECTIVE)  # fields that the MLM-only arm does not have
 LATENT_LOSSES = ("cosine", "smooth-l1", "mse", "infonce", "vicreg", "barlow", "sigreg")
 OF_BATCH = ("infonce", "vicreg", "barlow", "sigreg")  # they compare a batch's positions
@@ -63,28 +64,28 @@ class Recipe:
         latent_loss: cosine (the paper's), smooth-l1, mse, infonce, vicreg, barlow or sigreg.
         target: ema (the paper's), ema-raw, top-k, stopgrad or live (see model.TARGETS).
         balance: learned (the paper's), scheduled, uncertainty or equal-gradients.
-        mlm_probability: chance of a token to be masked.
+        mlm_probability: chance that a token is masked.
         batch_size: blocks in a step, over all processes.
         epochs: passes over the corpus, where max_steps is not set.
         max_steps: optimiser steps; the schedules span exactly these.
-        optimizer: adamw, or muon (Muon for the blocks' matrices, AdamW with lr for the rest).
+        optimizer: adamw, or muon (Muon for the blocks' matrices, AdamW at lr for the rest).
         lr: peak learning rate; linear warm-up, then cosine to 0.
         muon_lr: peak learning rate of the blocks' matrices, with muon.
         lam: lambda, fixed between 0 and 1; None (auto): learned. Hybrid arm only.
         lam_lr: peak learning rate of lambda's w; None (auto): lr. Hybrid arm only.
         warmup_steps: steps of linear warm-up.
-        weight_decay: of matrices.
-        betas: of AdamW.
+        weight_decay: weight decay of matrices; other parameters have none.
+        betas: AdamW's betas.
         ema: momentum of the target encoder at the first and last step, linear between them.
         precision: fp32, bf16 (autocast), or auto: the fastest on this machine.
         compile: whether to torch.compile the blocks; None (auto): on a GPU only.
         log_every: steps between rows of history.csv.
         checkpoint_every: steps between checkpoints.
         checkpoint_minutes: minutes between checkpoints, in addition to checkpoint_every.
-        keep_last: checkpoints kept.
+        keep_last: number of checkpoints kept.
         snapshots: encoders kept, evenly spaced over training, with their held-out losses.
         validation_blocks: blocks of held-out text for the losses at the end.
-        monitor_every: steps between looks of the monitor (training.monitor); 0: none.
+        monitor_every: steps between measurements of the monitor (training.monitor); 0: none.
         on_collapse: after two alarms: continue, stop, mlm (lambda is 0) or a latent loss's name.
     """
 
@@ -146,7 +147,7 @@ class Recipe:
             object.__setattr__(self, field.name, read(field.name, getattr(self, field.name)))
         if self.lam_lr is not None and self.lam is not None:
             raise ValueError(
-                f"lam_lr={self.lam_lr}, lam={self.lam}: a fixed lambda has no rate. Leave one out."
+                f"lam_lr={self.lam_lr}, lam={self.lam}: a fixed lambda has no rate. Leave out one."
             )
         check_objective(self)
         check_architecture(
@@ -155,7 +156,7 @@ class Recipe:
             hidden_size=(self.hidden_size, self.num_heads),
             predictor_size=(self.predictor_size, self.predictor_heads),
         )
-        if self.arm == "mlm":  # it has no lambda and no context: one run is enough
+        if self.arm == "mlm":  # it has no lambda and no context: settings that differ make one run
             for name in OF_HYBRID:
                 object.__setattr__(self, name, type(self).__dataclass_fields__[name].default)
             if self.on_collapse != "stop":  # there is nothing to change to
@@ -193,8 +194,8 @@ def check_objective(recipe: Recipe):
             )
     if recipe.on_collapse != "continue" and not recipe.monitor_every:
         raise ValueError(
-            f"on_collapse={recipe.on_collapse!r}, monitor_every=0: without the monitor nothing is "
-            "seen. Set monitor_every, or on_collapse='continue'."
+            f"on_collapse={recipe.on_collapse!r}, monitor_every=0: only the monitor can see a "
+            "collapse. Set monitor_every, or on_collapse='continue'."
         )
     if recipe.arm == "hybrid" and recipe.on_collapse == recipe.latent_loss:
         raise ValueError(
@@ -207,7 +208,7 @@ def check_objective(recipe: Recipe):
         value = getattr(recipe, name)
         if value is not None and (name == "lam" or recipe.balance != "uncertainty"):
             raise ValueError(
-                f"balance={recipe.balance!r}, {name}={value}: {name} is of balance='learned'. "
+                f"balance={recipe.balance!r}, {name}={value}: {name} is for balance='learned'. "
                 f"Leave one of the two out ({name}=none)."
             )
 
@@ -217,7 +218,7 @@ def check_architecture(architecture: str, token_scale: str, **widths: tuple[int,
     if architecture == "modern" and token_scale != "none":
         raise ValueError(
             f"token_scale={token_scale!r} with the modern architecture: its embeddings are "
-            "normalised, no scale would be seen. Use 'none', or architecture='published'."
+            "normalised, so a scale has no effect. Use 'none', or architecture='published'."
         )
     for name, (width, heads) in widths.items():
         if width % heads or width % 2:
@@ -231,7 +232,7 @@ def read(name: str, value):
 
     From Python, YAML, papermill or a command line: numbers may be text ("1e-4"), whole numbers
     floats (4.0), pairs lists or text ("0.1,0.25"), names numbers (a corpus called 2024), switches
-    yes, no, true, false, on, off, 1 or 0. What may be None may be the word none or auto.
+    yes, no, true, false, on, off, 1 or 0. The words none and auto stand for None where allowed.
 
     Raises:
         ValueError: names the field, its value, and what was expected.
@@ -333,7 +334,7 @@ def _choice(*valid: str):
     return f"one of {', '.join(valid)}", lambda value: value in valid
 
 
-_LIMITS = {  # what is expected in words, and whether a value is that
+_LIMITS = {  # what is expected, in words, and the test for it
     "arm": _choice(*ARMS),
     "architecture": _choice(*ARCHITECTURES),
     "token_scale": _choice(*TOKEN_SCALES),
@@ -376,7 +377,7 @@ _LIMITS |= dict.fromkeys(
 # minutes on two CPU cores
 _SMALL = dict(hidden_size=128, num_heads=4, length=64, batch_size=32, snapshots=8)
 _SMALL |= dict(predictor_size=64, predictor_layers=2, predictor_heads=2, max_steps=800)
-# what the search of LOG.md (26 November 2026) ended with
+# result of the search in LOG.md (26 November 2026)
 _MODERN = dict(architecture="modern", optimizer="muon", muon_lr=0.02, betas=(0.9, 0.98))
 _MODERN |= dict(mlm_probability=0.3, weight_decay=0.2)
 _PRESETS = {
@@ -421,7 +422,7 @@ _PRESETS = {
         snapshots=4,
         monitor_every=200,
     ),
-    # the demo's rate by the root of the width; lambda's rate is the paper's; not tuned at this size
+    # demo's rate over the square root of the width ratio; the paper's lambda rate; not tuned here
     "modern": Recipe(
         "modern",
         **_MODERN,
@@ -474,7 +475,8 @@ def get(preset: str = "auto", **overrides) -> Recipe:
 def published_twin(recipe: Recipe) -> Recipe | None:
     """The recipe as published, at the same size: same text, masks and bookkeeping.
 
-    What `recipe` sets unlike its preset, the twin has too. None for a recipe that is as published.
+    The twin also has every field in which `recipe` differs from its preset. None if the preset is
+    as published already.
     """
     if recipe.preset not in _TWINS:
         return None

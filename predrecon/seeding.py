@@ -1,7 +1,7 @@
-"""Randomness as a function of (seed, what for, step): never of global state.
+"""Randomness as a function of (seed, purpose, step), never of global state.
 
-The same batch and the same masks come out after a resume, in another process, and in a notebook
-cell that is run twice, because every draw starts from a generator made here.
+Every draw starts from a generator made here. So batches and masks are the same after a resume, in
+another process, and in a notebook cell that runs twice.
 """
 
 import zlib

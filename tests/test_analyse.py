@@ -80,7 +80,7 @@ def test_the_command_writes_tables_figures_and_one_page(tmp_path, wide, monkeypa
     out = tmp_path / "out"
     words = ["analyse", str(first), str(second), "--tasks", "docs-library,docs-overlap"]
     assert main([*words, "--max-samples", "120", "--out", str(out)]) == 0
-    assert "index.html shows all" in capsys.readouterr().out
+    assert "index.html shows everything" in capsys.readouterr().out
     for name in ("geometry", "differences", "layers"):
         assert {f.suffix for f in (out / "tables").glob(f"{name}.*")} == {".csv", ".md", ".tex"}
     numbers = pd.read_csv(out / "tables" / "geometry.csv")

@@ -160,8 +160,8 @@ def opened(browser, lab, notebook, *, explorers, minutes=8):
 
 
 def problems(errors):
-    """Errors of the console, but for two that are nobody's fault: Lab looks for settings that were
-    never saved (404), and anywidget's two seconds ran out on a busy page, which explorers mend.
+    """Errors of the console, except two that are harmless: Lab looks for settings that were
+    never saved (404), and anywidget's two seconds ran out on a busy page, which explorers handle.
     """
     expected_errors = ("404 (Not Found)", "Failed to initialize model")
     return [e for e in errors if not any(k in e for k in expected_errors)]

@@ -1,4 +1,4 @@
-"""What is cached is found again, and what would give another number is measured anew."""
+"""Cached results are found again; whatever could change a number is measured anew."""
 
 import ast
 import dataclasses
@@ -78,7 +78,7 @@ def test_code_that_changes_a_number_changes_the_key(edit, start, module, old, ne
     ("module", "old", "new"),
     [
         ("metrics", "# faster than its", "# quicker than its"),
-        ("metrics", "All N (N - 1) / 2 pairs of two different rows", "All pairs of different rows"),
+        ("metrics", "All N (N - 1) / 2 pairs of different rows", "All pairs of different rows"),
         ("probes", '"""The score on `n` samples:', '"""What was scored on `n` samples:'),
         ("audit.geometry", "def published_spectra() ->", "def published_curves() ->"),
         ("metrics", "def probe_gap(z, labels", "def probe_difference(z, labels"),

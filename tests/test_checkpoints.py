@@ -101,14 +101,14 @@ def test_asked_to_stop_it_writes_a_checkpoint_and_says_how_to_go_on(
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
-    assert f"Stopped by {number.name} at step" in output and "goes on from there" in output
+    assert f"Stopped by {number.name} at step" in output and "continues from there" in output
     newest = checkpoints.folders(out)[-1]
     last = pd.read_csv(out / "history.csv")["step"].max()
     assert checkpoints.step_of(newest) == last and checkpoints.damage(newest) == ""
     if number == signal.SIGTERM:
         process = start(out)
         output, _ = process.communicate(timeout=120)
-        assert f"Going on from run/checkpoints/{newest.name}." in output
+        assert f"Continuing from run/checkpoints/{newest.name}." in output
         assert_same(out, finished)
 
 
@@ -161,7 +161,7 @@ def test_damaged_later_ones_do_not_push_out_what_is_written_now(corpus, interrup
     assert [checkpoints.step_of(f) for f in newest] == [5]
 
 
-def test_a_folder_of_another_name_is_nobodys_checkpoint(corpus, finished, interrupted):
+def test_a_folder_of_another_name_is_not_a_checkpoint(corpus, finished, interrupted):
     checkpoint = checkpoints.folders(interrupted)[0]
     shutil.copytree(checkpoint, checkpoint.with_name("step-00000009-backup"))
     pretrain(SMOKE, corpus, interrupted, seed=0)
@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_training(corpus, tmp_pat
 
 def test_two_processes_in_one_folder(corpus, tmp_path):
     with run_folder.lock(tmp_path):
-        with pytest.raises(RuntimeError, match="Another process trains in"):
+        with pytest.raises(RuntimeError, match="Another process is training in"):
             pretrain(SMOKE, corpus, tmp_path, seed=0)
     pretrain(SMOKE, corpus, tmp_path, seed=0, stop_after=2)
 

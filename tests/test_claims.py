@@ -95,7 +95,7 @@ def test_every_claim_points_to_a_section_that_is_there():
 
 
 def ours(published_times=1.0, seeds=3):
-    """The published numbers as if they were ours, each seed a hair apart."""
+    """The published numbers as if they were ours, with a tiny difference between seeds."""
     scores = published.linear_probe().melt(["task", "metric"], ["hybrid", "mlm"], "model")
     scores = scores.assign(metric="linear_probe", pooling="mean")
     values = pd.concat([published_geometry(), scores])

@@ -25,10 +25,10 @@ def entropy(sigma, power):
 
 
 def brackets(paper, power):
-    """The lowest and highest entropy `[40, 2]` that the published spectra leave open.
+    """The lowest and highest entropy `[40, 2]` that the published spectra allow.
 
-    Of all spectra with the known first 50 values and sum of squares, that with the rest as
-    concentrated as may be majorises all others, and all others majorise that with the rest flat.
+    Consider all spectra with the known first 50 values and sum of squares. The one with the most
+    concentrated rest majorises all others; all others majorise the one with a flat rest.
     """
     bounds = []
     spectra = published.singular_values().sort_values("rank").groupby(KEYS)["singular_value"]
@@ -67,7 +67,7 @@ def test_effective_rank_was_published_with_power_one(paper):
 
 
 def test_alignment_was_published_with_the_fourth_power(paper):
-    """By Jensen E d^4 >= (E d)^4, and E d^2 >= (E d)^2: all are below that, so none is E d^2.
+    """By Jensen E d^4 >= (E d)^4 and E d^2 >= (E d)^2. All values are below (E d)^2: none is E d^2.
 
     (E d^2)^2, the other way to read the brackets of Eq. 14, would pass as well.
     """
@@ -83,11 +83,11 @@ def test_alignment_was_published_with_the_fourth_power(paper):
 def test_the_average_behind_published_alignments_is_open_and_does_not_matter(paper, task, sizes):
     """Over pairs of one class (Eq. 14), or over classes first (the public code)?
 
-    No published number is of one class alone. If both classes were equally tight, every value
-    would be right by both averages, so numbers cannot tell; only the code does. But they bound
-    what it matters: classes of n1 and n2 texts hold shares of the pairs, and for two means of one
-    published average A the other lies within A (1 ± the difference of these shares). That is less
-    than what the arms are apart, so by either average the hybrid's classes are less tight.
+    No published number is of one class alone. If both classes were equally tight, both averages
+    would agree with every value, so the numbers cannot decide; only the code does. But they bound
+    the effect: classes of n1 and n2 texts have shares of the pairs, and if one average is the
+    published A, the other lies within A (1 ± the difference of these shares). The arms differ by
+    more than that, so by either average the hybrid's classes are less tight.
     """
     pairs = [n * (n - 1) / 2 for n in sizes]
     open_share = abs(pairs[0] - pairs[1]) / sum(pairs)

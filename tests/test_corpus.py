@@ -501,7 +501,7 @@ def test_a_vocabulary_with_holes_is_refused(tmp_path, ids):
     backend = Tokenizer(models.WordLevel(special | ids, unk_token="[UNK]"))
     names = {f"{t[1:-1].lower()}_token": t for t in special}
     PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(tmp_path)
-    with pytest.raises(SourceError, match=r"7 tokens with ids up to .* without holes"):
+    with pytest.raises(SourceError, match=r"7 tokens with ids up to .* without gaps"):
         load_tokenizer(tmp_path)
 
 

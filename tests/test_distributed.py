@@ -122,7 +122,7 @@ def test_two_processes_begin_from_the_weights_that_one_begins_from(corpus, tmp_p
 
 
 def go_on_alone(recipe, corpus, folder, expected):
-    """One process goes on from a checkpoint that two wrote in parts."""
+    """One process continues from a checkpoint that two wrote in parts."""
     for name in ("metrics.json", "model.safetensors", "checkpoints/step-00000020/checkpoint.json"):
         (folder / name).unlink()
     with pytest.warns(CheckpointWarning, match="step-00000020"):

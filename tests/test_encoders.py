@@ -10,7 +10,7 @@ from predrecon.training.loop import pretrain
 
 
 def test_arms_of_one_recipe_may_differ_in_what_belongs_to_the_arm(corpus, tmp_path):
-    """A rate of lambda's own, as the demo has: MLM-only has none."""
+    """Such as the demo's separate learning rate for lambda, which MLM-only does not have."""
     short = dict(max_steps=2, validation_blocks=2)
     chosen = {arm: recipes.get("smoke", arm=arm, lam_lr=1e-2, **short) for arm in recipes.ARMS}
     runs = {arm: pretrain(recipe, corpus, tmp_path / arm) for arm, recipe in chosen.items()}

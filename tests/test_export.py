@@ -74,7 +74,7 @@ def test_transformers_computes_the_same(modern_runs, folders, arm):
 
 @pytest.mark.parametrize("arm", ["hybrid", "mlm"])
 def test_the_folder_is_one_for_sentence_transformers(folders, arm):
-    """As its formats say: opened by hand with sentence-transformers 6.2 (LOG.md)."""
+    """By its file formats; it was opened manually with sentence-transformers 6.2 (LOG.md)."""
     folder = folders[arm]
     modules = json.loads((folder / "modules.json").read_text())
     assert [module["path"] for module in modules] == ["", "1_Pooling"]
@@ -112,10 +112,10 @@ def test_the_card_says_what_it_is(modern_runs, folders):
     card = (folders["hybrid"] / "README.md").read_text()
     metrics = modern_runs["hybrid"].metrics
     assert f"Held-out MLM loss {metrics['validation_mlm']:.3f} nats" in card
-    assert "The predictor, the target encoder" in card and "numpy" in card
+    assert "leaves out the predictor, the target encoder" in card and "numpy" in card
     assert f"{metrics['tokens']:,} tokens" in card and "architecture=modern" in card
     assert re.search(r"\| Docs-swap \(N = 120\) \| \d\.\d+ \[\d", card)
-    assert "on their plateau" in card and "one run of one seed" in card
+    assert "on the plateau" in card and "one run of one seed" in card
     other = (folders["mlm"] / "README.md").read_text()
     assert "predictor, the target" not in other and "Not measured" in other
 
@@ -147,7 +147,7 @@ def test_nothing_is_overwritten_or_left_half_written(modern_runs, tmp_path, monk
     (tmp_path / "file").touch()
     for name in ("full", "file"):
         assert main(["export", str(run.folder), str(tmp_path / name), "--no-geometry"]) == 1
-        assert "is there and not empty. Name another folder." in capsys.readouterr().err
+        assert "exists and is not empty. Name another folder." in capsys.readouterr().err
 
     def fail(*_):
         raise OSError("no space left")
@@ -166,7 +166,7 @@ def test_an_unfinished_run_and_no_run_are_refused(corpus, tmp_path, capsys):
     recipe = recipes.get("smoke", arm="mlm", **MODERN)
     pretrain(recipe, corpus, tmp_path / "half", stop_after=10)
     for name, said in (
-        ("half", "not finished. Go on with it"),
+        ("half", "not finished. Run the pretrain command"),
         ("none", "no run (no recipe.json)"),
     ):
         assert main(["export", str(tmp_path / name), str(tmp_path / "out")]) == 1

@@ -124,7 +124,7 @@ def test_fewer_samples_than_dimensions_bound_every_rank(smoke_runs, task, result
 
 
 def test_a_table_shows_no_margin_where_there_are_no_bounds(smoke_runs, task, results):
-    """Of four samples some bootstrap samples hold no pair of one class, or one sample alone."""
+    """Some bootstrap samples of four hold no pair of one class, or only one sample."""
     model = encoder(smoke_runs["mlm"])
     options = dict(poolings=("mean",), probed=False)
     few = measure(model, task, max_samples=4, **options)

@@ -152,7 +152,7 @@ def test_the_command_line_refuses_it_too(field, value, tmp_path, monkeypatch, ca
 
 def test_steps_too_few_to_make_a_condition_its_own_are_refused(corpus):
     base = dataclasses.replace(BASE, max_steps=1)
-    with pytest.raises(ValueError, match="max_steps=1: so few that 'mlm-flops' would equal 'mlm'"):
+    with pytest.raises(ValueError, match="max_steps=1: too few, 'mlm-flops' would equal 'mlm'"):
         grid.cells(base, corpus, [0])
     assert len(grid.cells(base, corpus, [0], "hybrid,mlm")) == 2
 

@@ -16,7 +16,7 @@ PAIRS = ("()", "[]", "{}", "<>")
 
 
 def test_every_recipe_is_asked_the_same(corpus):
-    """More masks in training, another batch or optimiser: the held-out masks stay."""
+    """With more masks in training, another batch or optimiser, the held-out masks stay the same."""
     recipe = recipes.get("smoke", arm="mlm")
     model = build_model(recipe, corpus, seed=0)
     changed = dict(mlm_probability=0.4, batch_size=3, optimizer="muon", betas=(0.9, 0.98))
@@ -44,10 +44,10 @@ def test_a_run_says_what_it_has_learned(smoke_runs):
         [{"validation_unigram": 6.0, "validation_mlm": 6 - PLATEAU / 2}],
     ):
         words = learned(*stuck)
-        assert "on their plateau" in words and "architecture='modern'" in words
+        assert "on the plateau" in words and "architecture='modern'" in words
     assert learned(*losses).startswith("-0.50 to 1.50 nats below")
     assert learned(*losses[1:]) == "1.00 to 1.50 nats below word frequencies"
-    assert learned(losses[0]).startswith("0.50 nats above word frequencies: not even on their pla")
+    assert learned(losses[0]).startswith("0.50 nats above word frequencies: on the plateau")
     metrics = smoke_runs["mlm"].metrics
     assert metrics["below_unigram"] == below_unigram(metrics)
 

@@ -300,7 +300,7 @@ def test_damaged_labels_are_a_line_where_none_were_asked_for(tmp_path, capsys):
 
 
 def test_a_damaged_cache_of_the_hub_is_named():
-    """Whole as far as its reader looks when it is opened."""
+    """Damaged only where the reader does not look when it opens the cache."""
     from predrecon.data.hub import HubSplit
 
     class Damaged:

@@ -155,7 +155,7 @@ def test_a_run_is_named_by_the_weights_not_by_where_they_are(corpus, source, tmp
         pretrain(another, corpus, run.folder)
     plain = recipes.get("smoke", **SMALL)
     assert run_folder.folder_of(plain, corpus, 0) != place
-    with pytest.raises(ValueError, match=r"initial\.fitted\(recipe\) has to read it first"):
+    with pytest.raises(ValueError, match=r"call initial\.fitted\(recipe\) first"):
         run_folder.folder_of(recipes.get("smoke", init=str(source)), corpus, 0)
 
 
@@ -221,9 +221,9 @@ def nothing(folder, tokenizer):
     ("make", "named"),
     [
         (no_modernbert, "it is of type 'bert', not a ModernBERT"),
-        (no_weights, "no weights that can be read"),
+        (no_weights, "no readable weights"),
         (biases, "attention_bias=True: the modern architecture does not compute that"),
-        (nothing, "no configuration that can be read"),
+        (nothing, "no readable configuration"),
     ],
 )
 def test_what_is_no_source_is_refused(corpus, tmp_path, make, named):

@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold what they should, by simulation, as its docstring tells."""
+"""Coverage of 95 % intervals by simulation, as `bootstrap_interval`'s docstring states it."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_intervals_of_probes_that_learn():
     ("bounds", "center"), [((1, np.inf), 12.0), ((-np.inf, 0), -0.2), ((0, 1), 0.9)]
 )
 def test_intervals_over_seeds_on_the_scale_of_a_metric(bounds, center, spread):
-    """2000 times three seeds with the median `center`, even (0.1) and far apart (1 e-fold)."""
+    """2000 times three seeds with the median `center`, close (0.1) and far apart (1 e-fold)."""
     (low, high), draw = bounds, np.random.default_rng(0)
     noise = np.exp(spread * draw.normal(size=(2000, 3)))
     if np.isinf(bounds).any():

@@ -91,7 +91,7 @@ def test_the_command_trains_and_the_contrasts_are_of_seeds(corpus, tmp_path, mon
 
 
 def test_a_file_that_is_no_laboratory_is_one_line(tmp_path, capsys):
-    for text, named in (("- a\n", "name: value"), ("a: [\n", "no YAML"), ("losses: x\n", "losses")):
+    for text, named in (("- a\n", "name: value"), ("a: [\n", "not YAML"), ("losses: x", "losses")):
         (tmp_path / "lab.yaml").write_text(text)
         assert main(["lab", "--file", str(tmp_path / "lab.yaml")]) == 1
         assert named in capsys.readouterr().err
@@ -139,13 +139,14 @@ def test_sentences_and_table_say_what_the_numbers_say():
     gaps, pulls = lab.contrasts(made_ends(facts)), lab.pulls(made_history(facts))
     first, second, third, fourth, fifth = tables.lab_sentences(gaps, pulls)
     assert first.startswith("good of 3 choices learns more")
-    assert second.startswith("Corrected for all 10 differences, bad learn less")
-    assert "the least bad (−1.50 [" in second and "], and good more;" in second.replace(" nats)", "")
-    assert third == (
+    assert second.startswith("Less than with the paper's objective is learned with bad (least with")
+    assert "with bad: −1.50 [" in second and ", more with good: p < 0.05" in second
+    assert "corrected for all 10 differences" in second
+    assert third == "Without the correction, the 95 % intervals of none exclude 0 as well."
+    assert fourth == (
         "Corrected alike, uniformity is lower (more uniform) with bad and higher with none."
     )
-    assert "with 0.70 of the gradient of MLM, at a cosine of 0.02" in fourth
-    assert fifth.startswith("All with 3 seeds a choice")
+    assert "has 0.70 times the norm of MLM's" in fifth and "at a cosine of 0.02" in fifth
     worse = made_ends(facts[facts["condition"] != "good"])
     assert "None of 2" in tables.lab_sentences(lab.contrasts(worse), pulls)[0]
     nats = gaps[gaps["metric"] == "below_unigram"]

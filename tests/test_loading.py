@@ -206,10 +206,10 @@ def test_modes_are_concatenated_and_newer_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(mode="mean_tokens", more=["Dense"]), "its module Dense is not computed here"),
+        (dict(mode="mean_tokens", more=["Dense"]), "its module Dense is not supported"),
         (dict(mode="mean_tokens", more=["Pooling"]), "modules Transformer, Pooling, Pooling: exp"),
         (dict(mode="median", old=False), "pooling median: expected one of cls, max"),
-        (dict(mode="mean_tokens", do_lower_case=True), "do_lower_case is not done here"),
+        (dict(mode="mean_tokens", do_lower_case=True), "do_lower_case is not supported"),
     ],
 )
 def test_modules_that_are_not_computed_are_refused_by_name(tmp_path, options, message):
@@ -432,7 +432,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(tmp_path):
     words_tokenizer("bert").save_pretrained(tmp_path / "eye")
     refused(tmp_path / "eye", ValueError, "ViTModel does not read tokens")
     whole = saved(tmp_path / "whole")
-    refused(whole, ValueError, "num_heads=4: .*says itself how many heads", num_heads=4)
+    refused(whole, ValueError, "num_heads=4: .*states its number of heads", num_heads=4)
     refused("/no/such/place", SourceError, "/no/such/place: no such file or folder")
     refused("someone/some-encoder", SourceError, "Not found(.|\n)*the hub's encoder someone/some")
 

@@ -189,7 +189,7 @@ def test_only_the_last_unit_is_cut():
 
 
 def test_units_without_room_and_vocabularies_without_words_are_refused():
-    with pytest.raises(ValueError, match="beside 3 of its largest target"):
+    with pytest.raises(ValueError, match="3 of its largest targets"):
         unit_masks(torch.arange(40)[None], num_targets=3, min_context=20)
     with pytest.raises(ValueError, match="mask='spans'"):
         boundaries(["a", "b"], [])

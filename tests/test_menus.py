@@ -60,7 +60,7 @@ def put(tree, path, value):
 
 
 def press(page, number):
-    """What plotly.js does with a button of the method update: short lists are repeated."""
+    """What plotly.js does for a button with the method `update`: it repeats short lists."""
     restyle, relayout = page["layout"]["updatemenus"][0]["buttons"][number]["args"]
     for path, values in restyle.items():
         for trace, value in zip(page["data"], itertools.cycle(values), strict=False):

@@ -313,5 +313,5 @@ def test_alignment_and_uniformity_as_wang_and_isola_write_them(z):
     assert metrics.pair_alignment(z[:30], z[30:]) == pytest.approx(float(aligned), abs=1e-10)
     spread = torch.pdist(x).pow(2).mul(-2).exp().mean().log()
     assert metrics.uniformity(z[:30]) == pytest.approx(float(spread), abs=1e-10)
-    with pytest.raises(ValueError, match="two sides of one shape"):
+    with pytest.raises(ValueError, match="both sides need the same shape"):
         metrics.pair_alignment(z[:30], z[30:50])

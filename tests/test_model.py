@@ -292,7 +292,7 @@ def test_modern_is_modernbert():
 
 @torch.no_grad()
 def test_the_modern_predictor_turns_by_the_positions_that_it_is_given(batch):
-    """Rotation sees distances alone: all positions shifted by 7 change nothing, some do."""
+    """Rotation depends on distances: shifting all positions by 7 changes nothing, some does."""
     model = shaken(architecture="modern")
     z = torch.randn(4, batch["context"].shape[1], 32, generator=torch.Generator().manual_seed(2))
     context, targets = batch["context"] % 20, batch["targets"] % 20

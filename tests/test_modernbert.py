@@ -64,7 +64,7 @@ def test_any_modernbert_is_computed(change, length):
 
 @torch.no_grad()
 def test_context_tokens_keep_their_distances_in_local_layers():
-    """Tokens left out are as if nobody attended to them: a window counts positions, not tokens."""
+    """Leaving tokens out equals not attending to them: a window counts positions, not tokens."""
     encoder = ours(theirs(local_attention=12)).encoder
     ids, _ = texts(60)
     keep = torch.tensor([0, 1, 2, 9, 10, 30, 31, 33, 59]).expand(3, -1)

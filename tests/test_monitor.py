@@ -285,7 +285,7 @@ def test_bad_values_are_refused_with_the_way_out():
         recipes.get("smoke", on_collapse="restart")
     with pytest.raises(ValueError, match="monitor_every=-1"):
         recipes.get("smoke", monitor_every=-1)
-    with pytest.raises(ValueError, match="monitor_every=0: without the monitor"):
+    with pytest.raises(ValueError, match="monitor_every=0: only the monitor"):
         recipes.get("smoke", on_collapse="mlm", monitor_every=0)
     with pytest.raises(
         ValueError, match="on_collapse='mse', latent_loss='mse': that changes nothi"

@@ -247,7 +247,7 @@ def test_demo_leaves_out_what_needs_labels_where_there_are_none(tmp_path, monkey
         left_out = f"{stem}: left out. No labels: SST-2 is not here.\n" in printed
         assert left_out == (stem in labelled) == (not (out / f"{stem}.ipynb").exists())
     assert f"{len(STEMS) - len(labelled)} of {len(STEMS)} notebooks ready" in printed
-    assert "No table: it takes notebook 06." in printed and "Tried" not in printed
+    assert "No table: it needs notebook 06." in printed and "Tried" not in printed
     assert not list(out.glob("*.failed.ipynb"))
 
 

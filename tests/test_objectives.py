@@ -113,7 +113,7 @@ def test_equal_orthogonal_and_opposite_vectors():
 
 
 def test_what_a_collapsed_batch_costs():
-    """Cosine and L1 are at their best, contrasts know nothing, regularisers are at their worst."""
+    """Cosine and L1 are at their best, contrastive losses at chance, regularisers at the worst."""
     point = np.ones((N, D))
     assert loss("cosine", point, point) == pytest.approx(0, abs=1e-6)
     assert loss("smooth-l1", point, point) == 0

@@ -74,7 +74,7 @@ def test_lidar_against_the_matrix_written_out():
     [
         (np.ones((5, 3)), {}, "expected .N, Q, D. with Q at least 2"),
         (np.ones((5, 1, 3)), {}, "take a task with true pairs"),
-        (np.ones((5, 2, 3)), {}, "All texts have one mean"),
+        (np.ones((5, 2, 3)), {}, "All texts have the same mean"),
         (np.full((5, 2, 3), np.nan), {}, "Embedding 0 holds NaN"),
         (views_of(), dict(delta=0), "delta=0: expected above 0"),
     ],

@@ -37,7 +37,7 @@ def direct():
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 @pytest.mark.parametrize(("platform", "system"), [("linux", "Linux"), ("darwin", "Darwin")])
 def test_every_dependency_is_pinned_with_its_closure(python, platform, system):
-    """As far as the packages installed here say what they need on other platforms."""
+    """Checked as far as the packages installed here state their needs on other platforms."""
     there = {"python_version": python, "python_full_version": f"{python}.1", "extra": "",
              "sys_platform": platform, "platform_system": system}  # fmt: skip
     pins = constraints()

@@ -171,7 +171,7 @@ TEXTS = ["A word.", "Many more words stand in this longer text, and then some."]
 
 @pytest.fixture
 def tokenizer(corpus):
-    """One that may be told things."""
+    """A tokenizer whose settings a test may change."""
     return copy.deepcopy(corpus.tokenizer)
 
 

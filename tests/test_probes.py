@@ -250,7 +250,7 @@ def test_selection_is_one_of_three():
 
 
 def theirs(z, labels, kind="classification", folds=5, seed=0):
-    """The same protocol by scikit-learn's own hand: mean score over the same folds."""
+    """The same protocol written with scikit-learn alone: mean score over the same folds."""
     splits = KFold if kind == "regression" else StratifiedKFold
     model = Ridge() if kind == "regression" else LogisticRegression(max_iter=500)
     rho = make_scorer(lambda y, told: spearmanr(y, told).statistic)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# what a definition, a setting, the paper or a worked example says, and no run of ours
+# numbers from definitions, settings, the paper or worked examples, not from our runs
 SETTINGS = {"0.02", "0.2", "0.25", "0.05", "0.5", "0.75", "1.6", "0.1", "0.9"}
 EXAMPLES = {
     "02_pretrain": {"0.996"},

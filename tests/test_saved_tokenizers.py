@@ -122,7 +122,7 @@ def test_a_damaged_tokenizer_is_named(tmp_path, content):
 
 
 def test_a_corpus_with_a_tokenizer_told_otherwise_trains_and_opens(corpus, tmp_path):
-    """As of an interactive session: what was told is in the run's folder."""
+    """As in an interactive session: changed settings are saved in the run's folder."""
     told = copy.deepcopy(corpus.tokenizer)
     told.padding_side = "left"
     corpus = Corpus(corpus.name, told, corpus.folder, corpus.facts, corpus.fingerprint)

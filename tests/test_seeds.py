@@ -143,7 +143,7 @@ def test_a_run_without_its_partner_is_named():
 
 
 def test_arms_without_a_common_task_are_named():
-    """Seeds in common, tasks not: once an empty frame without its columns."""
+    """Common seeds, no common task: this once gave an empty frame without its columns."""
     table = made_up(2).table
     apart = table[(table["model"] == "hybrid") == (table["task"] == "t0")]
     message = r"no seed has both on the same tasks\. Here are: hybrid \(t0\), mlm \(t1, t2\)\."

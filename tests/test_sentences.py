@@ -28,7 +28,7 @@ def test_words_follow_sign_and_interval():
     )
     assert "Poorer under mean" in rank and "richer under max" in rank
     assert basis.endswith("over 3 seeds.")
-    assert "says nothing of another" in sentences.of_gaps(gaps(seeds=1))[-1]
+    assert "the texts of one seed, not over seeds" in sentences.of_gaps(gaps(seeds=1))[-1]
     one_seed = gaps().assign(low=-np.inf, high=np.inf)
     assert "no clear difference under mean (−0.200, no interval)" in sentences.of_gaps(
         one_seed, ("alignment",)

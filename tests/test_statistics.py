@@ -82,7 +82,7 @@ def test_replicates_against_rows_drawn_again():
 
 
 def test_samples_that_leave_no_value_leave_no_bounds():
-    """Of 3 samples some draws hold one alone, or no pair of one class: 0 / 0 and not a number."""
+    """Some draws of 3 samples hold only one sample, or no pair of one class: 0 / 0, so NaN."""
     z, counts = cloud(0, n=3), bootstrap_counts(3)
     one_row = (counts == 3).any(axis=1)
     replicates = shape_metrics(z, np.array([0, 0, 1]), weights=counts)
@@ -101,7 +101,7 @@ def test_too_little_for_an_interval_is_an_error():
     for n in (0, 1):
         with pytest.raises(ValueError, match=f"Bootstrap of {n} samples"):
             bootstrap_counts(n)
-    with pytest.raises(ValueError, match="1 replicates: two at least"):
+    with pytest.raises(ValueError, match="1 replicates: an interval needs at least two"):
         bootstrap_interval(0.5, np.array([0.5]), 10)
     with pytest.raises(ValueError, match="All embeddings are equal"):
         metrics.effective_rank(np.full((10, 3), 0.1), weights=bootstrap_counts(10))
@@ -262,7 +262,7 @@ def test_sign_flips_against_all_patterns():
 
 
 @pytest.mark.parametrize("n, draws", [(10, 2000), (20, 400)])
-def test_sign_flips_cry_wolf_as_often_as_they_may(n, draws):
+def test_sign_flips_raise_false_alarms_at_the_nominal_rate(n, draws):
     """Under the null p <= 0.05 in about 5 % of 600 data sets."""
     draw = np.random.default_rng(n)
     p = [sign_flip_p(draw.standard_t(3, size=n), draws=draws) for _ in range(600)]

@@ -1,4 +1,4 @@
-"""The house: imports go one way, every equation has its function, importing costs little."""
+"""Structure: imports go one way, every equation has its function, importing is cheap."""
 
 import ast
 import functools
@@ -14,8 +14,8 @@ import pytest
 import predrecon
 
 PACKAGE = Path(predrecon.__file__).parent
-FLOORS = ("", "data", "training", "audit", "workbook")  # "": the core
-FRONT_DOOR = ("predrecon", "predrecon.__main__")  # it leads into every room
+LAYERS = ("", "data", "training", "audit", "workbook")  # "": the core
+ENTRY_POINTS = ("predrecon", "predrecon.__main__")  # they may import from every layer
 
 
 def modules() -> dict[str, Path]:
@@ -46,9 +46,9 @@ def imports_of(name: str, path: Path, known: dict[str, Path]) -> set[str]:
     return {module for module in imports if module.split(".")[0] == "predrecon"}
 
 
-def floor(module: str) -> int:
+def layer(module: str) -> int:
     parts = module.split(".")
-    return FLOORS.index(parts[1]) if len(parts) > 1 and parts[1] in FLOORS else 0
+    return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else 0
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def graph() -> dict[str, set[str]]:
     return {name: imports_of(name, path, names) for name, path in names.items()}
 
 
-def test_imports_are_read_wherever_they_stand(tmp_path):
+def test_imports_are_found_anywhere_in_a_file(tmp_path):
     file = tmp_path / "room" / "module.py"
     file.parent.mkdir()
     file.write_text(
@@ -72,9 +72,9 @@ def test_imports_are_read_wherever_they_stand(tmp_path):
     }  # fmt: skip
 
 
-def test_every_file_lies_in_the_core_or_a_room():
-    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert rooms == set(FLOORS) - {""}
+def test_every_subpackage_is_a_layer():
+    subpackages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert subpackages == set(LAYERS) - {""}
 
 
 def test_imports_go_one_way():
@@ -82,7 +82,7 @@ def test_imports_go_one_way():
         f"{name} imports {other}"
         for name, others in graph().items()
         for other in others
-        if name not in FRONT_DOOR and (floor(other) > floor(name) or other in FRONT_DOOR)
+        if name not in ENTRY_POINTS and (layer(other) > layer(name) or other in ENTRY_POINTS)
     ]
     assert not wrong, wrong
 
@@ -95,8 +95,8 @@ def test_no_cycle_of_imports():
     assert not remaining, f"a cycle among {sorted(remaining)}"
 
 
-def test_notebooks_are_the_roof():
-    """Nothing of the package reads the notebooks' code; they read it."""
+def test_the_package_does_not_import_notebooks():
+    """Notebooks import the package, never the other way."""
     assert not [name for name, others in graph().items() if any("notebooks" in o for o in others)]
 
 

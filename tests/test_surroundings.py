@@ -35,7 +35,7 @@ ROOT = Path(predrecon.__file__).parents[1]
 
 @pytest.fixture
 def launched(monkeypatch):
-    """Accelerate forgets what it is in this process: `launched(NAME=value)` is a launcher's."""
+    """Resets Accelerate's state in this process; `launched(NAME=value)` imitates a launcher."""
 
     def reset():
         AcceleratorState._reset_state(True)

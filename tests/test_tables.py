@@ -107,7 +107,7 @@ def test_an_embedded_task_is_not_shown_beside_the_number_of_another(table, tmp_p
     twin = table.replace({"task": {"sst2": "docs-library"}, "title": {"SST2": "Docs-library"}})
     styled = tables.styled_paper_table(7, twin)
     assert list(styled.data) == ["hybrid", "mlm"] and "title" not in styled.data.index.names
-    assert "Docs-library in the place of SST-2. N = 100 texts, D = 8" in styled.caption
+    assert "Docs-library instead of SST-2. N = 100 texts, D = 8" in styled.caption
     files = tables.export_paper_tables(twin, tmp_path)
     (csv,) = (file for file in files if file.name == "table_07.csv")
     assert pd.read_csv(csv)["hybrid_published"].notna().any()

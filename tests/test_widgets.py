@@ -302,7 +302,7 @@ def test_every_explorer_says_what_to_try_and_names_its_controls(
 
 
 def test_tiny_values_have_short_ticks(geometry):
-    """2e-8, not 0.00000002, which lie on each other."""
+    """2e-8, not 0.00000002: long labels would overlap."""
     figure = widgets.geometry_explorer(geometry).still
     assert (figure.layout.xaxis3.exponentformat, figure.layout.yaxis3.exponentformat) == ("e", "e")
     history = pd.DataFrame({"tokens": [1, 2], "step": [1, 2], "uniformity": [-2e-8, -1e-8]})
@@ -326,7 +326,7 @@ def test_geometry_shows_layers_where_they_are_measured(geometry):
     assert len(layered) == 6, "a line a model in each of three panels"
     assert figure["layout"]["height"] > 600, "two rows of panels, each as high as one alone"
     assert "xaxis4" not in settled(explorer, pooling="max")["layout"]
-    assert "By layer there is mean pooling only" in explorer.numbers.value
+    assert "By layer, only mean pooling was measured" in explorer.numbers.value
 
 
 def test_geometry_follows_every_control(geometry):

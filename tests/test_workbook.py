@@ -57,11 +57,11 @@ def test_the_last_screen_of_the_demo_is_short_and_says_what_its_numbers_are():
     assert len(text.splitlines()) <= 7
     assert max(map(len, text.splitlines())) <= 100
     assert re.search(r"nats below word frequencies +2\.10 +1\.90\n", text)
-    assert "1 seed an arm, 95 % intervals over texts" in text
+    assert "1 seed per arm, 95 % intervals over texts" in text
     (row,) = [line for line in text.splitlines() if line.startswith("uniformity")]
     # mean of two tasks, each +- 0.1: +- 0.1 / sqrt(2)
     assert re.findall(r"[\d.]+", row) == ["1.70", "1.63", "1.77", "1.50", "1.43", "1.57"]
-    assert "2 seeds an arm, 95 % intervals over seeds" in tables.summary(ends_of(1.9, seeds=2))
+    assert "2 seeds per arm, 95 % intervals over seeds" in tables.summary(ends_of(1.9, seeds=2))
     only = tables.summary(ends_of(1.9, seeds=1).query("condition == 'mlm'"))
     assert "MLM-only" in only and "hybrid" not in only
 

@@ -30,19 +30,19 @@ def measure_agreement(
     """Both `MEASURES` of every pair of models, whatever their widths, on every task's texts.
 
     Args:
-        max_samples: use at most so many samples of the validation split (the first ones); pairs of
-            sentences as "s1 [SEP] s2", as in `geometry`.
+        max_samples: use at most the first `max_samples` of the validation split; pairs of sentences
+            are "s1 [SEP] s2", as in `geometry`.
         seed: draws the bootstrap samples, and the order for `chance`.
 
     Returns:
         Columns `task, title, pooling, model, seed, other, other_seed, metric, value, low, high,
         chance, n, note`; `low` and `high` are a 95 % interval over texts from 50 bootstrap
-        samples; `chance` is the value where the other encoder's texts are shuffled, which no
-        agreement is: of CKA not 0, but near D / N.
+        samples; `chance` is the value with the other encoder's texts shuffled, which means no
+        agreement: for CKA it is not 0, but near D / N.
 
     Raises:
-        ValueError: fewer than two models, or no task; of a metric, with the names of the task and
-            both models.
+        ValueError: fewer than two models, or no task; errors of a metric, with the names of the
+            task and both models.
     """
     if len(models) < 2:
         raise ValueError(f"agreement: {len(models)} models: a pair needs two.")

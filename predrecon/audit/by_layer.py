@@ -1,7 +1,7 @@
-"""Geometry by layer: where in an encoder do its embeddings become what they are?
+"""Geometry by layer: in which layers does the geometry arise?
 
-Layer 0 is the output of the embeddings, layer k that of the k-th block; the last one is what the
-encoder gives, after the final norm where it has one.
+Layer 0 is the output of the embeddings, layer k that of the k-th block; the last one is the output
+of the encoder, after the final norm if it has one.
 """
 
 import numpy as np
@@ -27,8 +27,8 @@ def geometry_by_layer(
     """The six metrics (`geometry.SIX`) after every layer, the output of the embeddings included.
 
     Args:
-        poolings: of `Model.poolings`; a model is measured under those that it has.
-        max_samples: texts of a validation split at most.
+        poolings: some of `Model.poolings`; a model is measured under those that it has.
+        max_samples: maximum number of texts of a validation split.
         seed: shuffles the folds of the probes and draws the bootstrap samples.
 
     Returns:
@@ -36,7 +36,7 @@ def geometry_by_layer(
         95 % intervals over samples.
 
     Raises:
-        ValueError: no model or no task, or as a metric or a probe, with the names of both.
+        ValueError: no model or no task; errors of a metric or a probe, with the names of both.
     """
     rows, seed = [], read("seed", seed)
     for task, model in each_pair("geometry by layer", tasks, models):
@@ -49,7 +49,7 @@ def geometry_by_layer(
 def _measured(
     model: Model, task: Task, poolings: tuple[str, ...], max_samples: int, seed: int
 ) -> list[dict]:
-    """Rows of one encoder on one task."""
+    """The rows of one encoder on one task."""
     split = task.validation.head(max_samples)
 
     def compute():

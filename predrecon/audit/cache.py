@@ -1,16 +1,16 @@
-"""What has been measured once is not measured again: results by inputs, protocol and code.
+"""Measurements are cached by inputs, protocol and code.
 
 A result is computed anew when any of this changes:
 
 - the encoder's weights, configuration or code, the tokenizer, the texts, the labels;
 - the protocol: poolings, samples, draws, seeds, epochs, and whatever else the caller's key holds;
 - the code that computes it: the function and everything that it calls in this package, with all
-  defaults and constants, but for comments, docstrings and layout;
+  defaults and constants, but without comments, docstrings and layout;
 - the version of a library that computes: `LIBRARIES`.
 
-So no version number has to be raised by hand. Code is read from its files when a process first
-measures: restart it after an edit. Device and number of threads, which change last digits, have no
-part in it.
+So there is no version number to increase by hand. Code is read from its files when a process first
+measures: restart the process after an edit. Device and number of threads, which change last digits,
+do not count.
 """
 
 import ast
@@ -40,10 +40,10 @@ Arrays = dict[str, np.ndarray]
 def cached(
     kind: str, key: tuple, compute: Callable[[], tuple[Rows, Arrays]]
 ) -> tuple[Rows, Arrays]:
-    """`compute()`, or what it gave before for the same `kind`, `key` and code.
+    """`compute()`, or its earlier result for the same `kind`, `key` and code.
 
     `key` holds whatever the result depends on besides code: values that print the same when they
-    are the same. Code is followed from the top-level function in which `compute` is written.
+    are the same. Code is followed from the top-level function that defines `compute`.
     """
     (result,) = cached_all(kind, [key], functools.wraps(compute)(lambda _: [compute()]))
     return result
@@ -54,10 +54,10 @@ def cached_all(
     keys: list[tuple],
     compute: Callable[[list[int]], Iterable[tuple[Rows, Arrays]]],
 ) -> list[tuple[Rows, Arrays]]:
-    """As `cached`, for each of `keys`: what is missing is computed together.
+    """As `cached`, for each of `keys`; missing results are computed together.
 
-    `compute(missing)` gives the results of `keys[i] for i in missing`, in this order; each is kept
-    as soon as it is there. Of equal keys one is computed.
+    `compute(missing)` gives the results of `keys[i] for i in missing`, in this order; each is saved
+    as soon as it is computed. Equal keys are computed once.
     """
     code = code_digest(f"{compute.__module__}.{compute.__qualname__.split('.')[0]}")
     results = paths.cache_dir() / "results"
@@ -67,7 +67,7 @@ def cached_all(
     numbers = {folder: i for i, folder in enumerate(folders)}
     missing = {f: i for f, i in numbers.items() if not (f / "rows.json").is_file()}
     if missing:
-        paths.cache_dir(write=True)  # shows now, not after an hour of measuring
+        paths.cache_dir(write=True)  # fails now, not after an hour of measuring
     computed = compute(list(missing.values())) if missing else []
     for folder, (rows, arrays) in zip(missing, computed, strict=True):
 
@@ -86,7 +86,7 @@ def _read(folder: Path) -> tuple[Rows, Arrays]:
 
 
 def encoder_digest(encoder) -> str:
-    """Names an encoder by its code, its configuration and its weights."""
+    """Identifies an encoder by its code, its configuration and its weights."""
     config = sorted(encoder.config.to_diff_dict().items())
     total = hashlib.sha256(repr(config).encode())
     total.update(code_digest(f"{type(encoder).__module__}.{type(encoder).__name__}").encode())
@@ -98,7 +98,7 @@ def encoder_digest(encoder) -> str:
 
 
 def split_digest(split) -> str:
-    """Names the texts and labels of a `tasks.Split`."""
+    """Identifies the texts and labels of a `tasks.Split`."""
     content = [split.first, split.second, split.labels.tolist()]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -109,11 +109,11 @@ def tokenizer_digest(tokenizer) -> str:
 
 @functools.cache
 def code_digest(start: str) -> str:
-    """Names a function or class by its code and that of all it uses in this package.
+    """Identifies a function or class by its code and that of all it uses in this package.
 
-    What is used is read from the source: names and attributes of modules, imports inside of
-    functions, and annotations, so that the methods of an annotated argument count. This module and
-    other packages are left out.
+    What it uses is read from the source: names and attributes of modules, imports inside functions,
+    and annotations, so that the methods of an annotated argument count. This module and other
+    packages are left out.
 
     Raises:
         ValueError: this package does not define `start` (a dotted path) at the top of a module.
@@ -146,7 +146,7 @@ def _contents(module: str) -> tuple[dict[str, ast.AST], dict[str, str]]:
     """`{name: definition}` at a module's top, without docstrings, and `{name: path}` of imports."""
     try:
         tree = ast.parse(inspect.getsource(importlib.import_module(module)))
-    except ModuleNotFoundError:  # the path of an attribute of a class
+    except ModuleNotFoundError:  # the path is an attribute of a class
         return {}, {}
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):

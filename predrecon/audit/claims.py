@@ -1,4 +1,4 @@
-"""What stands of the paper: every claim with a status computed from results, never typed."""
+"""The paper's claims, each with a status that is computed from results, never typed."""
 
 import math
 
@@ -19,7 +19,7 @@ from predrecon.training.run_folder import Run
 STATUSES = ("reproduced", "direction only", "not reproduced", "cannot tell at this budget")
 REPRODUCED, DIRECTION, REFUTED, UNKNOWN = STATUSES
 _ON_PLATEAU = "on the plateau of word frequencies: "
-DRIVEN = 0.25  # share of w by which the schedule may miss it and still be what drives it
+DRIVEN = 0.25  # relative error up to which the schedule counts as what drives w
 
 
 def measure_runs(
@@ -39,7 +39,7 @@ def measure_runs(
 
 
 def paper_map(measured: Geometry | None, arms: dict[str, list[Run]]) -> pd.DataFrame:
-    """Every claim with our number, the published one, and what stands of it.
+    """Every claim with our number, the published one, and its status.
 
     Args:
         measured: geometry of both arms, with probes (`seeds.with_probes`); None: nothing measured.
@@ -80,11 +80,11 @@ def decide(
 ) -> tuple[str, str]:
     """Status and reason of a claim that our difference is the published one.
 
-    reproduced: the interval lies on the published side of 0 and reaches half to twice the published
-    size. direction only: on that side, another size. not reproduced: on the other side, or too
-    narrow around 0 for half the published size. cannot tell: anything else, and everything while
-    some arms are `stuck` on the plateau of word frequencies. Where the claim is that both sides are
-    alike, the interval must lie within `similar`.
+    reproduced: the interval lies on the published side of 0 and overlaps half to twice the
+    published size. direction only: on that side, with another size. not reproduced: on the other
+    side, or around 0 and below half the published size. cannot tell: anything else, and everything
+    while some arms are `stuck` on the plateau of word frequencies. If the claim is that both sides
+    are alike, the interval must lie within `similar`.
     """
     if stuck:
         return UNKNOWN, _ON_PLATEAU + ", ".join(stuck)
@@ -136,7 +136,7 @@ def _published_value(claim, values: pd.DataFrame) -> float:
     if claim.metric == "every_cell":
         cells = values.loc["uniformity"]
         return float((cells["hybrid"] - cells["mlm"] < 0).to_numpy().sum())
-    if claim.metric not in values.index:  # of the balance no number is published
+    if claim.metric not in values.index:  # no number is published for the balance
         return 0.0 if claim.metric == "operations" else math.nan
     part = values.loc[claim.metric]
     part = part.loc[[claim.task]] if claim.task else part
@@ -147,7 +147,7 @@ def _published_value(claim, values: pd.DataFrame) -> float:
 
 
 def _every_cell(measured: Geometry, stuck: list[str]) -> dict:
-    """The number of cells (task x pooling) that are more uniform, by their intervals."""
+    """The number of cells (task x pooling) whose interval says more uniform."""
     cells = differences(measured).query("metric == 'uniformity'")
     below, above = int((cells["high"] < 0).sum()), int((cells["low"] > 0).sum())
     status = REPRODUCED if below == len(cells) else REFUTED if above else UNKNOWN
@@ -158,7 +158,7 @@ def _every_cell(measured: Geometry, stuck: list[str]) -> dict:
 
 
 def _operations(arms: dict[str, list[Run]], similar: float) -> dict:
-    """Operations of a hybrid step over those of an MLM-only step, less 1."""
+    """Operations of a hybrid step over those of an MLM-only step, minus 1."""
     cost = {
         arm: {run.facts["seed"]: run.metrics["flops"] / run.metrics["steps"] for run in runs}
         for arm, runs in arms.items()
@@ -170,7 +170,7 @@ def _operations(arms: dict[str, list[Run]], similar: float) -> dict:
 
 
 def _balance(runs: list[Run]) -> dict:
-    """w at the end over the sum of learning rates, less 1."""
+    """Final w over the sum of learning rates, minus 1."""
 
     def logit(p: float) -> float:
         return math.log(p / (1 - p))
@@ -191,7 +191,7 @@ def _balance(runs: list[Run]) -> dict:
 
 
 def _of_seeds(values: list[float]) -> tuple[Interval, dict]:
-    """A number without sampling error: its interval, and the row, which has none for one seed."""
+    """The interval of a number without sampling error, and its row; no bounds for one seed."""
     if not values:
         raise ValueError("no runs on disk")
     if len(values) > 1:

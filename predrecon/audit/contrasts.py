@@ -1,6 +1,6 @@
-"""Which factor makes the difference: the grid's runs at their end, contrasted by seed.
+"""Which factor makes the difference: the grid's finished runs, contrasted by seed.
 
-All numbers are under mean pooling. A contrast is paired by seed, since the runs of one seed share
+All numbers are under mean pooling. Contrasts are paired by seed, since the runs of one seed share
 initial weights, batches and masks.
 """
 
@@ -62,7 +62,7 @@ _ARMS = {
 
 
 def training_facts(runs: dict[Cell, Run]) -> pd.DataFrame:
-    """What each run cost, and how many nats it learned to be below word frequencies.
+    """What each run cost, and how many nats below word frequencies it ended.
 
     Returns:
         Columns `condition, title, seed, steps, tokens, flops, seconds, below_unigram, state`, the
@@ -135,11 +135,11 @@ def paired_contrasts(
     Returns:
         Columns `contrast, metric, value, low, high, seeds, same_sign, p, detectable, seeds_needed,
         p_corrected`: Student's interval over seeds (none for one seed), the share of tasks x seeds
-        of one sign, `p_value` of the seeds' means, and Holm's correction for all rows. From
-        the spread of the seeds' differences: the effect that so many seeds find four times in five
-        (`statistics.detectable_effect`), and how many seeds would exclude the published one
-        (`statistics.seeds_needed`; NaN for one seed and where no effect of the objective on the
-        metric is published).
+        with the more common sign, `p_value` of the seeds' means, and Holm's correction over all
+        rows. From the spread of the seeds' differences: the effect that this many seeds find
+        four times in five (`statistics.detectable_effect`), and how many seeds would exclude the
+        published effect (`statistics.seeds_needed`; NaN for one seed and where no effect of the
+        objective on the metric is published).
     """
     effects = published_effects()
     wide, rows = table.pivot_table("value", ["metric", "seed", "task"], "condition"), []
@@ -167,7 +167,7 @@ def paired_contrasts(
 def published_effects() -> dict[str, float]:
     """Hybrid minus MLM-only in the published tables: `RELEASED`, mean pooling, mean of tasks.
 
-    Ranks are of D = 512 there: of a smaller encoder's the same difference is a larger share.
+    Ranks there have D = 512: for a smaller encoder the same difference is relatively larger.
     """
     table = published_geometry().query("pooling == 'mean'")
     means = table.pivot_table("value", "metric", "model")
@@ -188,7 +188,7 @@ def with_references(
 ) -> pd.DataFrame:
     """`SIX` and both probes of both arms, the untrained encoder, and MiniLM if it is installed.
 
-    Each architecture has an untrained encoder of its own.
+    Each architecture has its own untrained encoder.
 
     Returns:
         Columns `model, metric, value, low, high, seeds, dim`, mean of tasks (`mean_of_tasks`);

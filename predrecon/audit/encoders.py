@@ -1,7 +1,7 @@
 """Encoders to compare: those of trained runs, before and after training, and installed references.
 
-Runs may differ only in what they are compared for, so they must be of one recipe. Any other encoder
-comes from `load_encoder` (module `loading`).
+Compared runs may differ only in the arm, so they must share one recipe. Any other encoder comes
+from `load_encoder` (module `loading`).
 """
 
 import importlib.util
@@ -39,7 +39,7 @@ class Model:
 
     Attributes:
         own: the pooling that comes with the encoder, offered as `"own"`; None: it has none.
-        limit: tokens of a text at most, where encoder or tokenizer set fewer than `longest_input`.
+        limit: maximum text length, if encoder or tokenizer allow less than `longest_input`.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Model:
 
     @property
     def max_length(self) -> int:
-        """Tokens of a text that are measured: what the paper's code reads, or what it can read."""
+        """Tokens of a text that are measured: those of the paper's code, or fewer if limited."""
         return min(MAX_LENGTH, longest_input(self.encoder), self.limit or MAX_LENGTH)
 
     @property
     def poolings(self) -> tuple[str, ...]:
-        """The four of `POOLINGS` and, where there is one, `"own"`."""
+        """The four of `POOLINGS` and, if there is one, `"own"`."""
         return POOLINGS if self.own is None else (*POOLINGS, "own")
 
     def own_of(self, poolings: tuple[str, ...]) -> OwnPooling | None:
@@ -68,13 +68,13 @@ class Model:
 
     @property
     def special_ids(self) -> set[int]:
-        """The ids that stand around texts and between two."""
+        """The ids around texts and between the two of a pair."""
         own = reads_own_template(self.encoder)
         frame = special_tokens(self.tokenizer, pair=True, own_template=own)
         return set(itertools.chain(*frame, *special_tokens(self.tokenizer, own_template=own)))
 
     def token_ids(self, first, second=None, max_length: int | None = None) -> list[list[int]]:
-        """`pooling.token_ids` as the encoder sees them, cut to `max_length` (own default)."""
+        """`pooling.token_ids` as the encoder sees them, cut to `max_length` (default: its own)."""
         length = self.max_length if max_length is None else max_length
         own = reads_own_template(self.encoder)
         return token_ids(self.tokenizer, first, second, length, own_template=own)
@@ -105,15 +105,15 @@ def load_encoder(
             (encoder or causal); a sentence-transformers folder, whose pooling becomes `own`; a
             checkpoint of the paper's public code (a `*.pth.tar` file, opened without unpickling).
         name: in tables; default: the last part of `name_or_path`.
-        tokenizer: folder or hub name; default: the encoder's own, for a checkpoint of the public
-            code, which holds none, bert-base-uncased.
+        tokenizer: folder or hub name; default: the encoder's own, or bert-base-uncased for a
+            checkpoint of the public code, which has none.
         trust_remote_code: run code that comes with the encoder.
         num_heads: of a public-code checkpoint, which does not hold it; default 8.
         data_dir: the local data, which may hold bert-base-uncased; default `PREDRECON_DATA`.
 
     Raises:
         SourceError: nothing there, no weights or not all of them, no tokenizer, code that is not
-            trusted, an object in a checkpoint, or a module that is not computed here.
+            trusted, an object in a checkpoint, or a module that is not supported.
         ValueError: an encoder-decoder, a tokenizer that does not fit, heads that do not divide the
             width.
     """
@@ -130,7 +130,7 @@ def load_encoder(
 def load_encoders(
     places: str | list[str], *, num_heads: int | None = None, **options
 ) -> list[Model]:
-    """`load_encoder` of every place, each under a name of its own: they are compared as one seed.
+    """`load_encoder` of every place, each under its own name; all count as one seed.
 
     Args:
         places: a list, or names and paths with commas between them.
@@ -138,12 +138,12 @@ def load_encoders(
         options: of `load_encoder`.
 
     Raises:
-        ValueError: no place, or one twice; as `load_encoder`.
+        ValueError: no place, or one twice; as in `load_encoder`.
     """
     places = places.split(",") if isinstance(places, str) else places
     places = [str(place).strip().rstrip("/") for place in places if str(place).strip()]
     if twice := [place for place in places if places.count(place) > 1]:
-        raise ValueError(f"encoders: {twice[0]} is named twice; name what is to be compared once.")
+        raise ValueError(f"encoders: {twice[0]} is named twice; name each encoder once.")
     if not places:
         raise ValueError("encoders: none is named; expected folders, hub names or checkpoints.")
     loaded = []
@@ -154,7 +154,7 @@ def load_encoders(
 
 
 def _titles(places: list[str]) -> list[str]:
-    """The last part of each place, or as many as tell them apart and say more than "model"."""
+    """The last part of each place, or as many parts as make it unique and more than "model"."""
     parts = [Path(place).parts for place in places]
     titles = []
     for own in parts:
@@ -177,7 +177,7 @@ def each_pair(label: str, tasks: list[Task], models: list[Model]) -> Iterator[tu
 
 
 def each_task(label: str, tasks: list[Task], models: list[Model]) -> Iterator[Task]:
-    """All tasks, where `models` are measured together; otherwise as `each_pair`."""
+    """All tasks, each with all `models` measured together; otherwise as `each_pair`."""
     for task, _ in _groups(label, tasks, [models]):
         yield task
 
@@ -199,11 +199,11 @@ def _groups(
 
 
 def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = False) -> list[Model]:
-    """The runs' encoders; `untrained`: also every seed's before its first step, which arms share.
+    """The runs' encoders; `untrained`: also each seed's initial one, which the arms share.
 
     Raises:
-        ValueError: runs of different recipes or corpora (but for the arm). Conditions of the grid
-            are compared by `contrasts`.
+        ValueError: runs of different recipes or corpora (except for the arm). `contrasts` compares
+            conditions of the grid.
     """
     named = [(name, run) for name, r in runs.items() for run in (r if isinstance(r, list) else [r])]
     _check_recipes([run for _, run in named])
@@ -217,22 +217,23 @@ def models(runs: dict[str, Run | list[Run]], tokenizer, *, untrained: bool = Fal
 
 
 def _check_recipes(runs: list[Run]):
-    """Refuse runs that differ in more than arm, what that brings with it, seed and bookkeeping."""
+    """Refuse runs that differ in more than arm, fields of one arm, seed and bookkeeping."""
     first, ignored = {}, {"arm", "corpus", "tokenizer", *BOOKKEEPING}
     for run in runs:
         unused = OF_HYBRID if run.recipe.arm == "mlm" else ()
         fields = {k: v for k, v in asdict(run.recipe).items() if k not in {*ignored, *unused}}
         fields["text"] = run.facts["corpus"]
         first = fields | first
-        if apart := [f"{k} ({first[k]} and {v})" for k, v in fields.items() if v != first[k]]:
+        different = [f"{k} ({first[k]} and {v})" for k, v in fields.items() if v != first[k]]
+        if different:
             raise ValueError(
                 f"{runs[0].folder.name} and {run.folder.name} are not of one recipe: they differ "
-                f"in {', '.join(apart)}."
+                f"in {', '.join(different)}."
             )
 
 
 def reference_models() -> list[Model]:
-    """Known good encoders to place numbers beside, those that are installed.
+    """Well-known good encoders for comparison, if they are installed.
 
     all-MiniLM-L6-v2 (Reimers & Gurevych 2019), `predrecon[minilm]`: D = 384, trained on a billion
     sentence pairs; its own pooling is the mean.

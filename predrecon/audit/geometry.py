@@ -1,7 +1,7 @@
 """The geometry of encoders on tasks: every metric, pooling and probe (Tables 4-11).
 
-A tidy table has one row a number; `task`, `pooling`, `model` say whose, `n` and `seeds` how sure.
-What has been measured once is not measured again: see `cache`.
+A tidy table has one row per number: `task`, `pooling` and `model` identify it, `n` and `seeds` tell
+its precision. Measurements are cached: see `cache`.
 """
 
 import math
@@ -35,7 +35,7 @@ CONVENTIONS = {
     "alignment_by_class": "alignment as in the paper's tables, averaged over classes",
 }
 RANKS = ("effective_rank", "stable_rank", "rank_90", "rankme")
-"""At most min(N, D): compared only between embeddings of one width D."""
+"""At most min(N, D): compared only between embeddings of the same width D."""
 BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("spectral_entropy", "spectral_entropy_sigma2", "explained"), (0, 1)),
     **dict.fromkeys(("effective_rank", "effective_rank_released"), (1, math.inf)),
@@ -55,7 +55,7 @@ BOUNDS: dict[str, Bounds] = {
     "lidar": (1, math.inf),
     "procrustes_distance": (0, 2),
 }
-"""What a metric can be whatever N and D, for `statistics.student_interval`; others can be anything.
+"""The range of a metric for any N and D, for `statistics.student_interval`; others are unbounded.
 """
 GEOMETRY_SAMPLES = 2000  # of the validation split (paper, Section 4.3)
 DRAWS = 200  # bootstrap samples
@@ -66,10 +66,10 @@ class Measured:
     """One encoder on one task.
 
     Attributes:
-        rows: one a pooling and metric: `pooling, metric, value, n, dim`; n is the metric's samples.
+        rows: one per pooling and metric: `pooling, metric, value, n, dim`; n is its sample count.
         embeddings: `{pooling: [N, D]}`.
         replicates: `{(pooling, metric): [draws]}`: bootstrap samples are the same for every
-            encoder, so that differences of two can be taken draw by draw.
+            encoder, so that two can be subtracted draw by draw.
         spectra: `{pooling: [min(N, D)]}` singular values, largest first.
     """
 
@@ -79,7 +79,7 @@ class Measured:
     spectra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def interval(self, row: dict) -> Interval:
-        """Of one of `rows`, over samples."""
+        """The interval of one of `rows`, over samples."""
         spread = self.replicates[row["pooling"], row["metric"]]
         return bootstrap_interval(row["value"], spread, row["n"])
 
@@ -114,7 +114,7 @@ def measure_all(
     """`measure` of every model, of one or several seeds, on every task.
 
     Raises:
-        ValueError: no model or no task; as `measure`.
+        ValueError: no model or no task; as in `measure`.
     """
     rows, embeddings, replicates, spectra = [], {}, {}, {}
     options = {"poolings": poolings, "max_samples": max_samples, "seed": seed, "padding": padding}
@@ -142,21 +142,21 @@ def measure(
     probed: bool = True,
     padding: str = "ignored",
 ) -> Measured:
-    """Six metrics, their other conventions and neighbours, and both probes, under every pooling.
+    """Six metrics, their variants and related ones, and both probes, under every pooling.
 
-    One pass of the encoder gives all of it. Tasks of pairs with a known meaning also get
-    `pair_alignment`, for which the sentences of every true pair are encoded apart.
+    One pass of the encoder gives all of them. Tasks with pairs of equal meaning also get
+    `pair_alignment`, for which both sentences of every true pair are encoded separately.
 
     Args:
-        task: its validation split is used, pairs as "s1 [SEP] s2", the first `max_samples` of it.
-        poolings: default all that the model has (`Model.poolings`).
+        task: the first `max_samples` of its validation split are used, pairs as "s1 [SEP] s2".
+        poolings: default: all that the model has (`Model.poolings`).
         seed: shuffles the folds of the probes and draws the `draws` bootstrap samples.
         probed: whether to fit the probes, which is most of the work.
-        padding: one of `pooling.PADDINGS`. `"attended"` measures as the public code does; as in the
-            paper's tables are then `alignment_by_class` and `spectral_entropy_sigma2`.
+        padding: one of `pooling.PADDINGS`. `"attended"` measures as the public code does;
+            `alignment_by_class` and `spectral_entropy_sigma2` then follow the paper's tables.
 
     Raises:
-        ValueError: of a metric or a probe, with the names of task and model.
+        ValueError: errors of a metric or a probe, with the names of task and model.
     """
     split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)
@@ -195,7 +195,7 @@ def measure(
 def metrics_of(
     model: Model, task: Task, split: Split, *, draws: int, seed: int, probed: bool
 ) -> Callable[[np.ndarray], dict[str, tuple]]:
-    """What measures a matrix `[N, D]` of `split`'s vectors: `{metric: (value, replicates, n)}`.
+    """A function of `split`'s vectors `[N, D]` that gives `{metric: (value, replicates, n)}`.
 
     Arguments as in `measure`. The bootstrap samples are the same for every matrix.
     """
@@ -214,7 +214,7 @@ def metrics_of(
 
 
 def per_pooling(pooled: dict[str, np.ndarray], measurement) -> dict:
-    """`measurement(z)` by pooling, once for poolings that agree (untrained weights: the mean)."""
+    """`measurement(z)` by pooling, once for equal vectors (unfitted `weighted` equals the mean)."""
     by_content: dict[bytes, dict] = {}
     for z in pooled.values():
         if z.tobytes() not in by_content:
@@ -223,10 +223,10 @@ def per_pooling(pooled: dict[str, np.ndarray], measurement) -> dict:
 
 
 def shape_metrics(z, groups, *, weights=None) -> dict[str, float | np.ndarray]:
-    """Five of the six metrics of `z [N, D]`, their other conventions and neighbours: no probes.
+    """Five of the six metrics of `z [N, D]`, their variants and related ones, without probes.
 
-    `groups [N]` are classes (of one alone there are no distances), `weights [draws, N]` as in
-    `metrics`.
+    `groups [N]` are classes (with only one there are no class distances), `weights [draws, N]` as
+    in `metrics`.
     """
     w = {"weights": weights}
     values = {
@@ -294,8 +294,8 @@ def _true_pairs(
 def published_geometry() -> pd.DataFrame:
     """The published geometry under the names of `Geometry.table`, probe gap included.
 
-    The published alignment stands under both averages: Eq. 14 has pairs, the public code classes,
-    and the numbers alone do not tell (tests/test_conventions.py).
+    The published alignment appears under both averages: Eq. 14 averages over pairs, the public code
+    over classes, and the numbers alone do not decide (tests/test_conventions.py).
     """
     names = {
         "alignment_fourth_power": "alignment",
@@ -312,8 +312,8 @@ def published_geometry() -> pd.DataFrame:
 def published_spectra() -> pd.DataFrame:
     """The published spectra as `seed_spectra` gives ours: 50 components, as shares of all.
 
-    Of the rest only the sum is known, through the stable rank: sum(sigma^2) = srank sigma_1^2. So
-    shares are exact, and shapes compare whatever the scale of the embeddings.
+    The stable rank gives the sum over all components: sum(sigma^2) = srank sigma_1^2. So shares are
+    exact, and shapes can be compared whatever the scale of the embeddings.
     """
     keys = ["task", "pooling", "model"]
     rank = published.geometry().query("metric == 'stable_rank'").set_index(keys)["value"]

@@ -1,8 +1,8 @@
-"""The experiment that the paper lacks: a grid of runs that tells causes apart.
+"""The experiment that the paper lacks: a grid of runs that separates causes.
 
 Both objectives; MLM-only at the hybrid's operations instead of its steps; lambda fixed, or slower;
-targets that leak into the context; the architecture and optimiser as published; several seeds of
-each.
+targets that leak into the context; the architecture and optimiser as published; each with several
+seeds.
 """
 
 import dataclasses
@@ -39,9 +39,9 @@ CONDITIONS: dict[str, tuple[str, dict]] = {
 """`{name: (title, fields that differ from the base)}`."""
 
 SEEDS = dict.fromkeys(CONDITIONS, 3) | dict.fromkeys(("hybrid", "mlm", EQUAL_FLOPS), 8)
-"""Seeds of a condition: eight where the question is how large the objective's effect is."""
+"""Seeds per condition: eight for those that measure the size of the objective's effect."""
 
-_stop = None  # in a worker: set when no other run may begin
+_stop = None  # in a worker: set when no further run may begin
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def cells(
     Args:
         base: what all conditions share.
         seeds: of every condition, or how many, from 0 on; None: as many as `SEEDS` says.
-        conditions: names, as a list or separated by commas; empty: all that `base` allows (one that
-            is as published already has no published twin).
+        conditions: names, as a list or separated by commas; empty: all that `base` allows (a base
+            that is as published already has no published twin).
 
     Raises:
-        ValueError: an unknown condition (the valid ones are listed); a base that sets a field
-            which conditions vary; too few steps to tell equal operations from equal steps.
+        ValueError: an unknown condition (the valid ones are listed); a base that sets a field that
+            conditions vary; too few steps to distinguish equal operations from equal steps.
     """
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         count = read("seeds", seeds)
@@ -138,7 +138,7 @@ def _steps_of_equal_flops(base: Recipe, corpus: Corpus) -> int:
     equal = round(steps * totals[0] / totals[1])
     if equal == steps:
         raise ValueError(
-            f"max_steps={steps}: so few that {EQUAL_FLOPS!r} would equal 'mlm'. "
+            f"max_steps={steps}: too few, {EQUAL_FLOPS!r} would equal 'mlm'. "
             "Use more steps, or leave this condition out."
         )
     return equal
@@ -180,7 +180,7 @@ def train(
         except BaseException:
             stop.set()
             for worker in multiprocessing.active_children():
-                worker.terminate()  # once: a second signal would end a run without a checkpoint
+                worker.terminate()  # once: a second signal would kill a run without a checkpoint
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 

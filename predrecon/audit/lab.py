@@ -1,7 +1,7 @@
 """The laboratory: latent losses, targets, balances and masks against the paper's and MLM-only.
 
-A cell is one run of one combination and seed. The paper's objective and MLM-only with its
-operations are always there, to be compared with. Training, resuming and finding runs is the grid's.
+A cell is one run of one combination and seed. The paper's objective, and MLM-only with the same
+operations, are always included as controls. The grid trains, resumes and finds runs.
 """
 
 import dataclasses
@@ -40,13 +40,13 @@ CONTROLS = ("hybrid", EQUAL_FLOPS)
 
 
 def one_at_a_time(*more: str) -> list[str]:
-    """Every choice by itself, other things as in the paper, then `more`: names as in `cells`."""
+    """Every choice by itself, all else as in the paper, then `more`: names as in `cells`."""
     singles = [name for choices in AXES.values() for name in list(choices)[1:]]
     return [*singles, *more]
 
 
 def product(**axes: str | Iterable[str]) -> list[str]:
-    """All combinations of the named choices of each axis, `"a + b"`; the paper's choice is silent.
+    """All combinations of the named choices, `"a + b"`; the paper's choices are left out of names.
 
     Raises:
         ValueError: an unknown axis or choice (the known ones are listed).
@@ -76,7 +76,7 @@ def fields_of(combination: str) -> dict:
     for name in map(str.strip, combination.split("+")):
         if name not in known:
             listed = "; ".join(f"{axis}: {', '.join(names)}" for axis, names in AXES.items())
-            raise ValueError(f"{name!r} is no choice of the laboratory. Known: {listed}.")
+            raise ValueError(f"{name!r} is not a choice of the laboratory. Known: {listed}.")
         axis, fields = known[name]
         if axis in axes:
             raise ValueError(f"{combination!r}: {axes[axis]} and {name} are both a {axis}.")
@@ -90,7 +90,7 @@ def fields_of(combination: str) -> dict:
 def cells(
     base: Recipe, corpus: Corpus, combinations: str | Iterable[str] | None = None, seeds=4
 ) -> list[Cell]:
-    """All runs, seed by seed, the controls first: an unfinished laboratory holds comparisons.
+    """All runs, seed by seed, controls first, so that an unfinished laboratory can be compared.
 
     Args:
         base: what all runs share; its own objective must be the paper's.
@@ -105,8 +105,8 @@ def cells(
         value, expected = getattr(base, name), Recipe.__dataclass_fields__[name].default
         if value != expected:
             raise ValueError(
-                f"{name}={value!r}: the laboratory's base has the paper's objective ({expected!r}) "
-                "and its combinations change it. Name it among the combinations instead."
+                f"{name}={value!r}: the laboratory's base must have the paper's objective "
+                f"({expected!r}); name other choices among the combinations."
             )
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         seeds = range(recipes.read("seeds", seeds))
@@ -124,9 +124,9 @@ def contrasts(endpoints: pd.DataFrame) -> pd.DataFrame:
         endpoints: of `audit.contrasts.endpoints`.
 
     Returns:
-        As `paired_contrasts`, corrected for all combinations and metrics of either comparison
-        together, with the columns `combination, against` in place of `contrast`. p is Student's:
-        sign flips of four seeds cannot go below 0.125, which no correction leaves small.
+        As `paired_contrasts`, corrected over all combinations and metrics of both comparisons, with
+        the columns `combination, against` instead of `contrast`. p is Student's: sign flips of four
+        seeds cannot go below 0.125.
     """
     names = [name for name in endpoints["condition"].unique() if name not in CONTROLS]
     pairs = {(name, other): (name, other) for name in names for other in CONTROLS}
@@ -152,7 +152,7 @@ def pulls(history: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         By `title`, mean of rows and seeds: `lam`, `share` (JEPA's gradient over MLM's, before
-        lambda weighs them), `gradient_cosine`, `seeds`.
+        lambda weights them), `gradient_cosine`, `seeds`.
     """
     ends = history.groupby(["condition", "seed"])["step"].transform("max")
     late = history[history["step"] > ends / 2].dropna(subset=["jepa_gradient"])
@@ -194,7 +194,7 @@ def finished(planned: list[Cell], corpus: Corpus, *, train: bool = False) -> dic
 
 
 def first_answer() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame] | None:
-    """Facts, histories and `endpoints` of the runs behind the findings, where a checkout has them.
+    """Facts, histories and `endpoints` of the runs behind the findings; None without them.
 
     The geometry is of the runs whose weights were kept, the nats of all.
     """

@@ -1,7 +1,7 @@
-"""A confounder: how much of a geometry is the number of tokens?
+"""A confounder: how much of the geometry is due to the number of tokens?
 
 Positions of amplitude 1 make the mean of a short text differ from the mean of a long one, whatever
-their words. So uniformity is also taken between texts of equal length.
+their words. So uniformity is also measured between texts of equal length.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def token_counts(model: Model, split: Split) -> np.ndarray:
 def uniformity(z, counts=None) -> Interval:
     """`metrics.uniformity` of `z [N, D]` with its 95 % interval over samples.
 
-    With `counts`, of `token_counts`, only pairs of equal length count.
+    With `counts`, from `token_counts`, only pairs of equal length are used.
     """
     weights = bootstrap_counts(len(z))
     replicates = metrics.uniformity(z, groups=counts, weights=weights)
@@ -37,9 +37,9 @@ def length_control(
 
     Returns:
         Columns `task, title, pooling, model, seed, n, metric, value, low, high`. Metrics:
-        `uniformity` (all pairs) and `equal_length`, with 95 % intervals over samples; `explained`,
-        the share of the variance of directions that length explains, and `by_chance`, what as
-        many random groups would, without an interval.
+        `uniformity` (all pairs) and `equal_length`, with 95 % intervals over samples; without an
+        interval, `explained`, the share of the variance of directions that length explains, and
+        `by_chance`, the share that as many random groups would explain.
     """
     rows = []
     for task, model in each_pair("length control", tasks, models):

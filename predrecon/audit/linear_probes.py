@@ -26,7 +26,7 @@ from predrecon.recipes import read
 Probed = tuple[probes.ProbeResult, Interval, int]
 """One head on one frozen encoder: the result, its 95 % interval over validation samples, and the
 number of training samples."""
-_ONE_TRAINING = ("last", "reported")  # choices of `probes.SELECT` among the same epochs
+_ONE_TRAINING = ("last", "reported")  # choices of `probes.SELECT` that share one training
 
 
 def linear_probing(
@@ -38,17 +38,17 @@ def linear_probing(
     select: str = "last",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Linear probes, the majority class beside them.
+    """Linear probes and, for comparison, the majority class.
 
     Args:
-        pooling: of the token vectors; the paper's probes are on their mean.
-        max_train: use at most so many training samples (the first ones).
+        pooling: of the token vectors; the paper's probes use their mean.
+        max_train: use at most the first `max_train` training samples.
         select: which epoch is scored, as in `probes.linear_probe`.
         seed: of the probe.
 
     Returns:
         Columns `task, title, metric, model, seed, score, low, high, best_epoch_score, n_train, n,
-        note`; one row a task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and
+        note`; one row per task and model, one with model `"majority"`. Scores from 0 to 1 (MCC and
         rho from -1); `low` and `high` are a 95 % interval over validation samples.
 
     Raises:
@@ -78,15 +78,15 @@ def epoch_selection_gain(
     max_train: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """What the best epoch on the reported split scores above the last one, with its interval.
+    """How much higher the best epoch on the reported split scores than the last, with its interval.
 
-    Over seeds; with one seed, or where all agree, over validation samples: a bootstrap of both
-    epochs' answers to the same samples.
+    The interval is over seeds; with one seed, or if all agree, over validation samples: a bootstrap
+    of both epochs' answers to the same samples.
     Arguments and errors as in `linear_probing`.
 
     Returns:
-        Columns `task, title, metric, model, value, low, high, seeds, basis, n`; one row a task and
-        model, values in the units of the score, never below 0.
+        Columns `task, title, metric, model, value, low, high, seeds, basis, n`; one row per task
+        and model, values in the units of the score, never below 0.
     """
     rows, by_name = [], {}
     for model in models:
@@ -109,7 +109,7 @@ def epoch_selection_gain(
 
 
 def probe(model: Model, task: Task, *, pooling: str = "mean", **options) -> Probed:
-    """One pooling of `probe_poolings`, which takes the same options."""
+    """One pooling of `probe_poolings`, with the same options."""
     return probe_poolings(model, task, (pooling,), **options)[pooling]
 
 
@@ -131,7 +131,7 @@ def probe_poolings(
 
 
 def majority(task: Task, max_train: int | None = None, *, seed: int = 0) -> Interval:
-    """What always answering the commonest training label scores, over validation samples.
+    """The score of always answering the most common training label, over validation samples.
 
     MCC and rho of a constant answer are 0 on any samples.
     """
@@ -149,9 +149,9 @@ def _fit(
     max_train: int | None,
     seed: int,
 ) -> dict[tuple[Model, str, str], probes.ProbeResult]:
-    """By model, pooling and select; what is missing is trained at once, on texts encoded once.
+    """By model, pooling and select; missing heads are trained together, on texts encoded once.
 
-    One training serves `last` and `reported`: with one of them comes the other.
+    One training gives both `last` and `reported`.
     """
     splits, seed = (task.train.head(max_train, "max_train"), task.validation), read("seed", seed)
     selects = _ONE_TRAINING if select in _ONE_TRAINING else (select,)
@@ -192,7 +192,7 @@ def _probed(result: probes.ProbeResult, task: Task, max_train: int | None, seed:
 
 
 def _replicates(predictions, task: Task, seed: int) -> np.ndarray:
-    """The score `[draws]` on bootstrap samples, the same ones for all answers to a task."""
+    """The score `[draws]` on bootstrap samples, which are the same for all answers to a task."""
     counts = bootstrap_counts(len(task.validation), DRAWS, seed)
     return score_replicates(task.validation.labels, predictions, task.metric, counts)
 
@@ -200,7 +200,7 @@ def _replicates(predictions, task: Task, seed: int) -> np.ndarray:
 def _splits_of(
     heads: list[tuple[Model, str]], splits: tuple[Split, Split]
 ) -> Iterator[tuple[tuple, tuple]]:
-    """Both splits' vectors of each model and pooling; one pass serves a model's poolings."""
+    """Both splits' vectors of each model and pooling; one pass gives all poolings of a model."""
     for model, group in itertools.groupby(heads, key=operator.itemgetter(0)):
         poolings = tuple(pooling for _, pooling in group)
         train, validation = (_vectors(model, split, poolings) for split in splits)
@@ -208,7 +208,7 @@ def _splits_of(
 
 
 def _vectors(model: Model, split: Split, poolings: tuple[str, ...]) -> dict[str, tuple]:
-    """`{pooling: (s, labels) or (s1, s2, labels)}`: the sentences of a pair are encoded apart."""
+    """`{pooling: (s, labels) or (s1, s2, labels)}`: both sentences of a pair encoded separately."""
     sides = [split.first] if split.second is None else [split.first, split.second]
     pooled = [model.embed(side, poolings=poolings) for side in sides]
     return {how: (*(side[how] for side in pooled), split.labels) for how in poolings}

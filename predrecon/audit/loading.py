@@ -22,7 +22,7 @@ _FALLBACK = "the encoder of a run (python -m predrecon pretrain)"
 def load_parts(
     place: str, *, tokenizer, trust_remote_code: bool, num_heads: int | None, data_dir: str | None
 ) -> dict:
-    """The fields of an `encoders.Model` but its name; see `encoders.load_encoder`."""
+    """The fields of an `encoders.Model` except its name; see `encoders.load_encoder`."""
     path = Path(place).expanduser()
     if path.is_file():
         encoder = load_released(path, num_heads=HEADS if num_heads is None else num_heads).encoder
@@ -33,8 +33,8 @@ def load_parts(
         raise SourceError(f"{place}: no such file or folder.")
     if num_heads is not None:
         raise ValueError(
-            f"num_heads={num_heads}: {place} says itself how many heads it has; leave it out. Only "
-            "a checkpoint of the paper's public code (a file) does not."
+            f"num_heads={num_heads}: {place} states its number of heads; leave this out. Only "
+            "a checkpoint of the paper's public code (a file) needs it."
         )
     parts, source = {}, place
     if path.is_dir():
@@ -52,7 +52,7 @@ def load_parts(
     with _explained(place, source, trust_remote_code):
         encoder, texts = _pretrained(place, source, tokenizer or source, trust_remote_code)
     _check_tokenizer(place, encoder, texts, "its own tokenizer with tokenizer=...")
-    if 0 < texts.model_max_length < 10**6:  # others have a number that stands for none
+    if 0 < texts.model_max_length < 10**6:  # a larger number stands for no limit
         parts["limit"] = min(parts.get("limit") or 10**6, texts.model_max_length)
     return parts | {"encoder": encoder, "tokenizer": texts}
 
@@ -82,7 +82,7 @@ def _pretrained(place: str, source, tokenizer, trust_remote_code: bool) -> tuple
     with quiet_transformers(), quiet_report():
         encoder, report = auto.from_pretrained(source, config=config, **options)
     missing = {name.partition(".")[0] for name in report["missing_keys"]}
-    if missing == {"pooler"}:  # of a model trained without one: random, and used by no pooling
+    if missing == {"pooler"}:  # trained without one: it would be random, and no pooling uses it
         encoder.pooler = None
     elif missing:
         raise SourceError(
@@ -95,7 +95,7 @@ def _pretrained(place: str, source, tokenizer, trust_remote_code: bool) -> tuple
 
 @contextlib.contextmanager
 def _explained(place: str, source, trust_remote_code: bool) -> Iterator[None]:
-    """Errors of transformers and the hub as one of ours, which says the way out."""
+    """Errors of transformers and the hub as one of ours, which names the way out."""
     ours = None
     try:
         if isinstance(source, Path):
@@ -112,7 +112,7 @@ def _explained(place: str, source, trust_remote_code: bool) -> Iterator[None]:
         error = ours or error
         if "trust_remote_code" in str(error):
             raise SourceError(
-                f"{place}: comes with code of its own, which is not run unless asked for: "
+                f"{place}: comes with its own code, which is not run unless you ask for it: "
                 "trust_remote_code=True (on the command line --trust-remote-code)."
             ) from error
         if type(error) in (ValueError, SourceError) and str(error).startswith((place, "Not found")):
@@ -122,7 +122,7 @@ def _explained(place: str, source, trust_remote_code: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_report() -> Iterator[None]:
-    """No table of unused weights: a head for masked words is not needed here."""
+    """No table of unused weights: the MLM head is not needed here."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()

@@ -14,12 +14,12 @@ from predrecon.training.batches import draw_batch
 
 
 def block_table(batch: dict, samples: int) -> pd.DataFrame:
-    """The context positions of the first `samples` of a batch, one row a sample."""
+    """The context positions of the first `samples` of a batch, one row per sample."""
     return pd.DataFrame({"context": [str(row.tolist()) for row in batch["context"][:samples]]})
 
 
 def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
-    """What each position in a row of a hybrid batch is to the JEPA and to the MLM branch.
+    """The role of each position in a row of a hybrid batch, in the JEPA and in the MLM branch.
 
     Returns:
         two lists of L roles: `context`, `target`, `both` (a leak) or `unused`; and `masked` or
@@ -33,7 +33,7 @@ def roles(batch: dict, sample: int) -> tuple[list[str], list[str]]:
 
 @dataclass(frozen=True)
 class MaskedText:
-    """One text of L tokens masked in two ways, and where blocks of its length fall.
+    """One text of L tokens masked in two ways, and where masks fall in texts of its length.
 
     Attributes:
         tokens, masked_tokens: clean and corrupted, [CLS] and [SEP] included.
@@ -66,7 +66,7 @@ def masked_text(
     """Both masks of one text, drawn as training draws them for a batch of texts of its length.
 
     Args:
-        longest: tokens used at most, [CLS] and [SEP] included.
+        longest: maximum number of tokens, [CLS] and [SEP] included.
         mlm_probability: as in `token_masks`; blocks: scales and numbers as in `block_masks`.
         batches: of 16 texts each, over which coverage is counted; the first is drawn from the
             streams of training's step.
@@ -107,7 +107,7 @@ def coverage_shares(
     """Coverage by position, and block sizes by batch, over real batches of a recipe.
 
     Returns:
-        `position, branch, share`; and a row a batch with the number of `context` and `target`
+        `position, branch, share`; and one row per batch with the number of `context` and `target`
         positions, and of `leaked` ones, which are both.
     """
     masks = _draw(recipe, corpus, seed, batches)
@@ -120,7 +120,7 @@ def coverage_shares(
 
 
 def token_fates(recipe: Recipe, corpus: Corpus, seed: int, *, batches: int) -> pd.DataFrame:
-    """Shares of chosen tokens that became [MASK], another token, or stayed: `fate, ...`."""
+    """Shares of chosen tokens that became [MASK] or another token, or were kept: `fate, ...`."""
     counts = np.zeros(3)
     for batch in _draw(recipe, corpus, seed, batches):
         chosen = batch["labels"] != IGNORE
@@ -164,7 +164,7 @@ def _positions(batch: dict) -> dict[str, np.ndarray]:
 
 
 def _shares_by_position(batches: list[dict]) -> pd.DataFrame:
-    """How often each position is held by each branch: `position, branch, share`."""
+    """How often each branch covers each position: `position, branch, share`."""
     positions = [_positions(batch) for batch in batches]
     shares = {
         branch: np.concatenate([tables[branch] for tables in positions]).mean(axis=0)

@@ -1,8 +1,8 @@
 """Does a masked language model prefer the acceptable sentence? BLiMP by pseudo-log-likelihood.
 
 The pseudo-log-likelihood of a sentence is the sum over its tokens of log p(token | all others),
-each masked in turn (Salazar et al. 2020). [CLS] and [SEP] are seen and not scored. Pieces of one
-word are masked one at a time, as there, not together (Kauf & Ivanova 2023), and sums are not
+each masked in turn (Salazar et al. 2020). [CLS] and [SEP] are visible but not scored. As there, the
+pieces of a word are masked one at a time, not together (Kauf & Ivanova 2023), and sums are not
 divided by length.
 """
 
@@ -50,7 +50,7 @@ class MaskedModel:
         self._body()
         if self.model.training:
             raise ValueError(
-                f"{self.name} is in training mode, perhaps random: call .eval() first."
+                f"{self.name} is in training mode, maybe with dropout: call .eval() first."
             )
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -68,7 +68,7 @@ class MaskedModel:
 
     @torch.inference_mode()
     def logits(self, input_ids, attention_mask, positions) -> torch.Tensor:
-        """As `Logits`: the head sees the vectors at `positions` only, a fraction of the work."""
+        """As `Logits`: the head sees only the vectors at `positions`, a fraction of the work."""
         rows = torch.arange(len(positions), device=positions.device)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.model, PredictReconstruct):
@@ -139,7 +139,7 @@ def pseudo_log_likelihoods(
 
     Args:
         logits: the model. ids: as `pooling.token_ids`; first and last of a text are not scored.
-        batch_tokens: padded tokens in a batch at most. progress: told how many copies are done.
+        batch_tokens: maximum of padded tokens per batch. progress: receives the number done.
 
     Raises:
         ValueError: a text without a token between first and last; logits of another shape, or NaN.
@@ -167,7 +167,7 @@ def pseudo_log_likelihoods(
             )
         scores = out.float().log_softmax(dim=1).cpu()[each, target].double().numpy()
         if not np.isfinite(scores).all():
-            raise ValueError("log p is NaN or infinite: the model's weights or logits are.")
+            raise ValueError("log p is NaN or infinite, so the model's weights or logits are.")
         np.add.at(totals, [i for i, _ in batch], scores)
         done += len(batch)
         progress(done)
@@ -191,11 +191,11 @@ def _copies(texts: list[tuple], batch_tokens: int) -> Iterator[list[tuple[int, i
 def pair_scores(model: MaskedModel, pairs: MinimalPairs) -> np.ndarray:
     """1 where the good sentence is likelier, 0 where the bad one is, 1/2 where they tie: `[N]`.
 
-    Ties are exact: pairs whose ids are the same, as where the difference is an unknown word.
-    Differences of two models can be taken pair by pair.
+    Ties are exact: pairs with equal ids, for example if they differ in an unknown word. Two models
+    can be subtracted pair by pair.
 
     Raises:
-        ValueError: a sentence longer than the model reads; as `pseudo_log_likelihoods`, with the
+        ValueError: a sentence longer than the model reads; as in `pseudo_log_likelihoods`, with the
             model's name.
     """
     sentences = [*pairs.good, *pairs.bad]
@@ -233,10 +233,10 @@ def measure_minimal_pairs(models: list[MaskedModel], pairs: MinimalPairs) -> pd.
         (`wilson_interval`); `pooling` is empty.
 
     Raises:
-        ValueError: no model; as `pair_scores`.
+        ValueError: no model; as in `pair_scores`.
     """
     if not models:
-        raise ValueError("No model: nothing to measure minimal pairs of.")
+        raise ValueError("No model: nothing to measure.")
     groups = {"field": pairs.field, "linguistics_term": pairs.term, "UID": pairs.uid}
     groups = {"overall": np.full(len(pairs), "all")} | groups
     rows = []
@@ -255,8 +255,8 @@ def measure_minimal_pairs(models: list[MaskedModel], pairs: MinimalPairs) -> pd.
 def wilson_interval(scores, *, level: float = 0.95) -> Interval:
     """Mean of `scores [n]` from 0 to 1 with Wilson's (1927) interval of a share.
 
-    It stays between 0 and 1 and has a width where all scores agree, as in a paradigm of 50 pairs
-    that are all right. Halves (ties) and different paradigms in one group make it a little wide.
+    It stays between 0 and 1 and has a width even if all scores agree, as for 50 pairs that are all
+    right. Halves (ties) and different paradigms in one group make it slightly too wide.
 
     Raises:
         ValueError: no score, or one outside of 0 to 1.

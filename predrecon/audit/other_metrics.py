@@ -29,10 +29,10 @@ def measure_other_metrics(
 
     Returns:
         Columns `task, title, pooling, model, seed, metric, value, low, high, n, dim, note`, `low`
-        and `high` a 95 % interval over samples; of LiDAR, n are the true pairs.
+        and `high` a 95 % interval over samples; for LiDAR, n counts the true pairs.
 
     Raises:
-        ValueError: no model or no task; as `other_metrics`.
+        ValueError: no model or no task; as in `other_metrics`.
     """
     rows = []
     for task, model in each_pair("other metrics", tasks, models):
@@ -56,17 +56,16 @@ def other_metrics(
 ) -> Measured:
     """`OTHERS` of one encoder on one task's validation split, pairs as "s1 [SEP] s2".
 
-    What a task or an encoder cannot give is left out: alpha-ReQ below 101 samples or 100
-    dimensions; LiDAR, whose two views are the sentences of a true pair, encoded apart, without two
-    such pairs. With fewer pairs than dimensions, LiDAR depends on its delta more than on the
-    encoder.
+    A metric that cannot be computed is left out: alpha-ReQ below 101 samples or 100 dimensions;
+    LiDAR below two true pairs. LiDAR's two views are the sentences of a true pair, encoded
+    separately. With fewer pairs than dimensions, it depends more on its delta than on the encoder.
 
     Returns:
         `rows`, and `replicates` `[draws]` on the same bootstrap samples for every encoder; no
         embeddings.
 
     Raises:
-        ValueError: of a metric, with the names of task and model.
+        ValueError: errors of a metric, with the names of task and model.
     """
     split, seed = task.validation.head(max_samples), read("seed", seed)
     digests = encoder_digest(model.encoder), tokenizer_digest(model.tokenizer), split_digest(split)

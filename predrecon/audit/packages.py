@@ -1,8 +1,8 @@
 """Who computes what: the same matrices through our functions and through public packages.
 
 The packages are optional (`pip install "predrecon[compare]"`); a row of one that is not installed
-says so. Where a package follows another convention, `as_theirs` is our number under it: that it
-agrees shows that the convention is all there is between them.
+says so. If a package follows another convention, `as_theirs` is our number under it: if that
+agrees, the convention is the only difference.
 """
 
 import importlib
@@ -30,7 +30,7 @@ class _Comparison:
     ours: Callable
     theirs: Callable  # takes the imported module first
     module: str
-    as_theirs: Callable | None = None  # ours by their convention, where it is another
+    as_theirs: Callable | None = None  # ours by their convention, if it is different
 
 
 def _views(z, view) -> np.ndarray:
@@ -53,9 +53,9 @@ def _squared_lidar(z, view, _) -> float:
     """LiDAR by reptrix's convention: `_squared_rank` of the LiDAR matrix `[D, D]`."""
     from scipy.linalg import fractional_matrix_power
 
-    means, apart = (z + view) / 2, (z - view) / 2
+    means, offsets = (z + view) / 2, (z - view) / 2
     centred = means - means.mean(axis=0)
-    within = 2 * apart.T @ apart / len(z) + 1e-6 * np.eye(z.shape[1])  # summed over the views
+    within = 2 * offsets.T @ offsets / len(z) + 1e-6 * np.eye(z.shape[1])  # summed over the views
     root = fractional_matrix_power(within, -0.5)
     return _squared_rank(root @ centred.T @ centred @ root)
 
@@ -127,7 +127,7 @@ _COMPARISONS = (
 
 
 def example_matrices(n: int = 600, dim: int = 128) -> dict[str, np.ndarray]:
-    """Embeddings `[n, dim]` of known shape: a power law, all directions alike, one far from 0."""
+    """Embeddings `[n, dim]` of known shape: a power law, isotropic, and one far from 0."""
     z = np.random.default_rng(0).normal(size=(n, dim))
     decay = np.arange(1, dim + 1) ** -0.5
     return {"power law": z * decay, "isotropic": z, "far from 0": z * decay + 3}
@@ -138,8 +138,8 @@ def compare_packages(matrices: dict[str, np.ndarray] | None = None) -> pd.DataFr
 
     Args:
         matrices: `{name: [N, D]}`, default `example_matrices()`. N above 100 and D at least 100,
-            the ranks that alpha-ReQ fits. A second view and a second space, where a metric needs
-            them, are made of each with noise that is always the same.
+            the ranks that alpha-ReQ fits. The second view and second space that some metrics need
+            are each matrix plus noise that is always the same.
 
     Returns:
         Columns `matrix, n, dim, metric, package, version, ours, theirs, difference, as_theirs,
@@ -172,7 +172,7 @@ def compare_packages(matrices: dict[str, np.ndarray] | None = None) -> pd.DataFr
 
 
 def _theirs(each: _Comparison, *spaces: np.ndarray) -> tuple[str, float]:
-    """Version and value; the packages' warnings are theirs."""
+    """Version and value, without the packages' warnings."""
     try:
         version = importlib.metadata.version(each.package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Does a run's geometry follow its objective, or how far it is below word frequencies?"""
+"""Does a run's geometry follow its objective or its loss (nats below word frequencies)?"""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ METRICS = ("uniformity", "equal_length", "effective_rank", "token_probe")
 
 
 def per_run(endpoints: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.endpoints`, a line a run: `condition, title, seed, arm`, and means of tasks."""
+    """`contrasts.endpoints`, a row per run: `condition, title, seed, arm`, and means of tasks."""
     wide = endpoints.pivot_table(
         index=["condition", "title", "seed"], columns="metric", values="value", sort=False
     ).reset_index()
@@ -24,22 +24,22 @@ def per_run(endpoints: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_equal_loss(endpoints: pd.DataFrame, metrics: tuple[str, ...] = METRICS) -> pd.DataFrame:
-    """How closely a metric follows the loss, and what the objective adds where the loss is equal.
+    """How closely a metric follows the loss, and what the objective adds at equal loss.
 
     Over runs, metric = a(seed) + b nats + c hybrid by least squares; nats below word frequencies
-    say how much a run has learned of its text. Two reservations. The loss is itself an outcome of
-    the objective: c is what is left of its effect, not its effect. And much of the spread is not
-    the objective's: architectures lie far apart, and the runs of one seed share initial weights,
-    text and masks. So there are rows of one architecture; `within conditions`, without the mean of
-    every condition; and `within conditions and seeds`, of the conditions that have every seed,
-    without the mean of every seed either.
+    measure how much a run has learned about its text. Two caveats. The loss is itself an outcome of
+    the objective: c is what remains of the effect, not the effect. And much of the spread has other
+    causes: architectures differ widely, and the runs of one seed share initial weights, text and
+    masks. So some rows are of one architecture; `within conditions` subtracts the mean of every
+    condition; `within conditions and seeds` uses only conditions with every seed, and subtracts the
+    mean of every seed too.
 
     Returns:
         Columns `among, metric, rho, rho_low, rho_high, value, low, high, runs`: Spearman's rank
         correlation of the metric with the nats, with a 95 % interval from runs drawn with
-        replacement (as if they were independent: a little too narrow; NaN where all draws agree,
-        as they do on a few runs in perfect order), and c with Student's (NaN
-        with two runs or fewer more than coefficients, or with one arm only).
+        replacement (as if independent, so slightly too narrow; NaN if all draws agree, as for a few
+        runs in perfect order), and c with Student's interval (NaN with one arm only, or without at
+        least two runs more than coefficients).
     """
     rows = []
     for among, runs in _subsets(per_run(endpoints)).items():
@@ -48,7 +48,7 @@ def at_equal_loss(endpoints: pd.DataFrame, metrics: tuple[str, ...] = METRICS) -
             nats, y = (complete[name].to_numpy(float) for name in ("below_unigram", metric))
             x = [pd.get_dummies(complete["seed"]), nats, complete["arm"] == "hybrid"]
             rho, added = _rank_correlation(nats, y), _none(len(y))
-            if among not in (WITHIN, BOTH):  # where the objective's means were taken off
+            if among not in (WITHIN, BOTH):  # there the objective's means are subtracted
                 added = last_coefficient(np.column_stack(x).astype(float), y)
             correlation = {"rho": rho.value, "rho_low": rho.low, "rho_high": rho.high}
             labels = {"among": among, "metric": metric}
@@ -79,7 +79,7 @@ def _without_means(runs: pd.DataFrame, of: str) -> pd.DataFrame:
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Interval:
-    """Spearman's, with quantiles over runs drawn with replacement."""
+    """Spearman's rho, with quantiles over runs drawn with replacement."""
     n = len(a)
     if n < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return _none(n)
@@ -89,15 +89,15 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray, *, draws: int = 2000) -> Int
     x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     spread = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     low, high = np.quantile(spread, [0.025, 0.975])
-    if low == high:  # a few runs in perfect order: all draws agree, and say nothing of the next run
+    if low == high:  # a few runs in perfect order: all draws agree and tell nothing about new runs
         low = high = np.nan
     return Interval(float(spearmanr(a, b).statistic), float(low), float(high), n)
 
 
 def last_coefficient(x: np.ndarray, y: np.ndarray) -> Interval:
-    """Of the last column of `x [n, k]` in a least-squares fit of `y [n]`, with Student's interval.
+    """The last column's coefficient in a least-squares fit of `y [n]` by `x [n, k]`, with interval.
 
-    All NaN for two runs or fewer more than columns, and for collinear ones.
+    The interval is Student's. All NaN for n < k + 2, and for collinear columns.
     """
     n, k = x.shape
     if n < k + 2 or np.linalg.matrix_rank(x) < k:

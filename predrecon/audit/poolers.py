@@ -1,10 +1,10 @@
-"""How much of the "5-10 x" in uniformity is the pooler: random queries, and fitted ones.
+"""How much of the "5-10 x" in uniformity is due to the pooler: random queries, and fitted ones.
 
-The paper's attention pooling is drawn at random, once, without a seed, and for each model anew. So
-its numbers are one draw each of a distribution; here are many draws, the same for all models. Its
-weighted pooling is never trained. Both are a softmax over token scores h v with one direction v (a
-query against linear keys is one, too), so fitting a pooler is fitting v: from zeros for weighted
-pooling, from the random direction for attention.
+The paper's attention pooling is drawn at random, once, without a seed, separately for each model.
+So each of its numbers is one draw from a distribution; here are many draws, the same for all
+models. Its weighted pooling is never trained. Both are a softmax over token scores h v with one
+direction v (a query against linear keys is also a direction), so fitting a pooler means fitting v:
+from zeros for weighted pooling, from the random direction for attention.
 """
 
 import numpy as np
@@ -23,18 +23,18 @@ from predrecon.seeding import torch_generator
 
 METRICS = ("uniformity", "effective_rank", "spectral_entropy", "alignment")
 FITTED = ("weighted fitted", "attention fitted")
-MAX_TRAIN = 2000  # texts that poolers are fitted on
+MAX_TRAIN = 2000  # training texts for fitted poolers
 LARGE = 5  # the lower end of the published "5-10 x"
 
 
 def random_tokens(
     *, loud: float = 1.0, shared: float = 0.0, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token vectors that no encoder made: hidden `[300, 20, 16]`, standard normal, and mask.
+    """Token vectors without an encoder: hidden `[300, 20, 16]`, standard normal, and mask.
 
     Args:
-        loud: factor of the first coordinate.
-        shared: what all tokens have in the last coordinate besides.
+        loud: factor on the first coordinate.
+        shared: constant that is added to the last coordinate of all tokens.
     """
     hidden = torch.randn(300, 20, 16, generator=torch.Generator().manual_seed(seed))
     hidden[..., 0] *= loud
@@ -52,11 +52,11 @@ def spread(
 
     Returns:
         Columns `task, title, model, seed, pooler, draw, metric, value, n`. `pooler` is `"mean"`,
-        `"random attention"`, `"weighted fitted"` or `"attention fitted"`; `draw` tells the random
-        ones apart and is 0 for the others.
+        `"random attention"`, `"weighted fitted"` or `"attention fitted"`; `draw` numbers the random
+        ones and is 0 for the others.
 
     Raises:
-        ValueError: of a metric or a fit, with the names of task and model.
+        ValueError: errors of a metric or a fit, with the names of task and model.
     """
     rows = []
     for task, model in each_pair("poolers", tasks, models):
@@ -125,7 +125,7 @@ def fit_direction(
 
     Args:
         hidden: `[N, L, D]` frozen token vectors. mask: `[N, L]`. labels: `[N]`.
-        start: `[D]` where the direction begins.
+        start: `[D]` initial direction.
         seed: draws the head and the order of batches.
 
     Raises:
@@ -154,11 +154,11 @@ def fit_direction(
 
 
 def ratios(table: pd.DataFrame, one: str = "hybrid", other: str = "mlm") -> pd.DataFrame:
-    """Uniformity of `one` over that of `other`, as the paper puts it.
+    """Uniformity of `one` over that of `other`, as the paper states it.
 
     Returns:
         Columns `task, title, seed, pooler, basis, ratio`; `basis` is `"same draw"` (one pooler for
-        both models) or, of random attention only, `"own draw"` (as published, every draw of one
+        both models) or, for random attention only, `"own draw"` (as published, every draw of one
         model against every draw of the other). A seed that lacks a model has no rows.
     """
     keys, rows = ["task", "title", "seed", "pooler"], []
@@ -175,11 +175,11 @@ def ratios(table: pd.DataFrame, one: str = "hybrid", other: str = "mlm") -> pd.D
 
 
 def summary(ratios: pd.DataFrame) -> pd.DataFrame:
-    """`ratios` with one line a task and training seed.
+    """`ratios` with one row per task and training seed.
 
     Returns:
         Columns `title, seed, mean, weighted fitted, attention fitted, pairs, lowest, median,
-        highest, large`; the last five of random attention with own draws, `large` the share of
+        highest, large`; the last five are for random attention with own draws, `large` the share of
         pairs whose ratio is `LARGE` or more.
     """
     keys = ["title", "seed"]
@@ -196,7 +196,7 @@ def summary(ratios: pd.DataFrame) -> pd.DataFrame:
 def published_ratios() -> pd.DataFrame:
     """The paper's uniformity ratios hybrid / MLM-only: columns `task, pooler, ratio`.
 
-    `pooler` is `"mean"` or `"random attention"`, of which the paper has one draw a model. Its
+    `pooler` is `"mean"` or `"random attention"`, for which the paper has one draw per model. Its
     weighted pooling was never trained: it is the mean.
     """
     names = {"mean": "mean", "attention": "random attention"}

@@ -1,6 +1,6 @@
 """What a frozen vector holds, by three heads: linear, nearest neighbours, and a small MLP.
 
-A linear head asks whether the label lies along a direction, neighbours whether cosines carry it,
+A linear head tests whether the label lies along a direction, neighbours whether cosines carry it,
 an MLP whether it is there at all. The folds are those of `geometry`'s semantic probe.
 """
 
@@ -27,8 +27,8 @@ def measure_probe_heads(
     """`probe_heads` of every model on every task.
 
     Args:
-        heads: some of `probes.HEADS`, whose protocol `probes.semantic_probe` states.
-        max_samples: use at most so many samples of the validation split (the first ones).
+        heads: some of `probes.HEADS`; `probes.semantic_probe` states their protocol.
+        max_samples: use at most the first `max_samples` of the validation split.
         seed: shuffles the folds, starts the MLP and draws the bootstrap samples.
 
     Returns:
@@ -39,7 +39,7 @@ def measure_probe_heads(
         predictions: the probes are not fitted again.
 
     Raises:
-        ValueError: no model or no task; as `probe_heads`.
+        ValueError: no model or no task; as in `probe_heads`.
     """
     rows = []
     for task, model in each_pair("probe heads", tasks, models):
@@ -68,7 +68,7 @@ def probe_heads(
         `rows`, and `replicates` `[draws]` on the same bootstrap samples for all; no embeddings.
 
     Raises:
-        ValueError: an unknown head, or none; of a probe, with the names of task and model.
+        ValueError: an unknown head, or none; errors of a probe, with the names of task and model.
     """
     if not heads or (unknown := set(heads) - set(probes.HEADS)):
         wrong = unknown.pop() if heads else heads

@@ -23,12 +23,12 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
     """Two coordinates `[N, 2]` of `z [N, D]`: principal components, or UMAP by cosine distance.
 
     UMAP takes seconds and is cached; seeded and on one thread, it is repeatable on one machine.
-    Distances between its clusters mean little, which is why PCA stands beside it.
+    Distances between its clusters mean little, so PCA is shown as well.
     """
     if method == "PCA":
         from sklearn.decomposition import PCA
 
-        # exact both, and of 100,000 x 768 in half a second instead of four and a half
+        # both are exact; for 100,000 x 768 the first takes 0.5 s instead of 4.5 s
         solver = "covariance_eigh" if len(z) > 10 * z.shape[1] else "full"
         return PCA(n_components=2, svd_solver=solver).fit_transform(z)
     seed = read("seed", seed)
@@ -47,12 +47,12 @@ def place(z: np.ndarray, method: str, *, seed: int = 0) -> np.ndarray:
 
 
 def _give_numba_a_folder():
-    """In the cache, where numba cannot keep its compiled code: umap would not be importable."""
+    """A folder in the cache, if numba cannot write its compiled code: importing umap would fail."""
     import numba
 
-    beside = Path(importlib.util.find_spec("umap").origin).with_name("__pycache__")
+    default = Path(importlib.util.find_spec("umap").origin).with_name("__pycache__")
     try:
-        make_writable(Path(os.environ.get("NUMBA_CACHE_DIR") or beside), "")
+        make_writable(Path(os.environ.get("NUMBA_CACHE_DIR") or default), "")
     except PermissionError:
         os.environ["NUMBA_CACHE_DIR"] = str(paths.cache_dir(write=True) / "numba")
         numba.config.reload_config()
@@ -63,7 +63,7 @@ def points(
 ) -> pd.DataFrame:
     """Both maps of every model's `[N, D]`: columns `model, method, label, text, x, y`.
 
-    UMAP is left out with a line if it fails: its libraries are the most delicate ones here.
+    If UMAP fails, a line says so and it is left out: its libraries are the most fragile ones here.
     """
     parts, hover = [], {"label": labels, "text": shortened(texts)}
     for method in METHODS:
@@ -81,7 +81,7 @@ def points(
 
 
 def shortened(texts: list[str], longest: int = 70) -> list[str]:
-    """For a hover: whole texts are most of what a map weighs in a saved notebook."""
+    """Hover texts: whole texts would be most of a map's size in a saved notebook."""
     return [text if len(text) <= longest else f"{text[: longest - 1]}…" for text in texts]
 
 
@@ -95,7 +95,7 @@ def nearest(z: np.ndarray, index: int, count: int = 5) -> list[tuple[int, float]
 
 
 def frequent_words(tokens: np.ndarray, tokenizer, *, shown: int = 6) -> list[str]:
-    """Names of `probes.frequent_tokens [N]`: the `shown` commonest by name, the rest "other"."""
+    """Names of `probes.frequent_tokens [N]`: the `shown` most common, the rest "other"."""
     common = [token for token, _ in Counter(tokens.tolist()).most_common(shown)]
     names = {t: tokenizer.convert_ids_to_tokens(t) for t in common if t >= 0}
     return [names.get(token, "other") for token in tokens.tolist()]

@@ -1,8 +1,8 @@
 """Checkpoints of the paper's public code (`*.pth.tar`), read into the published architecture.
 
 Such a file is a dictionary of state dictionaries: `encoder`, `token_regressor`, and in the hybrid
-`predictor`, `target_encoder` and `loss_weight`. It is opened without unpickling objects. The number
-of heads is in no tensor and in no setting of the file; the public code has 8 unless told otherwise.
+`predictor`, `target_encoder` and `loss_weight`. It is opened without unpickling objects. The file
+does not hold the number of heads; the public code's default is 8.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from predrecon.model import PredictReconstruct, PredictReconstructConfig
 
 HEADS = 8  # of the public code's encoder and predictor
 _NAMES = (  # theirs, ours
-    (r"^module\.", ""),  # of a run on several devices
+    (r"^module\.", ""),  # from a run on several devices
     (r"^token_embed\.token_embed\.", "tokens."),
     (r"^(pred_)?pos_embed$", "positions.table"),
     (r"^predictor_blocks\.", "blocks."),
@@ -40,8 +40,8 @@ def load_released(
 
     Args:
         path: a `*.pth.tar` file.
-        num_heads: attention heads of the encoder; predictor_heads: of the predictor, by default as
-            many.
+        num_heads: attention heads of the encoder; predictor_heads: of the predictor, by default the
+            same number.
 
     Raises:
         SourceError: no such file, not a checkpoint, an object inside (never executed), or tensors
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict:
         raise SourceError(f"{show(path)}: no such file.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle protocol: what is refused says so
+            warnings.simplefilter("ignore")  # about a pickle protocol; errors follow below
             parts = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         kind = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict:
             f"{show(path)}: {reason}. Not opened, since unpickling an object can run any code: "
             "save the checkpoint again with tensors, numbers and text alone."
         ) from None
-    except Exception as error:  # bytes that are no pickle fail in every way there is
+    except Exception as error:  # bytes that are not a pickle can fail in any way
         raise SourceError(f"{show(path)}: not a checkpoint of torch ({one_line(error)}).") from None
     if not isinstance(parts, dict):
         raise SourceError(f"{show(path)}: holds a {type(parts).__name__}, expected a dictionary.")

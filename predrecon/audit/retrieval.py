@@ -27,16 +27,15 @@ def measure_retrieval(
     """`retrieval` of every model on every task that has true pairs; the others are left out.
 
     Args:
-        max_samples: use at most so many pairs of a task (the first ones).
+        max_samples: use at most the first `max_samples` pairs of a task.
         seed: draws the bootstrap samples.
 
     Returns:
         Columns `task, title, pooling, model, seed, metric, value, low, high, n, candidates, note`;
-        values from 0 to 1; `n` are the queries, `low` and
-        `high` a 95 % interval over them.
+        values from 0 to 1; `n` counts the queries, `low` and `high` are a 95 % interval over them.
 
     Raises:
-        ValueError: no model, or no task with two true pairs; as `retrieval`.
+        ValueError: no model, or no task with two true pairs; as in `retrieval`.
     """
     rows, chosen = [], [task for task in tasks if _queries(task, max_samples).sum() > 1]
     if tasks and not chosen:
@@ -64,12 +63,12 @@ def retrieval(
     """`metrics.retrieval` of the first sentence of every true pair among all second sentences.
 
     True pairs are `Task.positives` of the validation split; the second sentences of all its pairs
-    are candidates. Sentences are encoded on their own. A candidate that equals the query, or is
-    another partner of it, stays one: of 279 queries of MRPC 3 find themselves, of 264 of STS-B 10.
+    are candidates. Sentences are encoded on their own. A candidate that equals the query, or is a
+    second match for it, is kept: 3 of 279 queries of MRPC find themselves, 10 of 264 of STS-B.
 
     Returns:
-        `rows` of `MEASURES`, their n the queries; `replicates` `[draws]` over queries, the
-        candidates as they are, on the same bootstrap samples for every encoder; no embeddings.
+        `rows` of `MEASURES`, whose n counts queries; `replicates` `[draws]` over queries, with
+        fixed candidates, on the same bootstrap samples for every encoder; no embeddings.
 
     Raises:
         ValueError: fewer than two true pairs; a vector that is zero, NaN or infinite. The message

@@ -1,9 +1,9 @@
 """Means over seeds, paired differences between two models, and their corrected p-values.
 
-Means of a metric are on its own scale (`geometry.BOUNDS`); differences, which can be of any sign,
-are averaged as they are, so that a mean difference is not exactly the difference of two means.
-With one seed an interval tells how sure the number is of *these* weights on new texts; with several
-it tells what another training run would give. Each row says which (`basis`).
+Means of a metric are taken on its own scale (`geometry.BOUNDS`). Differences, which can have either
+sign, are averaged as they are, so a mean difference is not exactly the difference of two means.
+With one seed an interval covers *these* weights on new texts; with several it covers another
+training run. Each row says which (`basis`).
 """
 
 import itertools
@@ -32,7 +32,7 @@ CELL = ["task", "title", "pooling", "metric"]
 def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Each model's mean over its seeds: `CELL, model, value, low, high, seeds, basis, n`.
 
-    Mean and interval are on the scale of the metric (`geometry.BOUNDS`): of ranks geometric.
+    Mean and interval are on the scale of the metric (`geometry.BOUNDS`): geometric for ranks.
     """
     if table.empty:
         raise ValueError("The table has no rows: there is nothing to average over seeds.")
@@ -49,9 +49,9 @@ def over_seeds(table: pd.DataFrame) -> pd.DataFrame:
 def mean_of_tasks(part: pd.DataFrame) -> tuple[Interval, int]:
     """The mean over tasks of one model in one metric, and its number of seeds.
 
-    With several seeds Student's interval over the seeds' means, on the scale of the metric
-    (`geometry.BOUNDS`); with one the interval over samples, whose errors are independent between
-    tasks (NaN where a task has none).
+    With several seeds, Student's interval over the seeds' means, on the scale of the metric
+    (`geometry.BOUNDS`); with one, the interval over samples, whose errors are independent between
+    tasks (NaN if a task has no interval).
     """
     if part.empty:
         raise ValueError("The table has no rows: there is no mean over tasks.")
@@ -82,14 +82,14 @@ def differences(measured: Geometry, one: str = "hybrid", other: str = "mlm") -> 
 
 
 def pairwise(measured: Geometry) -> pd.DataFrame:
-    """`differences` of all pairs of models, on shared bootstrap samples where there is one seed.
+    """`differences` of all pairs of models, on shared bootstrap samples if there is one seed.
 
     Returns:
         Columns `one, other`, those of `differences`, and `dim, other_dim`, the widths D. Ranks
         (`geometry.RANKS`) of two widths are not compared: `value, low, high` are NaN.
 
     Raises:
-        ValueError: fewer than two models; as `differences`.
+        ValueError: fewer than two models; as in `differences`.
     """
     models = list(measured.table["model"].unique())
     if len(models) < 2:
@@ -103,30 +103,30 @@ def pairwise(measured: Geometry) -> pd.DataFrame:
         widths = [(dims[one, *place], dims[other, *place]) for place in places]
         parts.append(gaps.assign(dim=[a for a, _ in widths], other_dim=[b for _, b in widths]))
     gaps = pd.concat(parts, ignore_index=True)
-    apart = gaps["metric"].isin(RANKS) & (gaps["dim"] != gaps["other_dim"])
-    gaps.loc[apart, ["value", "low", "high"]] = np.nan
+    not_compared = gaps["metric"].isin(RANKS) & (gaps["dim"] != gaps["other_dim"])
+    gaps.loc[not_compared, ["value", "low", "high"]] = np.nan
     return gaps
 
 
 def headline(
     measured: Geometry, one: str = "hybrid", other: str = "mlm", *, metrics: tuple[str, ...] = ()
 ) -> pd.DataFrame:
-    """`one - other` by pooling and metric, mean of tasks, with p-values corrected for them all.
+    """`one - other` by pooling and metric, mean of tasks, with p-values corrected for all rows.
 
     The p-value is that of sign flips of the seeds' means; Holm's correction is over all rows. Tasks
-    share a seed's two encoders, so they are not units of their own. Three seeds cannot bring p
-    below 0.25, six reach 0.03: below that the interval says more.
+    share a seed's two encoders, so they are not independent units. Three seeds cannot give p below
+    0.25, six can reach 0.03: with fewer the interval says more.
 
     Args:
-        metrics: those to compare, and to correct for; default all that were measured.
+        metrics: those to compare and to correct for; default: all that were measured.
 
     Returns:
         `pooling, metric, value, low, high, seeds, basis, same_sign, p, p_corrected`; `same_sign` is
-        the share of tasks x seeds with the commoner sign. Seeds that lack a task are left out.
+        the share of tasks x seeds with the more common sign. Seeds that lack a task are left out.
 
     Raises:
         ValueError: none of `metrics` was measured; no seed has both models on all tasks that any
-            seed has them on (what there is, is listed).
+            seed has them on (the message lists what there is).
     """
     table, rows = measured.table, []
     if metrics:
@@ -159,12 +159,12 @@ def contrast(
 
     Args:
         one, other: two models under one pooling, or one model under two poolings.
-        tasks: default all that hold the metric.
+        tasks: default: all that have the metric.
         log: compare ln |value|, so that the difference is the logarithm of a ratio.
 
     Returns:
-        The interval, Student's over seeds or of one seed's shared bootstrap samples, and the number
-        of seeds.
+        The interval, Student's over seeds or from one seed's shared bootstrap samples, and the
+        number of seeds.
 
     Raises:
         ValueError: no seed has both sides for all tasks.
@@ -212,7 +212,7 @@ def _paired(table: pd.DataFrame, one: str, other: str) -> list[tuple]:
 
 
 def _no_pair(table: pd.DataFrame, one: str, other: str) -> str:
-    """Says that nothing can be paired, and what there is."""
+    """The message that nothing can be paired, with what there is."""
     by_model = dict(list(table.groupby("model", sort=False)))
     seeds = [set(by_model[model]["seed"]) if model in by_model else set() for model in (one, other)]
     where = " on the same tasks" if seeds[0] & seeds[1] else ""
@@ -221,7 +221,7 @@ def _no_pair(table: pd.DataFrame, one: str, other: str) -> str:
 
 
 def _gaps(part: pd.DataFrame, one: Side, other: Side, *, log: bool = False) -> pd.DataFrame:
-    """`one - other` in the rows of one metric: a line a seed, a column a task, NaN for no pair."""
+    """`one - other` in the rows of one metric: `[seeds, tasks]`, NaN for no pair."""
     if not {one, other} <= set(zip(part["model"], part["pooling"], strict=True)):
         return pd.DataFrame()
     wide = part.pivot_table(index="seed", columns=["model", "pooling", "task"], values="value")
@@ -238,7 +238,7 @@ def _interval(
     *,
     log: bool = False,
 ) -> Interval:
-    """Of the mean of `gaps [seeds, tasks]`: over seeds, or over samples where there is one seed."""
+    """Interval of the mean of `gaps [seeds, tasks]`: over seeds, or over samples if one seed."""
     if len(gaps) > 1:
         return student_interval(gaps.mean(axis=1))
     seed, metric, margins = gaps.index[0], part["metric"].iloc[0], []
@@ -255,6 +255,6 @@ def _interval(
 
 
 def _around(mean: float, margins) -> Interval:
-    """The mean of independent values, each with its margin."""
+    """Interval of the mean of independent values, each with its margin."""
     margin = float(np.sqrt(np.sum(np.square(margins)))) / len(margins)
     return Interval(mean, mean - margin, mean + margin, len(margins))

@@ -75,7 +75,7 @@ def read_folder(folder: Path) -> SentenceFolder | None:
     """The modules of a folder; None if it is not of sentence-transformers.
 
     Raises:
-        SourceError: a module, a mode or a setting that is not computed here, by its name.
+        SourceError: a module, a mode or a setting that is not supported; the message names it.
     """
     if not (folder / "modules.json").is_file():
         return None
@@ -91,7 +91,7 @@ def read_folder(folder: Path) -> SentenceFolder | None:
             normalize = True
         else:
             raise SourceError(
-                f"{show(folder)}: its module {kind} is not computed here (only {', '.join(_KINDS)}"
+                f"{show(folder)}: its module {kind} is not supported (only {', '.join(_KINDS)}"
                 f"). To measure its transformer alone, without its own "
                 f"pooling, name {_alone(transformer)}."
             )
@@ -103,13 +103,13 @@ def read_folder(folder: Path) -> SentenceFolder | None:
     settings = _json(folder / "config_sentence_transformers.json")
     if prompt := settings.get("default_prompt_name"):
         raise SourceError(
-            f"{show(folder)}: its default prompt {prompt!r} is not put before texts here. To "
+            f"{show(folder)}: its default prompt {prompt!r} is not supported here. To "
             f"measure its transformer alone, name {_alone(transformer)}."
         )
     settings = _json(transformer / "sentence_bert_config.json")
     if settings.get("do_lower_case"):
         raise SourceError(
-            f"{show(folder)}: do_lower_case is not done here. Set it in the tokenizer instead."
+            f"{show(folder)}: do_lower_case is not supported. Set it in the tokenizer instead."
         )
     return SentenceFolder(transformer, OwnPooling(modes, normalize), settings.get("max_seq_length"))
 

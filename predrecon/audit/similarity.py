@@ -15,7 +15,7 @@ from predrecon.data.tasks import SimilarityTask
 from predrecon.recipes import read
 
 SUMMARIES = ("mean", "weighted mean")
-"""Rows of `measure_similarity` over all tasks: each counts once, or as often as it has pairs."""
+"""Rows of `measure_similarity` over all tasks: each task counts once, or by its pairs."""
 
 
 def measure_similarity(
@@ -29,17 +29,17 @@ def measure_similarity(
     """`similarity` of every model on every task, and with several tasks the `SUMMARIES`.
 
     Args:
-        max_samples: use at most so many pairs of a task (the first ones); None: all.
+        max_samples: use at most the first `max_samples` pairs of a task; None: all.
         seed: draws the bootstrap samples.
 
     Returns:
         Columns `task, title, pooling, model, seed, metric, value, low, high, n, note`; rho from -1
-        to 1; `low` and `high` are a 95 % interval over pairs. The `task` of a summary is its name,
-        its n the pairs of all tasks, and its interval that of the tasks' bootstrap samples, which
+        to 1; `low` and `high` are a 95 % interval over pairs. For a summary, `task` is its name, n
+        counts the pairs of all tasks, and the interval is from the tasks' bootstrap samples, which
         are independent.
 
     Raises:
-        ValueError: no model or no task; two models of one name and seed; as `similarity`.
+        ValueError: no model or no task; two models of one name and seed; as in `similarity`.
     """
     _check_names(models)
     rows, replicates = [], {}
@@ -106,7 +106,7 @@ def similarity(
 
 
 def _summaries(table: pd.DataFrame, replicates: dict[tuple, np.ndarray]) -> pd.DataFrame:
-    """Both `SUMMARIES` of each pooling and model; notes of the tasks are joined."""
+    """Both `SUMMARIES` of each pooling and model, with the notes of the tasks joined."""
     rows = []
     for key, part in table.groupby(["pooling", "model", "seed", "metric"], sort=False):
         facts = dict(zip(("pooling", "model", "seed", "metric"), key, strict=True))
@@ -124,7 +124,7 @@ def _summaries(table: pd.DataFrame, replicates: dict[tuple, np.ndarray]) -> pd.D
 
 
 def _check_names(models: list[Model]):
-    """Summaries go by name and seed."""
+    """Refuse two models of one name and seed: summaries could not separate them."""
     names = [(model.name, model.seed) for model in models]
     if double := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What becomes of an encoder while it trains: its snapshots measured, one tidy table."""
+"""How an encoder changes during training: its snapshots measured, as one tidy table."""
 
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def trajectories(runs: dict[Cell, Run], task: Task, tokenizer) -> pd.DataFrame:
 
     Returns:
         Columns `task, pooling, condition, title, seed, step, tokens, flops, metric, value`. `task`
-        is its title. Metrics: `METRICS`, `validation_mlm` and `below_unigram`, the nats by which it
-        is lower than what word frequencies alone reach: how far the run has left that plateau.
+        is its title. Metrics: `METRICS`, `validation_mlm` and `below_unigram`, the nats by which
+        that loss is below word frequencies: how far the run has left the plateau.
 
     Raises:
         ValueError: a run that kept no snapshots.
@@ -65,18 +65,18 @@ def at_equal_nats(
 ) -> pd.DataFrame:
     """`one - other` where both have learned equally much: snapshots at the same held-out loss.
 
-    The levels of a seed divide into equal parts what both its runs pass through: from word
+    The levels of a seed divide the range that both its runs pass into equal parts: from word
     frequencies, or the later of the two first snapshots, to the lower of the two last. A metric at
-    a level is linear in nats between the two snapshots where the run first reaches it.
+    a level is interpolated in nats between the two snapshots where the run first reaches it.
 
     Args:
         table: of `trajectories`; several tasks are averaged. one, other: conditions of the grid.
 
     Returns:
         Columns `level, metric, value, low, high, seeds` for those of `METRICS` that `table` holds.
-        `level` is nats below word frequencies, the mean of seeds; `low` and `high` are Student's
-        interval over seeds, infinite for one. Seeds whose runs share no level are left out; if none
-        is left, there are no rows.
+        `level` is in nats below word frequencies, the mean of seeds; `low` and `high` are Student's
+        interval over seeds, infinite for one. Seeds whose runs share no level are left out; without
+        any seed there are no rows.
     """
     columns = ["level", "metric", "value", "low", "high", "seeds"]
     if table.empty:
@@ -109,7 +109,7 @@ def at_equal_nats(
 def _at(levels: np.ndarray, run: np.ndarray) -> np.ndarray:
     """Metrics `[levels, M]` where a run `[snapshots, 1 + M]`, nats first, reaches `levels` [nats].
 
-    Its first snapshot lies below all of them.
+    The first snapshot must be below all levels.
     """
     after = np.array([np.argmax(run[:, 0] >= level) for level in levels])
     before, after = run[after - 1], run[after]
@@ -130,14 +130,14 @@ def lambdas(runs: dict[Cell, Run]) -> pd.DataFrame:
 
 
 def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.DataFrame, str]:
-    """The history of a run, which may still be in training, for pictures.
+    """The history of a run, which may still be training, for figures.
 
     With a `task`, snapshots are measured, each once, on the first 500 texts of its validation split
     under mean pooling.
 
     Returns:
-        `history.csv` with `predicted`, lambda from the learning rates alone, and, measured at
-        snapshots only, `uniformity` and `effective_rank`; and the arm.
+        `history.csv` with `predicted`, lambda from the learning rates alone, and, at snapshots
+        only, `uniformity` and `effective_rank`; and the arm.
 
     Raises:
         ValueError: a folder without a logged step.
@@ -161,7 +161,7 @@ def along(folder: Path, task: Task | None = None, tokenizer=None) -> tuple[pd.Da
     return history, recipe.arm
 
 
-_MEASURED: dict[tuple, dict] = {}  # of snapshots, which do not change
+_MEASURED: dict[tuple, dict] = {}  # measurements of snapshots, which do not change
 
 
 def _shape(snapshot: Run, history: pd.DataFrame, task: Task, tokenizer) -> dict[str, float]:

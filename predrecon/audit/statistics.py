@@ -1,7 +1,7 @@
-"""How sure a number is: bootstrap over samples, Student over seeds, sign flips of differences.
+"""Uncertainty of a number: bootstrap over samples, Student over seeds, sign flips of differences.
 
-A bootstrap sample is written as multiplicities `[N]`, how often it holds each text: the `weights`
-of `metrics`, where a text is no pair with its own copy, as no two texts are.
+A bootstrap sample is a vector of multiplicities `[N]`, how often it holds each text. These are the
+`weights` of `metrics`, where a text and its own copy are not a pair.
 """
 
 import math
@@ -12,10 +12,10 @@ import numpy as np
 from predrecon import probes
 from predrecon.seeding import numpy_generator
 
-Bounds = tuple[float, float]  # what a number can be
+Bounds = tuple[float, float]  # the range of a number
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 MOST_SEEDS = 1000  # nobody trains more
-_EXACT = 14  # up to 2^14 patterns of signs are all counted
+_EXACT = 14  # up to n = 14, all 2^n patterns of signs are counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Interval:
 def bootstrap_counts(n: int, draws: int = 200, seed: int = 0) -> np.ndarray:
     """Multiplicities `[draws, n]`, each row summing to n; the same for every encoder compared."""
     if n < 2:
-        raise ValueError(f"Bootstrap of {n} samples: two at least are needed.")
+        raise ValueError(f"Bootstrap of {n} samples: at least two are needed.")
     return numpy_generator(seed, "bootstrap").multinomial(n, np.full(n, 1 / n), size=draws)
 
 
@@ -51,24 +51,24 @@ def bootstrap_interval(
 ) -> Interval:
     """`value` plus and minus a normal quantile of the replicates' standard deviation.
 
-    Centred on the value itself: resampling repeats samples, which makes ranks of replicates lower
-    than the value, but their spread is right. How often 95 % intervals hold the expected value was
-    simulated (tests/test_interval_coverage.py): 90 to 98 % of the time, but for
+    Centred on the value itself: resampling repeats samples, which lowers the ranks of replicates,
+    but their spread is right. In simulations (tests/test_interval_coverage.py) 95 % intervals
+    contain the expected value 90 to 98 % of the time, except for
 
     - `rank_90`, an integer: often all replicates agree and the interval has no width, 50 %;
-    - `intra_inter_ratio` where embeddings know nothing of the classes: twice too wide, 100 %;
+    - `intra_inter_ratio` if embeddings know nothing about the classes: twice too wide, 100 %;
     - probes at chance: a fifth to a quarter too narrow, 84 to 89 %, since the bootstrap keeps the
-      fitted probes (90 to 95 % where there is something to learn).
+      fitted probes (90 to 95 % if there is something to learn).
 
-    The bounds can pass what the metric can be (a rank below 1): they tell the spread, no more.
+    Bounds can lie outside the range of the metric (a rank below 1): they show only the spread.
     Over seeds they cannot (`student_interval`).
 
     Args:
         value: on all `n` samples. replicates: `[draws]`.
 
     Returns:
-        The interval; its bounds are infinite where some bootstrap sample leaves the metric without
-        a finite value, as with a handful of samples.
+        The interval; its bounds are infinite if the metric has no finite value on some bootstrap
+        sample, as with very few samples.
 
     Raises:
         ValueError: fewer than two replicates.
@@ -76,7 +76,7 @@ def bootstrap_interval(
     from scipy.stats import norm
 
     if len(replicates) < 2:
-        raise ValueError(f"{len(replicates)} replicates: two at least are needed for an interval.")
+        raise ValueError(f"{len(replicates)} replicates: an interval needs at least two.")
     if not np.isfinite(replicates).all():
         return Interval(float(value), -math.inf, math.inf, n)
     margin = norm.ppf(0.5 + level / 2) * float(np.std(replicates, ddof=1))
@@ -86,10 +86,10 @@ def bootstrap_interval(
 def student_interval(values, *, bounds: Bounds = UNBOUNDED, level: float = 0.95) -> Interval:
     """Mean of a few values (seeds) with Student's interval; infinite for a single value.
 
-    Both are taken on a scale on which `bounds`, what the values can be, lie at infinity, and taken
-    back: with one finite bound the logarithm of the distance from it (for bound 0 the geometric
-    mean), with two the logit of the place between them. So no interval reaches beyond what can be.
-    Where a value lies on a bound, mean and interval are of the values as they are, cut at `bounds`.
+    Both are computed on a scale that maps `bounds`, the range of the values, to infinity, and then
+    mapped back: with one finite bound the logarithm of the distance from it (for bound 0 the
+    geometric mean), with two the logit of the position between them. So no interval leaves the
+    range. If a value lies on a bound, the values are used as they are and clipped at `bounds`.
 
     Raises:
         ValueError: no value, or NaN.
@@ -107,7 +107,7 @@ def student_interval(values, *, bounds: Bounds = UNBOUNDED, level: float = 0.95)
 
 
 def half_width(sd: float, n: int, *, level: float = 0.95) -> float:
-    """Of Student's interval of the mean of n values, at least two, with standard deviation `sd`."""
+    """Half of Student's interval of the mean of n >= 2 values with standard deviation `sd`."""
     from scipy.stats import t  # its ttest_1samp warns where seeds agree exactly
 
     return float(t.ppf(0.5 + level / 2, n - 1)) * sd / math.sqrt(n)
@@ -133,7 +133,7 @@ def detectable_effect(sd: float, n: int, *, power: float = 0.8, level: float = 0
 def seeds_needed(sd: float, effect: float) -> float:
     """The fewest seeds that exclude an effect: half an interval is less than half of `effect`.
 
-    Then an interval around 0 holds nothing as large as half of it, for which `claims.decide` says
+    Then an interval around 0 contains nothing as large as half the effect, and `claims.decide` says
     "not reproduced". `sd` as in `detectable_effect`. Infinite beyond `MOST_SEEDS`.
     """
     enough = (n for n in range(2, MOST_SEEDS + 1) if half_width(sd, n) < abs(effect) / 2)
@@ -141,7 +141,7 @@ def seeds_needed(sd: float, effect: float) -> float:
 
 
 def _to_scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Rising, and without end towards `low` and `high`."""
+    """Increasing, and infinite at `low` and `high`."""
     scaled = values if math.isinf(low) and math.isinf(high) else 0.0
     scaled = scaled if math.isinf(low) else scaled + np.log(values - low)
     return scaled if math.isinf(high) else scaled - np.log(high - values)
@@ -164,15 +164,15 @@ def interval_over_seeds(
 ) -> tuple[Interval, str]:
     """One interval from those of several seeds, and what it is over: `"seeds"` or `"samples"`.
 
-    `student_interval` within `bounds`. With one seed, or where all agree exactly, as constant
-    answers do, seeds say nothing of the spread: then it is over samples, as wide as the widest
+    `student_interval` within `bounds`. With one seed, or if all agree exactly, as constant answers
+    do, seeds say nothing about the spread: then the interval is over samples, as wide as the widest
     `by_seed`.
 
     Raises:
         ValueError: no seed.
     """
     if not by_seed:
-        raise ValueError("No seed: an interval over seeds needs one at least.")
+        raise ValueError("No seed: an interval over seeds needs at least one.")
     values = [interval.value for interval in by_seed]
     if len(set(values)) > 1:
         return student_interval(values, bounds=bounds), "seeds"
@@ -183,7 +183,7 @@ def interval_over_seeds(
 def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
     """A probe's score `[draws]` on every bootstrap sample of its out-of-fold predictions.
 
-    The probe is not fitted again: the interval is that of the test samples (`bootstrap_interval`).
+    The probe is not refitted: the interval is over test samples only (`bootstrap_interval`).
 
     Args:
         labels, predictions: `[N]`. metric: as in `probes.score`. counts: `[draws, N]`.
@@ -198,7 +198,7 @@ def score_replicates(labels, predictions, metric: str, counts: np.ndarray) -> np
 
 
 def _from_confusion(labels, predictions, metric: str, counts: np.ndarray) -> np.ndarray:
-    """F1 of class 1 or Matthews' correlation `[draws]`, from one confusion matrix a sample."""
+    """F1 of class 1 or Matthews' correlation `[draws]`, from a confusion matrix per sample."""
     classes, codes = np.unique(np.stack([labels, predictions]), return_inverse=True)
     k = len(classes)
     cells = np.ravel_multi_index(tuple(codes.reshape(2, -1)), (k, k))
@@ -215,10 +215,10 @@ def _from_confusion(labels, predictions, metric: str, counts: np.ndarray) -> np.
 
 
 def sign_flip_p(differences, *, draws: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p-value of paired differences, if each might as well have had the other sign.
+    """Two-sided p-value of paired differences; under the null, either sign is equally likely.
 
     All 2^n patterns are counted up to n = 14, `draws` random ones beyond. With n differences it is
-    2 / 2^n at the least: 0.25 for three seeds.
+    at least 2 / 2^n: 0.25 for three seeds.
 
     Raises:
         ValueError: no difference, or NaN.

@@ -2,7 +2,7 @@
 
 A corpus is tokenised once into a cached stream of uint16 ids per split, with [SEP] after every
 document. A block of `length` tokens is [CLS], the next `length - 2` ids of the stream, [SEP]: no
-padding, document boundaries visible as [SEP], nothing dropped but the stream's last part-block.
+padding, document boundaries visible as [SEP]; only the stream's last, partial block is dropped.
 """
 
 import copy
@@ -25,7 +25,7 @@ from predrecon.seeding import numpy_generator
 
 BERT = "google-bert/bert-base-uncased"
 _PROBES = (["a"], None), (["a"], ["b"])  # one text, and a pair
-_FORMAT = "1"  # raise when the layout of the cache changes
+_FORMAT = "1"  # increase when the layout of the cache changes
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Blocks:
     def batch(self, indices, device: torch.device | str = "cpu") -> torch.Tensor:
         """Blocks at `indices [B]` as a LongTensor `[B, L]` on the device.
 
-        A GPU keeps the whole stream from the first call on, if a quarter of its free memory is
-        enough for that: then only the indices travel, and nothing waits.
+        From the first call on, a GPU keeps the whole stream if it fits into a quarter of the free
+        memory. Then only the indices are copied, and the host does not wait.
         """
         device, rows = torch.device(device), torch.as_tensor(np.asarray(indices))
         if device.type == "cpu":
@@ -54,10 +54,10 @@ class Blocks:
         return self._cut(self._on_host(), rows).pin_memory().to(device, non_blocking=True)
 
     def order(self, seed: int, step: int, batch_size: int) -> np.ndarray:
-        """Block indices `[batch_size]` of a step: epochs are shuffled, and run into one another."""
+        """Block indices `[batch_size]` of a step; epochs are shuffled and joined without a gap."""
         places = range(step * batch_size, (step + 1) * batch_size)
-        turns = (divmod(place, len(self)) for place in places)
-        return np.array([_permutation(len(self), seed, epoch)[slot] for epoch, slot in turns])
+        slots = (divmod(place, len(self)) for place in places)
+        return np.array([_permutation(len(self), seed, epoch)[slot] for epoch, slot in slots])
 
     def _on_host(self) -> torch.Tensor:
         """The stream `[n]` as int16: torch cannot index uint16. Ids above 32,767 are negative."""
@@ -117,8 +117,8 @@ def load_corpus(
             folder of parquet, jsonl (column `text`) or txt files. In a folder, files whose names
             say so are held out (`documents.is_held_out`); without any, one document in 50 is.
         tokenizer: what `load_tokenizer` takes; `"auto"` is the trained WordPiece for the embedded
-            text and bert-base-uncased for everything else; own text without either a network or a
-            copy of that takes the embedded text's, and a line says so.
+            text and bert-base-uncased for everything else. Own text with neither a network nor a
+            local copy of that uses the embedded text's, and a line says so.
         data_dir: folder that may hold `wikipedia/` or `wikitext-103/`; default `PREDRECON_DATA`.
 
     Raises:
@@ -156,7 +156,7 @@ def _auto_tokenizer(name: str, data_dir):
             raise
     tokenizer = load_tokenizer(EMBEDDED_CORPUS)
     print(
-        f"{BERT} is neither on this machine nor to be had from the hub: {name} is read with the "
+        f"{BERT} is neither on this machine nor available from the hub: {name} is read with the "
         f"tokenizer of the embedded text ({len(tokenizer):,} pieces). To choose: tokenizer=..."
     )
     return tokenizer
@@ -216,16 +216,16 @@ def _check_tokenizer(name: str, tokenizer):
     if (highest := max(tokenizer.get_vocab().values(), default=-1)) >= len(tokenizer):
         raise SourceError(
             f"Tokenizer {name!r}: {len(tokenizer):,} tokens with ids up to {highest:,}. A model "
-            "has a row a token: number them from 0 without holes, and save the tokenizer again."
+            "has one row per token: number them from 0 without gaps, and save the tokenizer again."
         )
 
 
 def save_tokenizer(tokenizer, folder: Path, length: int):
     """Write a tokenizer with which `AutoTokenizer` alone gives the ids that are measured.
 
-    They are those of `pooling.token_ids`: special tokens in a text are text, [CLS] and [SEP] stand
-    around it, and what is longer than `length`, the encoder's longest input, is cut on the right
-    (pairs: truncation="only_second"). The padding side is as it was.
+    They are those of `pooling.token_ids`: special tokens in a text are text, [CLS] and [SEP]
+    surround it, and a text longer than `length`, the encoder's longest input, is cut on the right
+    (pairs: truncation="only_second"). The padding side does not change.
     """
     kept = copy.deepcopy(tokenizer)
     kept.model_max_length, kept.truncation_side, kept.split_special_tokens = length, "right", True

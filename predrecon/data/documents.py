@@ -1,4 +1,4 @@
-"""Which documents make a corpus, and which of them are held out. Streams."""
+"""Which documents make a corpus, and which of them are held out. All text is streamed."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ HUB_CORPORA = {
 }
 HELD_OUT_WORDS = frozenset("validation valid val eval dev heldout test".split())
 _FIRST_WORDS = ("validation", "valid", "dev", "test")  # held out by the keys of older caches
-_HELD_OUT = 50  # one document in so many, where a source brings no validation split
+_HELD_OUT = 50  # one document in this many, if a source has no validation split
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Source:
     Attributes:
         count: how many documents there are, 0 if unknown.
         files: `{split: names}` of what is read; no names for `validation`: one document in 50.
-        skipped: `{name: reason}` of what lies beside them and is not read.
+        skipped: `{name: reason}` of files next to them that are not read.
     """
 
     read: Callable[[str], Iterator[str]]
@@ -43,7 +43,7 @@ class Source:
 
     @property
     def summary(self) -> str:
-        """What is read, held out and skipped, in some words."""
+        """What is read, held out and skipped, in a few words."""
         if not self.files:
             return ""
         train, held_out = self.files["train"], self.files["validation"]
@@ -85,9 +85,9 @@ def open_source(name: str, root: Path | None) -> Source:
 def is_held_out(name: Path) -> bool:
     """Whether a file's path within a corpus folder says that it is held out.
 
-    Its words are what lies between anything but letters. One of `HELD_OUT_WORDS` in the file's name
-    or that of a folder holds it out (`valid.00.txt`, `dev/1.txt`, not `developer.txt`), unless a
-    folder above says `train` or `training` (`train/test.txt`).
+    Words are runs of letters. A word of `HELD_OUT_WORDS` in the name of the file or of a folder
+    holds the file out (`valid.00.txt`, `dev/1.txt`, not `developer.txt`), unless a folder above it
+    is named `train` or `training` (`train/test.txt`).
     """
     for part in name.parts:
         words = re.findall(r"[^\W\d_]+", part.lower())
@@ -104,16 +104,16 @@ def _from_path(path: Path, whole: Callable | None = None) -> Source:
     for file in files:
         readers.check_file(file)
     if not files:
-        beside = f"; there are {_listed(list(skipped))}" if skipped else ""
+        others = f"; there are {_listed(list(skipped))}" if skipped else ""
         raise SourceError(
-            f"{show(path)}: no {', '.join(readers.SUFFIXES)} file in this folder{beside}."
+            f"{show(path)}: no {', '.join(readers.SUFFIXES)} file in this folder{others}."
         )
     names = {f: f.relative_to(path if path.is_dir() else path.parent) for f in files}
     held_out = [file for file in files if file != path and is_held_out(names[file])]
     train = sorted({*files} - {*held_out})
     if not train:
         raise SourceError(f"{show(path)}: only held-out files, none to train on.")
-    if path.is_dir():  # a part may be empty, not all of a split
+    if path.is_dir():  # a file may be empty, but not all files of a split
         train, held_out = _with_rows(train), _with_rows(held_out)
         empty = [names.pop(file) for file in sorted({*files} - {*train, *held_out})]
         files, skipped = list(names), skipped | dict.fromkeys(map(show, empty), "no rows")
@@ -137,7 +137,7 @@ def _from_path(path: Path, whole: Callable | None = None) -> Source:
 
 
 def _with_rows(files: list[Path]) -> list[Path]:
-    """Those that are not empty; SourceError if all are."""
+    """The files that are not empty; SourceError if all are."""
     rest = [file for file in files if not readers.is_empty(file)]
     if files and not rest:
         raise SourceError(f"{_listed([show(file) for file in files])}: no rows.")
@@ -145,12 +145,12 @@ def _with_rows(files: list[Path]) -> list[Path]:
 
 
 def _has_mark(file: Path) -> bool:
-    """Whether text begins with the byte order mark of UTF-8, which older caches took for text."""
+    """Whether text begins with the byte order mark of UTF-8, which older caches read as text."""
     return readers.suffixes(file) == (".txt", "") and readers.encoding(file) == "utf-8-sig"
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    """Files of text in a folder and in its folders, sorted, and `{name: why}` of all others."""
+    """Files of text in a folder and its subfolders, sorted, and `{name: why}` of all others."""
 
     def fail(error: OSError):
         raise SourceError(f"{show(error.filename)}: cannot be opened ({error.strerror}).") from None
@@ -168,7 +168,7 @@ def _files(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 
 def _why_not(path: Path) -> str:
-    """Why something in a corpus folder is not read; empty if it is."""
+    """Why a file or folder in a corpus folder is not read; empty if it is."""
     if path.name.startswith((".", "~$")):
         return "hidden"
     if path.is_dir():
@@ -208,9 +208,9 @@ def _source(
     whole: Callable | None = None,
     **facts,
 ) -> Source:
-    """From functions that return rows; without the second, one in `_HELD_OUT` is held out.
+    """A source from functions that return rows; without the second, one in `_HELD_OUT` is held out.
 
-    `whole` makes documents of the texts of rows.
+    `whole` joins the texts of rows into documents.
     """
 
     def texts(rows: Callable) -> Iterator[str]:
@@ -230,7 +230,7 @@ def _source(
 
 
 def _share(texts: Iterable[str], validation: bool) -> Iterator[str]:
-    """One text in `_HELD_OUT`, or all others. Those that are blank do not count as one."""
+    """One text in `_HELD_OUT`, or all others. Blank texts are not counted."""
     number = 0
     for text in texts:
         blank = not text.strip()
@@ -261,7 +261,7 @@ def digest(*parts: str) -> str:
 def _identity(files: dict[str, Path]) -> list[str]:
     """Name and SHA-256 of each file.
 
-    A digest is remembered in the cache for as long as the file's size and time of change stay.
+    The cache keeps a digest as long as the file's size and modification time stay the same.
     """
     memo, digests, parts = paths.cache_dir() / "digests.json", {}, []
     with contextlib.suppress(OSError, ValueError):

@@ -28,7 +28,7 @@ _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"'][.!?])\s+(?=[A-Z])")
 
 @dataclass(frozen=True)
 class Sentence:
-    """A sentence, and where it stands; `paragraph` counts within the document."""
+    """A sentence and its place; `paragraph` counts within the document."""
 
     text: str
     library: str
@@ -72,7 +72,7 @@ def sentences(split: str) -> list[Sentence]:
 def library(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[Example]:
     """Which of seven libraries is the sentence from? Shape of SST-2; balanced; accuracy.
 
-    Measures topic (graphs, algebra, statistics, ...), largely a matter of words. Sentences that
+    Measures topic (graphs, algebra, statistics, ...), mostly a matter of words. Sentences that
     name a library are left out. Says nothing about sentiment.
     """
     examples = []
@@ -87,7 +87,7 @@ def swap(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[
     """Are two neighbouring words swapped? Shape of CoLA; half and half; Matthews' correlation.
 
     Measures sensitivity to word order, as SentEval's bigram shift. First and last word stay, so
-    capitals and full stops tell nothing. Says nothing about grammar beyond local order.
+    capitals and full stops reveal nothing. Says nothing about grammar beyond local order.
     """
     label = 0
     for sentence in _shuffled(pool, rng):
@@ -109,7 +109,7 @@ def edit(pool: list[Sentence], size: int, rng: np.random.Generator) -> Iterator[
 
     A copy loses about a fifth of its words and has two neighbours swapped. The other half pairs
     the sentence with an equally edited one of the same file and nearly the same length. Measures
-    shared content words; no paraphrase in the linguist's sense is involved.
+    shared content words; there are no paraphrases in the linguistic sense.
     """
     by_document, label = _by_document(pool), 0
     for sentence in _shuffled(pool, rng):
@@ -134,10 +134,10 @@ def relation(pool: list[Sentence], size: int, rng: np.random.Generator) -> Itera
     """
     pairs = itertools.pairwise(pool)
     following = {a: b for a, b in pairs if (a.document, a.paragraph) == (b.document, b.paragraph)}
-    later = list(following.values())  # seconds never open a paragraph: that would tell the label
+    later = list(following.values())  # none opens a paragraph: that would reveal the label
     by_document, label = _by_document(later), 0
     for sentence in _shuffled(pool, rng):
-        if sentence not in following:  # all firsts have a successor: the label is not in the first
+        if sentence not in following:  # every first text has a successor and hides the label
             continue
         others = [following[sentence]]
         if label == 1:

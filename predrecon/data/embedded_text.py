@@ -27,14 +27,14 @@ LIBRARIES = {
     "numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn", "pandas": "pandas",
     "networkx": "networkx", "sympy": "sympy", "torch": "torch",
 }  # fmt: skip
-"""Packages read (import name: distribution). The first one keeps a paragraph that two share."""
+"""Packages read (import name: distribution). If two share a paragraph, the first one keeps it."""
 
 FORMAT = 1
 """Part of the fingerprint, and so of the name of every corpus and run made from this text.
 
-Raise it with any change that makes other documents, splits or tokens of the same source files: what
-is read, what counts as prose, how it is cleaned or divided, how the tokenizer is trained. Leave it
-for anything else (comments, names, speed). `tests/test_corpus.py` pins the output of each number.
+Increase it with any change that gives other documents, splits or tokens from the same source files:
+what is read, what counts as prose, how it is cleaned or divided, how the tokenizer is trained. Keep
+it for all else (comments, names, speed). `tests/test_corpus.py` pins the output of each number.
 """
 
 VALIDATION_SHARE = 0.12
@@ -128,8 +128,8 @@ def tokenizer_folder() -> Path:
 def train_tokenizer(texts: list[str]):
     """A transformers WordPiece tokenizer of at most `VOCABULARY` tokens, a function of the texts.
 
-    The trainer numbers "##c" pieces in hash order and breaks ties by number, so that two runs would
-    differ. Naming all of them first, sorted, fixes the order.
+    The trainer numbers "##c" pieces in hash order and breaks ties by number, so two runs would
+    differ. Listing all of them first, sorted, fixes the order.
     """
     from tokenizers import BertWordPieceTokenizer
     from transformers import PreTrainedTokenizerFast
@@ -150,7 +150,7 @@ def train_tokenizer(texts: list[str]):
 def extract(folders: dict[str, Path]) -> list[Document]:
     """Read the source files of `{library: its folder}` in a fixed order.
 
-    All of `LIBRARIES` are about five thousand files, 15 to 30 s on one core.
+    All of `LIBRARIES` have about five thousand files, 15 to 30 s on one core.
     """
     sources = [
         (library, path.relative_to(folder), path)
@@ -185,7 +185,7 @@ def is_prose(text: str) -> bool:
         and text[-1] in ".!?:"
         and not _NOT_PROSE.search(text)
         and (letters := sum(c.isalpha() or c.isspace() for c in text)) >= 0.9 * len(text)
-        and sum(c.isupper() for c in text) <= 0.2 * letters  # licences shout
+        and sum(c.isupper() for c in text) <= 0.2 * letters  # licences are in capitals
         and sum(w.strip(".,:;()").lower() in _FUNCTION_WORDS for w in words) >= 0.22 * len(words)
     )
 
@@ -196,7 +196,7 @@ def _paragraphs(path: Path) -> Iterator[str]:
 
     for docstring in _docstrings(path):
         for block in re.split(r"\n\s*\n", docstring):
-            # lines of one indentation: parts `name : type` from the description below it
+            # group lines by indentation: separates `name : type` from the description below it
             for _, lines in itertools.groupby(block.splitlines(), key=indentation):
                 paragraph = " ".join(map(str.strip, lines))
                 for pattern, replacement in _MARKUP:
@@ -210,7 +210,7 @@ def _docstrings(path: Path) -> Iterator[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in somebody else's source
             tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # templates and Python 2 leftovers: not ours to mend
+    except (SyntaxError, ValueError):  # templates and Python 2 leftovers are skipped
         return
     pending: list[ast.AST] = [tree]
     while pending:  # statements only: `ast.walk` would spend its time in expressions

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader finds a whole file or folder, or none, also after a power cut."""
+"""Atomic writes: a reader finds a whole file or folder, or none, even after a power cut."""
 
 import hashlib
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 
 def fitting(name: str, longest: int = 220) -> str:
-    """A name that fits a file system, which takes 255 bytes: one that does is returned as it is.
+    """A name that fits a file system's 255 bytes; one that already fits is returned unchanged.
 
     A longer one, or one that is not UTF-8, is cut to `longest` bytes, its last nine a digest of the
-    whole. What is left of the 255 is for what comes beside it: seeds, locks, temporary copies.
+    whole. The rest of the 255 bytes is for additions: seeds, locks, temporary copies.
     """
     clean = re.sub(r"[\ud800-\udfff]", "_", name)  # halves of characters
     if clean == name and len(name.encode()) <= longest:
@@ -46,7 +46,7 @@ def build_folder(folder: Path, write: Callable[[Path], None]):
 
 
 def make_writable(folder: Path, remedy: str) -> Path:
-    """Make a folder, and find out now that nothing can be written there (PermissionError)."""
+    """Make a folder; PermissionError now if nothing can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -58,7 +58,7 @@ def make_writable(folder: Path, remedy: str) -> Path:
 
 
 def remove_folder(folder: Path):
-    """Delete a folder; under its own name it is there whole or not at all."""
+    """Delete a folder; under its own name it is always complete or absent."""
     if folder.exists():
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         folder.rename(aside)

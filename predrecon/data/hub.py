@@ -16,7 +16,7 @@ class HubSplit:
     dataset: object
 
     def read_rows(self, texts: tuple[str, ...], others: tuple[str, ...] = ()) -> Iterator[dict]:
-        """Rows as dictionaries; arguments and errors as `readers.read_rows`."""
+        """Rows as dictionaries; arguments and errors as in `readers.read_rows`."""
         columns = [*texts, *others]
         readers.check_columns(self.place, columns, self.dataset.column_names)
         return readers.check_rows(self.place, self._rows(columns), texts, others)
@@ -72,13 +72,13 @@ def load(from_pretrained: Callable, name: str, what: str, *, tried: list[str], f
 def hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
     """Ask the hub once; without an answer, the libraries read their cache and do not ask again.
 
-    Left alone they would retry for up to 48 s. Errors become a SourceError that names `place`, the
-    places `tried` before and the ways out, the last of which is `fallback`.
+    By default they retry for up to 48 s. Errors become a SourceError that names `place`, the places
+    `tried` before and the ways out, the last of which is `fallback`.
     """
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import OfflineModeIsEnabled
 
-    def refuse(request):  # the libraries take this for offline mode
+    def refuse(request):  # the libraries treat this as offline mode
         raise OfflineModeIsEnabled(f"no answer from {constants.ENDPOINT}")
 
     session = get_session()
@@ -87,7 +87,7 @@ def hub_or_cache(place: str, tried: list[str], fallback: str) -> Iterator[None]:
         status = session.head(constants.ENDPOINT, timeout=3).status_code
         if status >= 500:
             raise ConnectionError(f"{constants.ENDPOINT} answers {status}")
-    except Exception as error:  # offline mode, or whatever the HTTP library of the day raises
+    except Exception as error:  # offline mode, or any error of the HTTP library
         unreachable = error
         session.event_hooks = {**hooks, "request": [refuse, *hooks["request"]]}
     try:

@@ -14,7 +14,7 @@ class Progress:
     In a notebook it is a single display that is updated (so a saved notebook keeps one line, not
     hundreds); in a terminal the line is overwritten; in a log it is printed once a minute and when
     the step is done. If `PREDRECON_PROGRESS` names a file, the line is also written there for a
-    watching process (until that fails, which is said once).
+    watching process, until that fails, which is reported once.
     `total` is 0 if unknown; all but one of several processes are `quiet`.
     """
 

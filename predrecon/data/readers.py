@@ -1,7 +1,7 @@
-"""Rows of local parquet, jsonl and txt files. Streams, and names file, column and row of bad input.
+"""Rows of local parquet, jsonl and txt files, streamed; errors name file, column and row.
 
-By hand, not by `datasets`: its readers pass missing values and numbers on as text, and their errors
-name neither file nor row.
+The readers of `datasets` are not used: they pass missing values and numbers on as text, and their
+errors name neither file nor row.
 """
 
 import bz2
@@ -18,11 +18,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# None: not by the standard library
+# None: not in the standard library
 _COMPRESSIONS = {".gz": gzip, ".bz2": bz2, ".xz": lzma, ".zst": None, ".lz4": None, ".zip": None}
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # of a file that is cut or overwritten
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # of a truncated or overwritten file
 _POINTERS = (b"version https://git-lfs.github.com/spec/", b"/annex/objects/")
-_MARKS = {  # UTF-32's before UTF-16's, which is its beginning
+_MARKS = {  # UTF-32's come first: they begin with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -54,7 +54,7 @@ def show(path: str | Path) -> str:
 
 
 def suffixes(path: Path) -> tuple[str, str]:
-    """How a file's name says that its rows are kept, and compressed; empty if it does not."""
+    """The format and compression that a file's name states; empty if none."""
     last, before = path.suffix.lower(), Path(path.stem).suffix.lower()
     if last in SUFFIXES:
         return last, ""
@@ -85,7 +85,7 @@ def check_file(path: Path):
 
 
 def is_empty(path: Path) -> bool:
-    """Whether a file holds no row, as one part of many may. Reads no more than its beginning."""
+    """Whether a file holds no row, which is allowed for one of many. Reads only its beginning."""
     if path.stat().st_size == 0:
         return True
     if suffixes(path)[0] == ".parquet":
@@ -105,7 +105,7 @@ def encoding(path: Path) -> str:
 def check_rows(
     place: str, rows: Iterable[dict], texts: tuple[str, ...], others: tuple[str, ...] = ()
 ) -> Iterator[dict]:
-    """The same rows; errors as `read_rows`, with `place` for the file."""
+    """The same rows; errors as in `read_rows`, with `place` for the file."""
     number = -1
     try:
         for number, row in enumerate(rows):
@@ -147,7 +147,7 @@ def check_columns(place: str | Path, wanted: Iterable[str], present: Iterable[st
 
 
 def count_rows(path: Path) -> int | None:
-    """Rows of a file where that is cheap to know: a sound parquet file's."""
+    """Row count of an intact parquet file; None for others, where counting is not cheap."""
     import pyarrow.parquet
 
     if suffixes(path)[0] == ".parquet":

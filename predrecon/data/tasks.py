@@ -4,10 +4,10 @@ Each task has a train and a validation split; probes are fitted on the first and
 second, geometry is measured on the second. Tasks of graded pairs (`SimilarityTask`: STS12-16,
 SICK-R) have a test split only: nothing is fitted to them.
 
-Labels of GLUE's files are integers from 0, names of classes, or grades from 0 to 5, as numbers or
-as text. Refused by file, row and reason: any other label (-1: none), grades of which none is above
-1 (another scale), and splits that no probe of five folds can learn from. Rows in order of their
-label are shuffled, always alike, so that the first 500 or 2,000 are a sample.
+Labels in GLUE's files are integers from 0, names of classes, or grades from 0 to 5, as numbers or
+as text. Refused, with file, row and reason: any other label (-1: none), grades all up to 1 (another
+scale), and splits that no probe of five folds can learn from. Rows sorted by label are shuffled,
+always the same way, so that the first 500 or 2,000 are a sample.
 """
 
 import math
@@ -29,7 +29,7 @@ GLUE_TWIN = {
     "docs-library": "sst2", "docs-swap": "cola", "docs-edit": "mrpc", "docs-relation": "mnli",
     "docs-overlap": "stsb",
 }  # fmt: skip
-"""`{embedded task: the GLUE task of its shape}`, beside whose numbers its own are shown."""
+"""`{embedded task: the GLUE task of its shape}`, whose numbers are shown next to its own."""
 EMBEDDED = tuple(GLUE_TWIN)
 SIMILARITY = ("sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sick-r")
 """Graded pairs, as `load_similarity_task` opens them; it also opens `"docs-overlap"`."""
@@ -37,7 +37,7 @@ _FOLDS = 5  # of the probes
 
 
 class MissingLabelsError(SourceError):
-    """GLUE is neither on this machine nor to be had from the hub."""
+    """GLUE is neither on this machine nor available from the hub."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Split:
         return len(self.labels)
 
     def head(self, n: int | None, name: str = "max_samples") -> "Split":
-        """The first `n`, None: all; `name` is what an error calls `n`."""
+        """The first `n` (None: all); `name` is what an error calls `n`."""
         n = None if n is None else read(name, n)
         second = None if self.second is None else self.second[:n]
         return Split(self.first[:n], second, self.labels[:n])
@@ -116,8 +116,8 @@ class _Definition:
     validation: str = "validation"
     label: str = "label"  # the column
     family: str = "glue"  # a folder of the local data
-    hub: tuple[str, str] = ()  # data set and configuration, where they are others than GLUE's
-    hub_classes: tuple[str, ...] = ()  # the hub's names for the classes, where they are others
+    hub: tuple[str, str] = ()  # data set and configuration, if not GLUE's
+    hub_classes: tuple[str, ...] = ()  # the hub's names for the classes, if different
 
 
 _DEFINITIONS = {
@@ -158,8 +158,8 @@ _SIMILARITY = {
     "sts16": _graded_pairs("STS16", 1186, "sts16-sts"),
     "sick-r": _graded_pairs("SICK-R", 9927, "sickr-sts"),
 }
-_KNOWN_PARTS = {("sts12", 2358): "without MSRvid"}  # of the official rows, those that are there
-_GRADED = ("stsb", "docs-overlap")  # tasks with other splits, too
+_KNOWN_PARTS = {("sts12", 2358): "without MSRvid"}  # known parts of the official rows
+_GRADED = ("stsb", "docs-overlap")  # tasks that have other splits as well
 
 
 def load_task(name: str, data_dir: str | Path | None = None) -> Task:
@@ -193,8 +193,8 @@ def load_similarity_task(name: str, data_dir: str | Path | None = None) -> Simil
 
     STS and SICK-R are read from `data_dir` (default `PREDRECON_DATA`), as `sts/<task>/test.parquet`
     or `<task>/...`, else from the hub's `mteb/sts12-sts` and so on (`sentence1, sentence2, score`);
-    of STS-B and docs-overlap the validation split serves. Rows are shuffled, always alike: STS
-    lists one source of text after the other, and the first n are to be a sample.
+    for STS-B and docs-overlap the validation split is used. Rows are shuffled, always the same way:
+    STS lists one source of text after the other, and the first n should be a sample.
 
     Raises:
         SourceError: data that cannot be found or read; the message names file and column.
@@ -224,7 +224,7 @@ def load_similarity_tasks(
 
 
 def _checked_rows(name: str, task: _Definition, splits: list[Split]) -> tuple[str, list[str]]:
-    """Title and notes, said in every table and figure: whether these are the official splits."""
+    """Title and notes for every table and figure: whether these are the official splits."""
     rows = tuple(map(len, splits))
     if rows == task.rows:
         return task.title, []
@@ -242,7 +242,7 @@ def load_tasks(names: str | list[str] = "auto", *, corpus: str = "", data_dir=No
 
 
 def task_names(chosen: str | list[str] = "auto", corpus: str = "") -> list[str]:
-    """`"glue"`, `"embedded"`, names, or `"auto"`: what belongs to the corpus. Errors are named."""
+    """`"glue"`, `"embedded"`, names, or `"auto"`: the corpus's tasks. Errors name the task."""
     families = {"glue": GLUE, "embedded": EMBEDDED}
     families["auto"] = EMBEDDED if corpus == "docstrings" else GLUE
     every = [task for name in names("tasks", chosen) for task in families.get(name, [name])]
@@ -279,7 +279,7 @@ def _read_split(
             split = hub.load_split(*repository, part, tried=tried, fallback=fallback)
         except SourceError as error:
             raise MissingLabelsError(
-                f"No labels: {task.title} is neither on this machine nor to be had from the hub; "
+                f"No labels: {task.title} is neither on this machine nor available from the hub; "
                 f"tasks 'embedded' need no download.\n{error}"
             ) from error
         place, rows = split.place, list(split.read_rows(task.columns, (task.label,)))
@@ -340,7 +340,7 @@ def _number(value, named: dict[str, int]) -> float:
 
 
 def _in_order(groups: np.ndarray) -> bool:
-    """Whether rows are in order of their label: all of them, or the first 500 or 2,000.
+    """Whether rows are sorted by label: all of them, or the first 500 or 2,000.
 
     They are if the label changes less than a tenth as often as in random order.
     """

@@ -2,7 +2,7 @@
 
 Documents are read, tokenised and written shard by shard, so memory holds one shard. A finished
 shard survives an interruption; an unfinished one is written again. At the end the shards become
-one memory-mapped file a split. Blocks of any length are cut from it when it is read, so the store
+one memory-mapped file per split. Blocks of any length are cut from it when it is read, so the store
 depends on text and tokenizer alone.
 """
 
@@ -54,9 +54,8 @@ def build(
     """Write `folder/{train,validation}.bin` (uint16) and `facts.json`, which are returned.
 
     A second process that builds the same store waits for the first. `read` yields the documents of
-    a split, of which those without text are skipped and counted; `documents` is how many there are,
-    for the progress (0: unknown), whose last state ends in `summary`. After a SourceError nothing
-    is left behind.
+    a split; those without text are skipped and counted. `documents` is their number (0: unknown),
+    for the progress line, which ends with `summary`. After a SourceError nothing is left behind.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     shards, place = folder.with_name(f".shards-{folder.name}"), show(name)
@@ -108,7 +107,7 @@ def _in_words(facts: dict, summary: str) -> str:
 def _write_shards(
     shards: Path, split: str, texts: Iterable[str], tokenizer, progress: Progress
 ) -> dict[str, int]:
-    """Write the shards that are not there; returns what all hold together."""
+    """Write the missing shards; returns the totals of all shards."""
     facts, before = dict(documents=0, characters=0, tokens=0, without_text=0), progress.done
 
     def with_text() -> Iterator[str]:
@@ -164,7 +163,7 @@ def _join(part: Path, shards: Path, facts: dict):
 
 
 def _by_size(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Lists of texts that together just reach so many characters."""
+    """Lists of texts, each list just long enough to reach `characters`."""
     batch, size = [], 0
     for text in texts:
         batch.append(text)

@@ -1,7 +1,7 @@
 """Batches and masks of a step, as functions of (seed, step), drawn on the device that trains.
 
-All CPUs draw the same masks, and so do all GPUs of one model: one process, eight processes and a
-resumed run see the same. On a GPU shapes are fixed before anything is drawn, so nothing waits.
+All CPUs draw the same masks, and so do all GPUs of one type: one process, eight processes and a
+resumed run see the same. On a GPU shapes are fixed before masks are drawn, so the host never waits.
 """
 
 import functools
@@ -23,7 +23,7 @@ from predrecon.masking import (
 from predrecon.recipes import Recipe
 from predrecon.seeding import torch_generator
 
-DIRECTIONS = 64  # unit vectors that sigreg looks along, drawn anew every step
+DIRECTIONS = 64  # unit vectors that sigreg projects onto, drawn anew every step
 _SIZES = ("context_scale", "target_scale", "num_targets", "min_context")
 
 
@@ -74,10 +74,10 @@ def jepa_masks(recipe: Recipe, corpus: Corpus, input_ids: torch.Tensor, generato
             **sizes,
         )
     starts, ends = _boundaries(corpus.tokenizer, device)
-    own = generator
+    on_device = generator
     if device.type != "cpu":
-        own = torch.Generator(device).manual_seed(generator.initial_seed())
-    units = UNITS[recipe.mask](input_ids, starts, ends, own)
+        on_device = torch.Generator(device).manual_seed(generator.initial_seed())
+    units = UNITS[recipe.mask](input_ids, starts, ends, on_device)
     return unit_masks(units, generator=generator, **sizes)
 
 
@@ -93,7 +93,7 @@ def share_of(batch: dict, rank: int, world: int, room: int | None = None) -> dic
     Adds `masked_at [M]`, the positions of the labels in the flattened rows, and `count`: the masked
     tokens of the whole batch over `world`, so that the mean of all processes' losses is the loss
     of the whole batch. M is `room` (from `room_for`; positions without a label follow those with
-    one), by default the number of labels, which waits for a GPU.
+    one). By default M is the number of labels; this waits for a GPU.
     """
     count = (batch["labels"] != IGNORE).sum() / world
     rows = len(batch["labels"]) // world

@@ -145,6 +145,6 @@ def _what_was_needed(out_dir: Path, state: tuple[dict, dict], step: int, error: 
     rights = "" if os.access(out_dir, os.W_OK) else " The folder is not writable."
     return (
         f"The checkpoint of step {step} could not be written to {out_dir}: {error} It needs "
-        f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free.{rights} {last}. Make room and "
-        "start again: the run goes on from there."
+        f"{needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free.{rights} {last}. Free some space "
+        "and start again: the run continues from there."
     )

@@ -1,9 +1,9 @@
 """Floating-point operations of a pre-training step, counted from shapes.
 
-A multiplication and an addition are two operations. Counted are matrix products, which is nearly
-everything: projections, attention scores and sums, MLPs, vocabulary logits. Norms, GELU, softmax,
-the optimiser and the moving average are left out, as is customary for MFU (Chowdhery et al. 2022,
-Appendix B). A backward pass costs twice its forward; recomputation is not counted.
+A multiplication and an addition are two operations. Only matrix products are counted, which are
+nearly everything: projections, attention scores and sums, MLPs, vocabulary logits. Norms, GELU,
+softmax, the optimiser and the moving average are left out, as is customary for MFU (Chowdhery et
+al. 2022, Appendix B). A backward pass costs twice its forward; recomputation is not counted.
 """
 
 import functools
@@ -27,10 +27,10 @@ def step_flops(
     Args:
         config: the model's.
         batch: B, samples. length: L, tokens in a sample.
-        masked: M, masked tokens of the whole batch, whose logits are computed; a tensor if it is
-            not known on the host, and so is the result.
-        context: C, context tokens of a sample; targets: K, T, target blocks and their tokens. Both
-            are needed by the hybrid arm only; averages over steps may be given.
+        masked: M, masked tokens of the whole batch, whose logits are computed. If it is a tensor
+            (not known on the host), so is the result.
+        context: C, context tokens of a sample; targets: K, T, target blocks and their tokens. Only
+            the hybrid arm needs both; they may be averages over steps.
 
     Returns:
         Forward and backward of everything that is trained, plus the target encoder's forward (and
@@ -62,7 +62,7 @@ def batch_flops(config: PredictReconstructConfig, batch: dict) -> torch.Tensor:
 
 
 def _blocks(layers: int, dim: int, mlp: float, rows: float, tokens: float, wanted: float):
-    """Forward of transformer blocks; the last one computes only the `wanted` vectors to its end.
+    """Forward of transformer blocks; the last one completes only the `wanted` vectors.
 
     `mlp`: an MLP's matrices, over D x D.
     """

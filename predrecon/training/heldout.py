@@ -24,8 +24,8 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
     Blocks and masks are the same for all recipes of one length, `validation_blocks` and block
     masks, and the share of masked tokens is the paper's whatever the recipe trains with, so nats
     can be compared.
-    `validation_unigram` is what a model reaches that knows word frequencies alone: the plateau
-    that MLM training has to leave.
+    `validation_unigram` is the loss of a model that knows word frequencies alone: the plateau that
+    MLM training has to leave.
     """
     device = next(model.parameters()).device
     unigram = _unigram(corpus.blocks("train", recipe.length).stream, len(corpus.tokenizer))
@@ -50,10 +50,10 @@ def evaluate(model: PredictReconstruct, recipe: Recipe, corpus: Corpus) -> dict:
 
 
 def check(recipe: Recipe, corpus: Corpus):
-    """Refuse (ValueError) held-out text of which `evaluate` would mask no token."""
+    """Refuse (ValueError) held-out text in which `evaluate` would mask no token."""
     if not any((batch["labels"] != IGNORE).any() for batch in _batches(recipe, corpus)):
         raise ValueError(
-            f"{corpus.name}, validation: so few tokens that none of them is masked, hence no "
+            f"{corpus.name}, validation: too few tokens, none of them is masked, so there is no "
             "held-out loss. Use more held-out text, a shorter length or more validation_blocks."
         )
 
@@ -85,20 +85,19 @@ def learned(*losses: dict) -> str:
     """In words: how far the losses of `evaluate`, of one run or more, are below word frequencies.
 
     On the plateau also what that means and what to change. Language models learn word frequencies
-    first (Chang and Bergen 2022); while the loss stays there, hidden states of different tokens are
-    nearly parallel, and attention, which has to be learned to leave it, is learned last (Gopalani
-    and Hu 2025, arXiv 2506.13688).
+    first (Chang and Bergen 2022). While the loss stays there, hidden states of different tokens are
+    nearly parallel; attention, which is needed to leave the plateau, is learned last (Gopalani and
+    Hu 2025, arXiv 2506.13688).
     """
-    ends = sorted(map(below_unigram, losses))
-    side, ends = ("above", [-end for end in ends]) if ends[-1] < -PLATEAU else ("below", ends)
-    shown = " to ".join(dict.fromkeys(f"{end:.2f}" for end in (ends[0], ends[-1])))
-    nats = f"{shown} nats {side} word frequencies"
-    if min(map(below_unigram, losses)) >= PLATEAU:
-        return nats
-    where = "not even on" if side == "above" else "on"
+    nats = [below_unigram(run) for run in losses]
+    side = "above" if max(nats) < 0 else "below"
+    ends = sorted({f"{-n if side == 'above' else n:.2f}" for n in nats}, key=float)
+    text = f"{' to '.join(dict.fromkeys((ends[0], ends[-1])))} nats {side} word frequencies"
+    if min(nats) >= PLATEAU:
+        return text
     return (
-        f"{nats}: {where} their plateau, so the geometry says nothing about the objective. Train "
-        "longer or, where it is as published, use architecture='modern' and optimizer='muon'."
+        f"{text}: on the plateau, where geometry says nothing about the objective. Train longer "
+        "or, if the recipe is the published one, use architecture='modern' and optimizer='muon'."
     )
 
 

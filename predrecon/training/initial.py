@@ -1,9 +1,9 @@
-"""Weights that a run begins from: any ModernBERT's, instead of those that the seed draws.
+"""Weights that a run begins from: any ModernBERT's, instead of random ones.
 
 `fitted` reads the source: its shape, its tokenizer and a digest of its weights become part of the
 recipe, which names the run's folder. `initial/` in that folder is a copy of what the run began
-with, itself a plain ModernBERT, with `provenance.json`: so the run goes on without the source, and
-the encoder before the first step can be measured.
+with, itself a plain ModernBERT, with `provenance.json`. So the run can resume without the source,
+and the encoder before the first step can be measured.
 """
 
 import contextlib
@@ -35,16 +35,16 @@ _SHAPE = {
 def fitted(recipe: Recipe, named: Iterable[str] = ()) -> Recipe:
     """The recipe with the shape and tokenizer of the weights that `init` names, and their digest.
 
-    A recipe without `init`, or one that is fitted already, is returned as it is. Where the source
-    is gone, the copy in a run that began from it serves.
+    A recipe without `init`, or one that is fitted already, is returned as it is. If the source is
+    gone, the copy in a run that began from it is used.
 
     Args:
         recipe: `init` is a folder or a name on the hub.
-        named: fields that the user chose, which the weights may not contradict; so may not those
-            that are unlike the preset's.
+        named: fields that the user chose. The weights may not contradict them, nor fields that
+            differ from the preset's.
 
     Raises:
-        SourceError: nothing of that name, no weights, or not a ModernBERT that can be computed.
+        SourceError: nothing of that name, no weights, or not a ModernBERT that is supported.
         ValueError: a chosen field contradicts the weights, or `length` is more than they read.
     """
     name, known = split_init(recipe.init)
@@ -60,7 +60,7 @@ def fitted(recipe: Recipe, named: Iterable[str] = ()) -> Recipe:
         place = next((c for c in copies if _provenance(c)["name"] == name), None)
         if place is None:
             raise
-        print(f"{name} cannot be read: {place.parent.name}/{place.name} is a copy of it.")
+        print(f"{name} cannot be read: using its copy, {place.parent.name}/{place.name}.")
         digest, shape = _provenance(place)["sha256"], modernbert.shape_of(_config(str(place)))
     else:
         digest = modernbert.digest(weights, shape)
@@ -104,7 +104,7 @@ def open_source(recipe: Recipe, corpus: Corpus, seed: int) -> PredictReconstruct
 
 
 def keep(out_dir: Path, model: PredictReconstruct, recipe: Recipe, corpus: Corpus):
-    """Write `initial/`: the model of `open_source`, its tokenizer, and where it is from."""
+    """Write `initial/`: the model of `open_source`, its tokenizer, and its source."""
     name, digest = split_init(recipe.init)
 
     def write(part: Path):
@@ -118,7 +118,7 @@ def keep(out_dir: Path, model: PredictReconstruct, recipe: Recipe, corpus: Corpu
 
 
 def load(out_dir: Path) -> PredictReconstruct | None:
-    """What the run in a folder began with, MLM-only; None if the seed drew it."""
+    """What the run in a folder began with, MLM-only; None if it began from random weights."""
     if not (out_dir / FOLDER).is_dir():
         return None
     shape, weights = _read(str(out_dir / FOLDER))
@@ -146,8 +146,8 @@ def _read(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
     missing = set(info["missing_keys"])
     if absent := sorted(key for key in missing if key.startswith("model.")):
         raise SourceError(
-            f"init={name!r}: no weights for {len(absent)} tensors of the encoder, {absent[0]} and "
-            "so on."
+            f"init={name!r}: no weights for {len(absent)} tensors of the encoder, for example "
+            f"{absent[0]}."
         )
     return shape, {k: t for k, t in model.state_dict().items() if k not in missing}
 
@@ -166,7 +166,7 @@ def _open(from_pretrained, name: str, what: str):
             return from_pretrained(folder)
         except Exception as error:  # transformers, safetensors and json share no base
             reason = one_line(error)
-            raise SourceError(f"init={name!r}: no {what} that can be read ({reason}).") from error
+            raise SourceError(f"init={name!r}: no readable {what} ({reason}).") from error
 
 
 def _check_vocabulary(name: str, shape: dict, tokenizer):
@@ -185,7 +185,7 @@ def _provenance(folder: Path) -> dict:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither progress bars nor reports of a missing head, which is expected."""
+    """No progress bars, and no reports of a missing head, which is expected."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

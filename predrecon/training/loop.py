@@ -1,8 +1,8 @@
-"""pretrain(): train one arm, step after step, on Accelerate, in one process or several.
+"""pretrain(): train one arm, step by step, with Accelerate, in one process or several.
 
-Batch, token masks and block masks of a step are functions of (seed, step). So a resumed run goes on
-exactly where it was, bit for bit on a CPU, and each of several processes takes its rows of the same
-batch. Only log lines, snapshots and checkpoints wait for a GPU.
+Batch, token masks and block masks of a step are functions of (seed, step). So a resumed run
+continues exactly where it was, bit for bit on a CPU, and each of several processes takes its rows
+of the same batch. Only log lines, snapshots and checkpoints wait for a GPU.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ VALUES += ("jepa_gradient", "mlm_gradient", "gradient_cosine")
 """Columns of history.csv from the model: losses, lambda, `objectives.shared_gradients`."""
 
 UNSEEN = dict.fromkeys(monitor.COLUMNS, math.nan) | {"state": ""}
-"""A row's columns of `training.monitor` at a step at which it does not look."""
+"""The columns of `training.monitor` in a row for which it measured nothing."""
 
 
 def pretrain(
@@ -58,25 +58,25 @@ def pretrain(
     tracker: str | None = None,
     shard: bool = False,
 ) -> Run:
-    """Train one arm into a folder, or go on with the run that is there.
+    """Train one arm into a folder, or continue the run that is there.
 
     Under `accelerate launch` with several processes each takes a part of the same global batch: the
     loss curve is that of one process.
 
     Args:
-        recipe, corpus: what to train, and on what. Of a recipe that begins from weights, `fitted`
-            (`training.initial`) says shape and tokenizer; it is applied here where it was not.
+        recipe, corpus: what to train, and on what. If the recipe begins from weights,
+            `training.initial.fitted` sets shape and tokenizer; it is applied here if it was not.
         out_dir: the run's folder; `run_folder` says what it holds.
         seed: fixes initial weights, batches and masks.
-        resume: go on from the newest intact checkpoint in `out_dir`. With False, a folder that
+        resume: continue from the newest intact checkpoint in `out_dir`. With False, a folder that
             already holds a run is refused, never overwritten.
-        may_differ: fields of `run_folder.MAY_DIFFER` that need not be those of the run there.
+        may_differ: fields of `run_folder.MAY_DIFFER` that may differ from the run there.
         stop_after: leave with a checkpoint after this step, as an interrupted run would.
         on_log: called with each history row as it is written.
         tracker: `"tensorboard"`, `"wandb"` or `"trackio"`: log there too, through Accelerate.
         shard: spread weights and optimiser state over the processes (FSDP), for models that do not
-            fit on one device; the paper's fits sixty times, and DDP is faster. Checkpoints are the
-            same files.
+            fit on one device; the paper's would fit sixty times, and DDP is faster. Checkpoints are
+            the same files.
 
     Returns:
         `Run`. With `stop_after`, one without weights and metrics yet.
@@ -85,12 +85,12 @@ def pretrain(
         FileExistsError: `out_dir` holds a run and `resume` is False.
         ValueError: `out_dir` holds a run of another recipe, seed or corpus (differences listed), or
             the batch cannot be divided among the processes, `shard` with one process or with Muon,
-            a tracker that is not installed, or a launcher's plugin that would decide instead; or
+            a tracker that is not installed, or a launcher's plugin that overrides the recipe; or
             `init` names weights that do not fit recipe or tokenizer, or none.
         PermissionError: `out_dir` cannot be written to.
-        RuntimeError: another process trains in `out_dir`.
+        RuntimeError: another process is training in `out_dir`.
         FloatingPointError: the loss or a weight is NaN or infinite.
-        RuntimeError: the monitor saw an alarm twice, and `on_collapse` is stop.
+        RuntimeError: the monitor raised an alarm twice, and `on_collapse` is stop.
         OSError: a checkpoint could not be written; says what was needed.
         Interrupted: SIGTERM or SIGINT; a checkpoint has been written.
     """
@@ -123,15 +123,15 @@ def pretrain(
             "use a multiple."
         )
     for split in ("train", "validation"):
-        corpus.blocks(split, recipe.length)  # too short a text shows now, not after training
+        corpus.blocks(split, recipe.length)  # too short a text fails now, not after training
     if recipe.arm == "hybrid":
-        apart = 1 if recipe.mask == "block" else recipe.num_targets  # targets that never overlap
+        disjoint = 1 if recipe.mask == "block" else recipe.num_targets  # targets never overlap
         check_room(
             recipe.length,
             recipe.context_scale,
             recipe.target_scale,
             recipe.min_context,
-            num_targets=apart,
+            num_targets=disjoint,
         )
     heldout.check(recipe, corpus)
     facts = {"seed": seed, "corpus": corpus.fingerprint, "recipe": dataclasses.asdict(recipe)}
@@ -180,7 +180,7 @@ def ensure_arms(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 
 
 
 def every_seed(recipe: Recipe, arms: list[str], corpus: Corpus, *, seed: int = 0):
-    """`{arm: runs}`: that of `seed`, trained if need be, and all other seeds on disk."""
+    """`{arm: runs}`: the run of `seed`, trained if needed, and those of all other seeds on disk."""
     recipe = initial.fitted(recipe)
     ensure_arms(recipe, arms, corpus, seed=seed)
     recipes = {arm: dataclasses.replace(recipe, arm=arm) for arm in arms}
@@ -199,8 +199,8 @@ class Training:
         self.snapshots = run_folder.snapshot_steps(recipe, self.total)
         self.bf16 = machine.precision(recipe.precision, self.device, recipe.hidden_size) == "bf16"
         self.room = room_for(recipe, self.processes, self.device)
-        # cuDNN plans attention anew for every shape, on the host: four times slower for the hybrid,
-        # whose context and targets change their lengths from step to step
+        # cuDNN plans attention again for every shape, on the host: four times slower for the
+        # hybrid, whose context and targets change their lengths from step to step
         torch.backends.cuda.enable_cudnn_sdp(recipe.arm == "mlm")
         self.bare = self._build()  # without the DDP wrapper
         self.compiled = machine.compiles(recipe.compile, self.device)
@@ -229,7 +229,7 @@ class Training:
         if self.sharded:  # FSDP has no whole layer to look at
             recipe = dataclasses.replace(recipe, monitor_every=0)
         seen = run_folder.looks(self.out_dir, step)
-        logged = step - step % recipe.log_every  # the last step at which it could look
+        logged = step - step % recipe.log_every  # the last step at which it could measure
         self.monitor = monitor.Monitor(recipe, self.corpus, self.device, logged, seen)
         if self.main:
             environment = machine.environment(self.device, self.processes)
@@ -279,8 +279,8 @@ class Training:
             if stopping and step < self.total:
                 raise Interrupted(
                     f"Stopped by {stop.name or 'a signal'} at step {step} of {self.total}, with a "
-                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command goes "
-                    "on from there."
+                    f"checkpoint in {self.out_dir / 'checkpoints'}. The same call or command "
+                    "continues from there."
                 )
         return step
 
@@ -324,7 +324,7 @@ class Training:
         return dict(zip(VALUES, values.tolist(), strict=True))
 
     def _look(self, step: int) -> dict:
-        """The monitor's columns of a logged step; all processes see what the first one sees."""
+        """The monitor's columns of a logged step; all processes take those of the first one."""
         if not self.monitor.is_due(step):
             return UNSEEN
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -335,7 +335,7 @@ class Training:
         return row
 
     def _act(self, step: int):
-        """What `on_collapse` says of two alarms in a row, once."""
+        """Do what `on_collapse` says after two alarms in a row, once."""
         wanted, state = self.recipe.on_collapse, self.monitor.alarm
         if not state or wanted == "continue" or self.changed:
             return
@@ -344,7 +344,7 @@ class Training:
         self._change({"step": step, "seen": state, "to": wanted})
 
     def _change(self, changed: dict):
-        """Train on with another latent loss or with MLM alone."""
+        """Continue with another latent loss or with MLM alone."""
         self.changed = changed
         if changed.get("to") == "mlm":
             self.bare.balance.only_mlm = True
@@ -352,7 +352,7 @@ class Training:
             self.bare.config.latent_loss = changed["to"]
 
     def _saves(self, step: int, late: bool) -> bool:
-        """Whether to write a checkpoint; with on_collapse="stop" after every look without alarm."""
+        """Whether to write a checkpoint; with on_collapse="stop" whenever a look sees no alarm."""
         if self.recipe.on_collapse == "stop":
             return self.monitor.looked == step and self.monitor.state not in monitor.ALARMS
         return late or step % self.recipe.checkpoint_every == 0
@@ -397,7 +397,7 @@ class Training:
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
-        """Restore the newest intact checkpoint; returns the step to go on from."""
+        """Restore the newest intact checkpoint; returns the step to continue from."""
         if self.main:
             remove_unfinished(self.out_dir / "checkpoints", "step-*")
         self.accelerator.wait_for_everyone()
@@ -410,7 +410,7 @@ class Training:
             self.seconds, self.flops = spent["seconds"], spent["flops"]
             self._change(spent.get("changed", {}))
             if self.main and step < self.total:
-                print(f"Going on from {self.out_dir.name}/checkpoints/{folder.name}.")
+                print(f"Continuing from {self.out_dir.name}/checkpoints/{folder.name}.")
         return step
 
     def _finish(self, bar: Progress):

@@ -1,4 +1,4 @@
-"""What this machine is, the few choices that follow from it, and the signals it sends."""
+"""The machine: what it is, the few choices that follow from this, and the signals it sends."""
 
 import contextlib
 import importlib.metadata
@@ -37,14 +37,14 @@ def precision(requested: str, device: torch.device, hidden_size: int) -> str:
 def compiles(requested: bool | None, device: torch.device) -> bool:
     """Whether to compile: as requested, else on a GPU only (a CPU gains nothing).
 
-    Without a C compiler or Python's headers: a line if it was not requested, RuntimeError if so.
+    Without a C compiler or Python's headers: RuntimeError if requested, else a printed line.
     """
     wanted = device.type == "cuda" if requested is None else requested
     if not wanted or not (missing := _missing_to_compile()):
         return wanted
     if requested:
         raise RuntimeError(f"compile=True: no {missing}. Install it, or train without (auto, no).")
-    print(f"Not compiled, hence slower: no {missing}. The losses are the same but for rounding.")
+    print(f"Not compiled, so slower: no {missing}. The losses are the same up to rounding.")
     return False
 
 
@@ -58,10 +58,10 @@ def _missing_to_compile() -> str:
 
 
 def accelerator(**options) -> Accelerator:
-    """Accelerate for processes and devices alone, whatever a launcher's environment says.
+    """Accelerate for processes and devices only, whatever a launcher's environment says.
 
-    Precision, accumulation and compilation are the recipe's. What cannot be overruled is refused
-    (ValueError): plugins of a launcher, and settings of PyTorch or Accelerate in this process.
+    Precision, accumulation and compilation are the recipe's. Settings that cannot be overridden are
+    refused (ValueError): plugins of a launcher, and those of PyTorch or Accelerate in this process.
     """
     for plugin in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
         if parse_flag_from_env(f"ACCELERATE_USE_{plugin}"):
@@ -83,7 +83,7 @@ def accelerator(**options) -> Accelerator:
     )
     if made.state.dynamo_plugin.backend != DynamoBackend.NO:
         raise ValueError(
-            "Another Accelerator of this process compiles (dynamo_backend). Start a process anew."
+            "Another Accelerator of this process compiles (dynamo_backend). Start a new process."
         )
     return made
 
@@ -118,7 +118,7 @@ def _commit() -> str | None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop and has written a checkpoint; the message says how to go on."""
+    """Training was asked to stop and has written a checkpoint; the message says how to continue."""
 
 
 class StopRequest:

@@ -1,30 +1,30 @@
 """A look at the encoder every `monitor_every` steps: is it learning, or has something collapsed?
 
-The looks are at the same held-out blocks and masks each time, in a pass of their own without
-gradient. They draw no random number and change nothing that is trained.
+Every look uses the same held-out blocks and masks, in a separate pass without gradient. It draws no
+random number and changes nothing that is trained.
 
-What is measured, of context vectors z (MLM-only: the vectors of all positions) and targets h:
+It measures, for context vectors z (MLM-only: the vectors of all positions) and targets h:
 
 - `rank`: effective rank (Eq. 12) of at most 256 vectors; NaN where all are equal or one is not
   finite.
 - `spread`: sqrt(D) times the mean standard deviation of the coordinates of unit vectors, as in
   SimSiam (Chen and He 2021): 0 for a point, near 1 for vectors in all directions.
-- `correlation`: mean absolute correlation between two dimensions, what VICReg presses down.
+- `correlation`: mean absolute correlation between two dimensions, which VICReg penalises.
 - `text_cosine`: mean cosine between the mean vectors of two texts.
-- `jepa_cosine`: 1 - cos(prediction, target), beside what two predictors reach that see no text:
-  `constant_floor`, of the best constant, and `position_floor`, of the best function of the
+- `jepa_cosine`: 1 - cos(prediction, target). To compare, the same loss of two predictors that see
+  no text: `constant_floor`, of the best constant, and `position_floor`, of the best function of the
   position alone (the mean direction of the *other* texts' targets at that position). Both are
   cosine losses whatever the latent loss is.
 - `nats`: how far the held-out MLM loss is below that of word frequencies.
 
-What it is called, the first that fits; thresholds were set on the runs counted in LOG.md:
+The state is the first of these that fits; thresholds were set on the runs counted in LOG.md:
 
 - `divergence`: the MLM loss is NaN, or 0.2 nats above its lowest so far (at first: above ln V, a
   uniform guess); 0.02 are enough while it is more than 0.1 above that of word frequencies, as Muon
   with too high a rate does not explode but stays there. It lasts until the loss is back at its
   lowest.
 - `target is a function of position`: a position floor below 0.05 and below half of the constant
-  floor. Predicting the target then shows nothing of the text.
+  floor. Predicting the target then shows nothing about the text.
 - `collapse to a point`: the spread of h, or of z, is below 0.1.
 - `collapse to few dimensions`: the rank of h, or of z, is below a sixth of min(D, 256), 256 being
   as many vectors as are ranked; at least below 2.
@@ -32,13 +32,13 @@ What it is called, the first that fits; thresholds were set on the runs counted 
   a run is `starting`.
 - `healthy`.
 
-Of z only off the plateau, from 0.05 nats on: nearly parallel vectors are that plateau's own sign
-(`heldout.learned`), in the MLM-only arm too, where nothing could collapse.
+A collapse of z counts only off the plateau, from 0.05 nats on: nearly parallel vectors are typical
+of the plateau (`heldout.learned`), in the MLM-only arm too, where nothing could collapse.
 
-What follows is the recipe's `on_collapse`, after the same alarm twice in a row: `continue` reports
-it in history.csv and in the progress line; `stop` ends the run, with a checkpoint of the last look
+After the same alarm twice in a row the recipe's `on_collapse` decides: `continue` reports it in
+history.csv and in the progress line; `stop` ends the run, with a checkpoint of the last look
 without an alarm (every such look then leaves one); `mlm` sets lambda to 0; the name of a latent
-loss changes to that loss. Checkpoints, history.csv and metrics.json keep what was changed.
+loss changes to that loss. Checkpoints, history.csv and metrics.json record the change.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ ALARMS = (
     "collapse to a point",
     "collapse to few dimensions",
 )
-"""States that `on_collapse` acts on, once two looks in a row see the same."""
+"""States that `on_collapse` acts on, after two looks in a row see the same one."""
 
 STATES = (*ALARMS, "plateau", "starting", "healthy")
 COLUMNS = (
@@ -67,20 +67,20 @@ COLUMNS = (
     "target_rank", "target_spread", "target_correlation",
     "text_cosine", "jepa_cosine", "constant_floor", "position_floor", "nats",
 )  # fmt: skip
-"""Columns of history.csv, beside `state`; empty where the monitor did not look."""
+"""Columns of history.csv, besides `state`; empty for steps without a look."""
 
 _ROWS = 256  # vectors whose effective rank is taken
-_PRIOR = 5  # of a position's mean: vectors that lie at the mean of all positions
+_PRIOR = 5  # pseudo-count: vectors at the overall mean that are added to a position's
 SPREAD, FLOOR, RISE = 0.1, 0.05, 0.2
 _WORSE, _RISE_WHERE_WORSE = 0.1, 0.02  # than word frequencies
 
 
 class Monitor:
-    """Looks at a model in training, and remembers what it saw.
+    """Looks at a model in training, and keeps what it saw.
 
     Args:
         recipe, corpus: of the run.
-        step: steps that are done.
+        step: steps done so far.
         seen: `[(nats, state)]` of a resumed run's earlier looks, the latest last.
     """
 
@@ -118,22 +118,22 @@ class Monitor:
 
     @property
     def state(self) -> str:
-        """What the last look saw; nothing before the first."""
+        """What the last look saw; empty before the first."""
         return self.seen[-1][1] if self.seen else ""
 
     @property
     def alarm(self) -> str:
-        """The alarm that the last two looks share, if they do."""
+        """The alarm that the last two looks have in common; empty if none."""
         last = [state for _, state in self.seen[-2:]]
         return last[0] if len(last) == 2 and last[0] == last[1] and last[0] in ALARMS else ""
 
 
 @torch.no_grad()
 def measure(model: PredictReconstruct, batch: dict, unigram: torch.Tensor) -> dict[str, float]:
-    """The numbers of `COLUMNS`; NaN for what the arm does not have.
+    """The numbers of `COLUMNS`; NaN for those that the arm does not have.
 
     Args:
-        batch: of `mask_batch`, on the model's device.
+        batch: from `mask_batch`, on the model's device.
         unigram: -log p of each masked token by word frequencies alone, `[M]`.
     """
     row = dict.fromkeys(COLUMNS, math.nan)
@@ -161,7 +161,7 @@ def measure(model: PredictReconstruct, batch: dict, unigram: torch.Tensor) -> di
 
 
 def describe(z: torch.Tensor) -> dict[str, float]:
-    """`rank, spread, correlation` of vectors `[N, D]`, as the module says."""
+    """`rank, spread, correlation` of vectors `[N, D]`, as defined at the top."""
     n, dim = z.shape
     spread = F.normalize(z, dim=1).std(dim=0).mean() * math.sqrt(dim)
     centred = F.normalize(z - z.mean(dim=0), dim=0)  # a constant dimension stays 0
@@ -176,7 +176,7 @@ def describe(z: torch.Tensor) -> dict[str, float]:
 
 
 def _rank(z: torch.Tensor) -> float:
-    with contextlib.suppress(ValueError):  # equal vectors, NaN: what the monitor is there to name
+    with contextlib.suppress(ValueError):  # equal vectors or NaN, which the monitor names
         return metrics.effective_rank(z.cpu())
     return math.nan
 
@@ -186,8 +186,8 @@ def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
 
     Args:
         targets: `[B, K, T]` their positions. A position that two blocks of a text share counts
-            once. Where few texts have a position, its mean is drawn towards the constant. That is
-            a function of the position too, so its floor is never the lower one.
+            once. If few texts have a position, its mean is shrunk towards the constant. The
+            constant is also a function of the position, so the position floor is never higher.
     """
     b, length = len(targets), int(targets.max()) + 1
     text = torch.arange(b, device=targets.device)[:, None, None] * length
@@ -203,7 +203,7 @@ def floors(h: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
 
 
 def _first_of_each(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The different values, sorted, and where each stands first."""
+    """The distinct values, sorted, and the first index of each."""
     unique, inverse = values.unique(return_inverse=True)
     first = torch.full_like(unique, len(values))
     order = torch.arange(len(values), device=values.device)
@@ -211,11 +211,11 @@ def _first_of_each(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def name_state(row: dict, progress: float, least: float, dim: int) -> str:
-    """The state's name, by the rules of the module.
+    """The state's name, by the rules at the top.
 
     Args:
-        row: of `measure`. progress: share of the steps done. dim: D.
-        least: nats below which the run diverges.
+        row: from `measure`. progress: share of the steps done. dim: D.
+        least: below so many nats the run diverges.
     """
     sides = ("target", "context")[: 2 if row["nats"] >= PLATEAU else 1]
     if not row["nats"] >= least:

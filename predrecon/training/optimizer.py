@@ -14,15 +14,15 @@ def build_model(
 ) -> PredictReconstruct:
     """A freshly initialised model, on the CPU.
 
-    With `initial`, of `initial.load`, encoder and token regressor are that model's, as is its
-    configuration, and the target encoder starts as a copy; predictor and balance are fresh.
+    With `initial`, from `initial.load`, encoder, token regressor and configuration are that
+    model's, and the target encoder starts as a copy; predictor and balance are fresh.
 
     Raises:
         ValueError: the recipe begins from weights, and there is no `initial`.
     """
     if initial is None:
         if recipe.init:
-            raise ValueError(f"init={recipe.init!r}: this needs the weights that it names.")
+            raise ValueError(f"init={recipe.init!r}: pass its weights as `initial`.")
         return PredictReconstruct.build(model_config(recipe, corpus), seed)
     config = copy.deepcopy(initial.config)
     for name, value in _of_pretraining(recipe).items():
@@ -40,7 +40,7 @@ def build_optimizer(model: PredictReconstruct, recipe: Recipe) -> torch.optim.Op
     AdamW is one fused kernel (on a CPU seven times faster, too).
 
     Raises:
-        ValueError: Muon, and the model's blocks have no matrices.
+        ValueError: Muon, but the model's blocks have no matrices.
     """
     groups = parameter_groups(model, recipe)
     if recipe.optimizer == "muon":
@@ -49,7 +49,7 @@ def build_optimizer(model: PredictReconstruct, recipe: Recipe) -> torch.optim.Op
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Two optimisers behind the one interface that schedules and checkpoints use.
+    """Two optimisers behind one interface, which schedules and checkpoints use.
 
     Args:
         groups: as `parameter_groups` makes them; those with `"muon": True` hold matrices.
@@ -61,8 +61,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
         of_muon = [group for group in groups if group.get("muon")]
         if not of_muon:
             raise ValueError(
-                "optimizer='muon' is for the matrices of the blocks, and this model has none to "
-                "give it: use optimizer='adamw'."
+                "optimizer='muon' is for the matrices of the blocks, and this model has none: use "
+                "optimizer='adamw'."
             )
         super().__init__(groups, {"lr": 0.0})
         rest = [group for group in groups if not group.get("muon")]
@@ -70,7 +70,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self._share()
 
     def _share(self):
-        """The parts work on this optimiser's groups and state."""
+        """Let both parts work on this optimiser's groups and state."""
         muon, adamw = self.parts
         muon.param_groups = [group for group in self.param_groups if group.get("muon")]
         adamw.param_groups = [group for group in self.param_groups if not group.get("muon")]
@@ -103,7 +103,7 @@ def model_config(recipe: Recipe, corpus: Corpus) -> PredictReconstructConfig:
 
 
 def _of_pretraining(recipe: Recipe) -> dict:
-    """What a configuration has of the objective, whatever the encoder."""
+    """The fields of a configuration that concern pre-training, not the encoder."""
     names = ("predictor_size", "predictor_layers", "predictor_heads", "arm", "lam")
     names += ("latent_loss", "target", "balance")
     return {name: getattr(recipe, name) for name in names}

@@ -1,9 +1,9 @@
 """A run's folder: where it is, who may train in it, and what it holds.
 
 recipe.json         seed, corpus and recipe, written when the run begins
-initial/            with `init`: what the run began with, a plain ModernBERT, and where it is from
-environment.json    versions, device, commit of the code, of the last start
-history.csv         one row a logged step, flushed as it goes
+initial/            with `init`: what the run began with, a plain ModernBERT, and its source
+environment.json    versions, device, commit of the code, as of the last start
+history.csv         one row per logged step, flushed at once
 checkpoints/        see `checkpoints`
 snapshots/step-*/   encoders during training, if the recipe asks, with their held-out losses
 model.safetensors, config.json, tokenizer.json, ...     the finished model
@@ -34,7 +34,7 @@ BOOKKEEPING = (
     "validation_blocks", "monitor_every",
 )  # fmt: skip
 MAY_DIFFER = (*BOOKKEEPING, "precision", "compile")
-"""Fields of a recipe that a resumed run may change, if its caller says so."""
+"""Fields of a recipe that a resumed run may change, if the caller allows it."""
 
 _OF_CHANGE = ("log_every", "monitor_every", "validation_blocks")
 """Bookkeeping that says when, and on which text, `on_collapse` may change a run."""
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row a logged step; `step` counts finished steps, `tokens` the tokens they saw."""
+        """One row per logged step; `step` counts finished steps, `tokens` the tokens they saw."""
         return pd.read_csv(self.folder / "history.csv")
 
     @property
@@ -86,7 +86,7 @@ class Run:
             return Encoder.from_pretrained(self.folder).eval()
 
     def untrained_encoder(self) -> Encoder:
-        """The encoder as it was before the first step: of the seed, or of the recipe's `init`."""
+        """The encoder before the first step: drawn from the seed, or the recipe's `init`."""
         if (model := initial.load(self.folder)) is not None:
             return model.encoder
         return untrained(self.encoder(), self.facts["seed"])
@@ -95,10 +95,9 @@ class Run:
 def folder_of(recipe: Recipe, corpus: Corpus, seed: int) -> Path:
     """The run's folder: readable first, unique by a digest of what the weights depend on.
 
-    The text counts, not its name: a path and its absolute form are one run. Fields that have the
-    recipe's default are left out, so that a new field leaves old runs where they are. So do the
-    weights that a run begins from, not their name; `initial.fitted` has to have read them
-    (ValueError).
+    The text counts, not its name: a path and its absolute form are one run. Likewise the weights
+    that a run begins from count, not their name; `initial.fitted` must have read them (ValueError
+    if not). Fields with the recipe's default are left out, so new fields do not move old runs.
     """
     folders = [
         paths.runs_dir() / f"{_name(recipe)}-seed{read('seed', seed)}-{key}"
@@ -113,7 +112,7 @@ def _name(recipe: Recipe) -> str:
 
 
 def _keys(recipe: Recipe, corpus: Corpus) -> list[str]:
-    """The digest, and that of a run from when 5 epochs and 5.0 were two recipes."""
+    """The digest, and the one of older runs, for which 5 epochs and 5.0 were two recipes."""
     left_out = {*BOOKKEEPING, "corpus", "tokenizer"}
     if recipe.on_collapse not in ("continue", "stop"):
         left_out -= set(_OF_CHANGE)
@@ -122,13 +121,13 @@ def _keys(recipe: Recipe, corpus: Corpus) -> list[str]:
     if recipe.init:
         values["init"] = split_init(recipe.init)[1]
         if not values["init"]:
-            raise ValueError(f"init={recipe.init!r}: initial.fitted(recipe) has to read it first.")
+            raise ValueError(f"init={recipe.init!r}: call initial.fitted(recipe) first.")
     text = json.dumps([values, corpus.fingerprint], sort_keys=True)
     return [digest(t)[:8] for t in dict.fromkeys((text, re.sub(r"(\d)\.0\b", r"\1", text)))]
 
 
 def finished_runs(recipe: Recipe, corpus: Corpus) -> list[Run]:
-    """The finished runs of this recipe and corpus, by seed, whatever seeds there are."""
+    """The finished runs of this recipe and corpus, of all seeds, sorted by seed."""
     name, root = glob.escape(_name(recipe)), paths.runs_dir()
     keys = _keys(recipe, corpus)
     files = (f for key in keys for f in root.glob(f"{name}-seed*-{key}/metrics.json"))
@@ -137,7 +136,7 @@ def finished_runs(recipe: Recipe, corpus: Corpus) -> list[Run]:
 
 
 def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] = ()):
-    """Write recipe.json, or check that the one there says the same; errors as `pretrain`.
+    """Write recipe.json, or check that the one there says the same; errors as in `pretrain`.
 
     `may_differ` may not name a field that the weights depend on.
     """
@@ -153,14 +152,14 @@ def claim(out_dir: Path, facts: dict, resume: bool, may_differ: tuple[str, ...] 
         return
     if not resume:
         raise FileExistsError(
-            f"{out_dir} already holds a run. Pass resume=True to go on with it, or another folder."
+            f"{out_dir} already holds a run. Pass resume=True to continue it, or another folder."
         )
     defaults = {name: value for name, value in _DEFAULTS.items() if name != "preset"}
     existing["recipe"] = defaults | existing["recipe"]  # a run from before a field existed
     there, here = flatten(existing), flatten(facts)
-    allowed = [*may_differ, "corpus_name", "tokenizer"]  # of these the fingerprint tells
+    allowed = [*may_differ, "corpus_name", "tokenizer"]  # the fingerprint covers these
     if split_init(there["init"])[1] == split_init(here["init"])[1]:
-        allowed.append("init")  # the same weights by another name
+        allowed.append("init")  # the same weights under another name
     differing = [k for k in here | there if here.get(k) != there.get(k) and k not in allowed]
     if differing:
         changes = (f"{k}: {there.get(k)!r} there, {here.get(k)!r} requested" for k in differing)
@@ -194,13 +193,13 @@ def flatten(facts: dict) -> dict:
 
 @contextlib.contextmanager
 def lock(out_dir: Path):
-    """Hold a run's folder for this process, and find out now that nothing can be written there."""
+    """Reserve a run's folder for this process; an error now if it cannot be written to."""
     make_writable(out_dir, "Use another folder.")
     try:
         acquired = FileLock(out_dir / ".lock", timeout=0).acquire()
     except Timeout:
         raise RuntimeError(
-            f"Another process trains in {out_dir}. Wait for it, stop it, or use another folder."
+            f"Another process is training in {out_dir}. Wait, stop it, or use another folder."
         ) from None
     with acquired:
         yield
@@ -209,7 +208,7 @@ def lock(out_dir: Path):
 def append_history(out_dir: Path, row: dict):
     """Add a row to history.csv, with a header before the first.
 
-    A run that an earlier version began keeps the columns that it has.
+    A run that an earlier version began keeps its columns.
     """
     with (out_dir / "history.csv").open("a+", encoding="utf-8") as file:
         file.seek(0)
@@ -231,7 +230,7 @@ def looks(out_dir: Path, step: int) -> list[tuple[float, str]]:
 
 
 def cut_history(out_dir: Path, step: int, log_every: int):
-    """Cut rows after a step, and a half-written last line, from history.csv; warn if none stays."""
+    """Cut rows after a step, and a half-written last line, from history.csv; warn if none stay."""
     file = out_dir / "history.csv"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
@@ -239,7 +238,7 @@ def cut_history(out_dir: Path, step: int, log_every: int):
     steps = ((line.partition(",")[0], line) for line in complete)
     rows = [line for count, line in steps if count.isdigit() and int(count) <= step]
     if not rows and step >= log_every:
-        warnings.warn(f"{file} is lost or empty: it begins again at step {step}.", stacklevel=2)
+        warnings.warn(f"{file} is missing or empty: it starts again at step {step}.", stacklevel=2)
     if text:
         write_text(file, "".join(f"{line}\n" for line in [header, *rows]) if rows else "")
 

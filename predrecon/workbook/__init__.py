@@ -4,7 +4,7 @@ __all__ = ["Notebook"]
 
 
 def __getattr__(name: str):
-    if name in __all__:  # imported when first used: importing the room costs nothing
+    if name in __all__:  # imported on first use, so that importing the package is cheap
         from predrecon.workbook.notebook import Notebook
 
         return Notebook

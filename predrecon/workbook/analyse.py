@@ -1,8 +1,8 @@
 """`python -m predrecon analyse`: tables, figures and one page about any encoders.
 
-OUT/index.html          the page: all of it, without a network
+OUT/index.html          the page with everything; needs no network
 OUT/tables/             geometry, differences, layers: CSV (every number), Markdown, LaTeX
-OUT/figures/index.html  the figures one by one (HTML, PNG where a Chrome is), and their numbers
+OUT/figures/index.html  the figures one by one (HTML; PNG if Chrome is found), and their numbers
 """
 
 from pathlib import Path
@@ -30,33 +30,33 @@ from predrecon.workbook.figures import Gallery
 from predrecon.workbook.figures.panels import METRICS, titled
 
 _ABOUT = (
-    "Values with 95 % intervals over texts (bootstrap). They say what these weights would give on "
-    "new texts, nothing about another training run. Ranks are at most min(N, D): compare them at "
-    "one N and D. Poolings named own come with the encoder."
+    "Values with 95 % intervals over texts (bootstrap). They cover these weights on new texts, not "
+    "another training run. Ranks are at most min(N, D): compare them at the same N and D. The "
+    "pooling `own` comes with the encoder."
 )
 _DIFFERENCES = (
-    "First encoder minus second, with 95 % intervals on bootstrap samples that both share. Ranks "
-    "(effective, stable) are bounded by the width D and are not compared between two widths, which "
-    "stand in their place. Spectral entropy is divided by ln D, alignment and uniformity are of "
-    "vectors of length 1, and probes are scores: these are compared at any width. The token probe "
-    "asks for tokens of each encoder's own tokenizer, so with two tokenizers it is two questions."
+    "First encoder minus second, with 95 % intervals over bootstrap samples that both share. Ranks "
+    "(effective, stable) are bounded by the width D, so cells of two widths show the widths "
+    "instead. Spectral entropy is divided by ln D, alignment and uniformity use vectors of length "
+    "1, and probes are scores: these are compared at any width. The token probe predicts tokens "
+    "of each encoder's own tokenizer, so scores with two tokenizers are not comparable."
 )
 _LAYERS = (
     "The six metrics after every layer, mean pooling; layer 0 is the output of the embeddings."
 )
 _SIMILARITY = (
-    "Spearman's rho of cosine similarities and grades, every sentence encoded on its own, all "
-    "pairs of a task at once. Nothing is fitted."
+    "Spearman's rho of cosine similarities and grades. Every sentence is encoded on its own; rho "
+    "is over all pairs of a task. Nothing is fitted."
 )
 _BLIMP = (
     "Share of pairs in which the acceptable sentence has the higher pseudo-log-likelihood (Salazar "
     "et al. 2020), ties counted half, with Wilson's interval. Chance is 0.5."
 )
 _MORE = {
-    "retrieval": "The paired sentence among all second sentences, by cosine, for pairs of one "
-    "meaning.",
-    "heads": "What a frozen vector holds: by a linear head, ten neighbours by cosine, and an MLP "
-    "of 64 units, on the same five folds.",
+    "retrieval": "The rank of the paired sentence among all second sentences, by cosine, for pairs "
+    "of equal meaning.",
+    "heads": "What a frozen vector holds: a linear head, ten neighbours by cosine, and an MLP of "
+    "64 units, on the same five folds.",
     "other_metrics": "Geometry as other papers define it: IsoScore, RankMe, α-ReQ, LiDAR.",
     "agreement": "How alike two encoders place the same texts (mean pooling). Chance is the value "
     "with one encoder's texts shuffled.",
@@ -75,16 +75,16 @@ def analyse(
     data_dir: str | None = None,
     **options,
 ) -> str:
-    """Measure encoders on tasks and write it all below `out`; returns a line that says where.
+    """Measure encoders on tasks and write everything below `out`; returns a line that says where.
 
     Args:
-        places: as in `encoders.load_encoders`; options: its others.
-        tasks: as in `tasks.load_tasks`, and beside them `sts` or some of `tasks.SIMILARITY` for
-            graded pairs, `blimp` for minimal pairs (of encoders that have an MLM head).
-        max_samples: texts of a validation split, or graded pairs, at most.
-        max_pairs: of each of BLiMP's 67 paradigms at most.
-        more: also retrieval, two other probe heads, other papers' metrics, and how alike encoders
-            are.
+        places: as in `encoders.load_encoders`; options: its other arguments.
+        tasks: as in `tasks.load_tasks`, plus `sts` or some of `tasks.SIMILARITY` for graded pairs,
+            and `blimp` for minimal pairs (for encoders that have an MLM head).
+        max_samples: maximum number of texts of a validation split, or graded pairs.
+        max_pairs: maximum number of pairs of each of BLiMP's 67 paradigms.
+        more: also retrieval, two other probe heads, other papers' metrics, and how similar the
+            encoders are.
         data_dir: local copies of the real data.
 
     Raises:
@@ -115,7 +115,7 @@ def analyse(
     line, page = gallery.export() if gallery.entries else "", out / "index.html"
     noted = [*labelled, *graded, *([minimal] if minimal else [])]
     files.write_text(page, _page(models, noted, counts, parts, gallery))
-    return f"{page} shows all; tables in {out / 'tables'}. {line}"
+    return f"{page} shows everything; tables in {out / 'tables'}. {line}"
 
 
 def _load(
@@ -149,7 +149,7 @@ def _more(models: list[Model], tasks: list[Task], max_samples: int) -> dict[str,
 
 
 def _minimal_pairs(models: list[Model], places, pairs: MinimalPairs, options: dict) -> dict:
-    """BLiMP of the encoders that have an MLM head; a line names the others."""
+    """BLiMP for the encoders that have an MLM head; a printed line names the others."""
     places = places.split(",") if isinstance(places, str) else places
     chosen = {k: options.get(k) for k in ("num_heads", "trust_remote_code")}
     heads = {
@@ -170,7 +170,7 @@ def drawn(
 ) -> dict[str, tuple[go.Figure, pd.DataFrame]]:
     """`{name: (figure, numbers)}`, a menu for tasks, poolings or pairs of encoders in each.
 
-    `gaps` are of `seeds.pairwise`; without them (one encoder) there is no figure of differences.
+    `gaps` are from `seeds.pairwise`; without them (one encoder) there is no figure of differences.
     """
     table, spectra = measured.table, geometry.seed_spectra(measured).query("pooling == 'mean'")
     poolings = table["pooling"].unique()
@@ -201,7 +201,7 @@ def _tables(
 
 
 def _page(models: list[Model], tasks: list, counts: str, parts: dict, gallery) -> str:
-    """The page, with plotly.js in it."""
+    """The page, with plotly.js embedded."""
     notes = {task.title: task.note for task in tasks if task.note}
     blocks = [
         ("Encoders", "", typeset.light(typeset.styled(tables.opened_table(models), index=False)))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from predrecon import recipes
 
-_DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo may differ in
-_LAB = ("seeds", "workers", "combinations")  # options of the laboratory beside recipe fields
+_DEMO = ("preset", "corpus", "tokenizer", "max_steps")  # what a demo run may change
+_LAB = ("seeds", "workers", "combinations")  # options of the laboratory besides recipe fields
 _WORDS = {bool: "yes|no", int: "N", float: "X", str: "NAME", tuple[float, float]: "A,B"}
 _WORDS[int | float] = "X"
 _WORDS |= {kind | None: f"{word}|auto" for kind, word in _WORDS.items()}
@@ -79,7 +79,7 @@ def _pretrain(options):
 
 
 def _grid(options):
-    """train the grid of notebook 06: objectives, equal operations, lambda, a leak, as published"""
+    """train the grid of notebook 06: objective, equal operations, lambda, a leak, as published"""
     base = recipes.get(options.preset, **_overrides(options))
     if base.init:
         raise ValueError(f"init={base.init!r}: the grid's runs begin from fresh weights.")
@@ -92,7 +92,7 @@ def _grid(options):
 
 
 def _lab(options):
-    """train combinations of latent losses, targets, balances and masks beside their controls"""
+    """train combinations of latent losses, targets, balances and masks, and their controls"""
     chosen = _read_yaml(options.file) if options.file else {}
     named = {*_LAB, *_fields()}
     chosen |= {k: v for k, v in vars(options).items() if k in named and v is not None}
@@ -116,14 +116,14 @@ def _read_yaml(file: Path) -> dict:
     try:
         chosen = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{file} is no YAML: {error}") from None
+        raise ValueError(f"{file} is not YAML: {error}") from None
     if not isinstance(chosen, dict):
         raise ValueError(f"{file}: expected `name: value` lines, as in `latent_loss: [sigreg]`.")
     return chosen
 
 
 def _train_cells(cells: list, corpus, workers: int):
-    """Train what is not on disk yet, and print a line a run."""
+    """Train what is not on disk yet, and print a line per run."""
     from predrecon.audit import grid
 
     numbers = itertools.count(1)
@@ -220,23 +220,23 @@ def _parser() -> argparse.ArgumentParser:
         "--seeds", help="of each condition; default: 8 of the first three, 3 of the rest"
     )
     grid.add_argument(
-        "--workers", default=2, help="runs at a time, a thread each; default: %(default)s"
+        "--workers", default=2, help="runs at a time, one thread each; default: %(default)s"
     )
     grid.add_argument("--conditions", default="", metavar="NAME,NAME", help="default: all of them")
 
     lab = command(_lab, "demo")
     lab.add_argument("--seeds", help="of each combination; default: 4")
-    lab.add_argument("--workers", help="runs at a time, a thread each; default: 2")
+    lab.add_argument("--workers", help="runs at a time, one thread each; default: 2")
     lab.add_argument(
         "--combinations", metavar="NAME,NAME",
-        help="choices, or several joined by +, as sigreg+live; default: every choice by itself",
+        help="choices, or several joined by + (sigreg+live); default: every choice by itself",
     )  # fmt: skip
     for axis in recipes.OBJECTIVE:
         lab.add_argument(
             "--" + axis.replace("_", "-"), metavar="NAME,NAME",
-            help="train all products of the axes that are named",
+            help="choices of this axis; all combinations of the named axes are trained",
         )  # fmt: skip
-    lab.add_argument("--file", type=Path, help="the same and fields of a recipe, as YAML")
+    lab.add_argument("--file", type=Path, help="these options and fields of a recipe, as YAML")
 
     analyse = command(_analyse)
     analyse.add_argument(
@@ -246,23 +246,23 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     analyse.add_argument(
         "--tasks", default="auto", metavar="NAME,NAME",
-        help="glue, embedded, or names as sst2,stsb; sts or sts12,sts13 for graded pairs, blimp "
-        "for minimal pairs; default: glue",
+        help="glue, embedded, or names (sst2,stsb); sts or some (sts12,sts13) for graded pairs; "
+        "blimp for minimal pairs; default: glue",
     )  # fmt: skip
     analyse.add_argument("--out", type=Path, default=Path("analysis"), help=folder["help"])
     analyse.add_argument(
         "--max-samples", default=2000, metavar="N", help="texts of a task; default: %(default)s"
     )
     analyse.add_argument(
-        "--max-pairs", default=50, metavar="N", help="of a paradigm of BLiMP; default: %(default)s"
+        "--max-pairs", default=50, metavar="N", help="per paradigm of BLiMP; default: %(default)s"
     )
     analyse.add_argument(
         "--more", action="store_true",
-        help="also retrieval, kNN and MLP probes, other papers' metrics, how alike encoders are",
+        help="also retrieval, kNN and MLP probes, other papers' metrics, how similar encoders are",
     )  # fmt: skip
-    heads = "heads of the public code's checkpoints, which do not say; default: 8"
+    heads = "heads of the public code's checkpoints, which do not store it; default: 8"
     analyse.add_argument("--num-heads", metavar="N", help=heads)
-    analyse.add_argument("--tokenizer", help="in place of the encoders' own")
+    analyse.add_argument("--tokenizer", help="instead of the encoders' own")
     analyse.add_argument(
         "--trust-remote-code", action="store_true", help="run code that comes with an encoder"
     )
@@ -277,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_recipe_fields(parser: argparse.ArgumentParser, without: tuple[str, ...] = ()):
     """Every field of a recipe as an option, explained by the docstring of `Recipe`."""
-    group = parser.add_argument_group("recipe", "values of the preset, unless named here")
+    group = parser.add_argument_group("recipe", "replace values of the preset")
     attributes = inspect.getdoc(recipes.Recipe).split("Attributes:")[1]
     about = dict(re.findall(r"^    (\w+): (.+)\.$", attributes, re.MULTILINE))
     for name, kind in _fields().items():

@@ -1,4 +1,4 @@
-"""Run the notebooks headless, one after another, and print what came out (`make demo`)."""
+"""Run the notebooks headless, one after another, and print the results (`make demo`)."""
 
 import contextlib
 import itertools
@@ -27,15 +27,15 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 def run(out_dir: Path, parameters: dict):
-    """Execute every notebook into `out_dir`, export HTML, print where all is and what came out.
+    """Execute every notebook into `out_dir`, export HTML, print the places and the results.
 
     A notebook whose output is newer than its source and the module is not run again, unless
-    `parameters` differ from those it was run with. One that fails does not keep others from
-    running; one that needs labels where there are none is left out, and a line says so.
+    `parameters` differ from those of that run. If one fails, the others still run; one that needs
+    missing labels is left out, and a line says so.
 
     Raises:
         RuntimeError: notebooks failed; their partial output is kept as `<name>.failed.ipynb`.
-        PermissionError: a folder that is needed cannot be written to; says what to set.
+        PermissionError: a needed folder cannot be written to; says what to set.
     """
     for variable in paths.VARIABLES:  # the notebooks run in another folder
         if os.environ.get(variable):
@@ -67,14 +67,14 @@ def run(out_dir: Path, parameters: dict):
     print(f"\n{count} notebooks ready after {time.monotonic() - started:.0f} s.")
     folders = [_relative(folder) for folder in (out_dir, paths.figures_dir(), paths.runs_dir())]
     print("Pages {}/*.html, figures {}/index.html, trained runs {}/".format(*folders))
-    print(f"Begin with {folders[0]}/00_paper_map.html; with explorers: make lab\n")
+    print(f"Start with {folders[0]}/00_paper_map.html; for the explorers: make lab\n")
     print(_results(out_dir))
     if failures:
         raise RuntimeError("\n".join(failures))
 
 
 def _run_one(source: Path, target: Path, parameters: dict, title: str) -> str:
-    """Execute a notebook and write its page; returns what there was to say instead."""
+    """Execute a notebook and write its page; returns a message if anything was skipped."""
     accepted = papermill.inspect_notebook(source)
     passed = {name: value for name, value in parameters.items() if name in accepted}
     code = max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
@@ -92,15 +92,15 @@ def _run_one(source: Path, target: Path, parameters: dict, title: str) -> str:
     try:
         pages.to_html(target, page)
     except Exception as error:
-        page.unlink(missing_ok=True)  # an older one's
+        page.unlink(missing_ok=True)  # the page of an older run
         return f"done, without {page.name} ({one_line(error)})"
     return ""
 
 
 def _give_jupyter_a_home():
-    """In the cache, if the usual place is none: kernels keep their connections and history there.
+    """A home folder in the cache, if there is none: kernels keep connections and history there.
 
-    A home folder that is only read stays one, for the hub's cache.
+    A home folder that is read-only stays the home, for the hub's cache.
     """
     home = paths.cache_dir() / "home"
     try:
@@ -114,7 +114,7 @@ def _give_jupyter_a_home():
 def adopt(out_dir: Path):
     """Put the outputs of executed notebooks into the paired ones in notebooks/.
 
-    Inputs come from notebooks/*.py: cell by cell they must be what was executed.
+    Inputs come from notebooks/*.py; every cell must be the one that was executed.
 
     Raises:
         RuntimeError: a source has changed since its notebook was executed.
@@ -124,7 +124,7 @@ def adopt(out_dir: Path):
         executed = [c for c in executed if "injected-parameters" not in c.metadata.get("tags", [])]
         paired = jupytext.read(source)
         if [c.source for c in paired.cells] != [c.source for c in executed]:
-            raise RuntimeError(f"{source.name} is not what {out_dir} executed: run make notebooks.")
+            raise RuntimeError(f"{source.name} changed since {out_dir} ran it: run make notebooks.")
         counts = itertools.count(1)
         for number, (cell, done) in enumerate(zip(paired.cells, executed, strict=True)):
             cell["id"] = f"cell-{number:02d}"  # stable, so that diffs show changes only
@@ -139,7 +139,7 @@ def adopt(out_dir: Path):
 
 
 def _parameters(notebook: Path) -> dict:
-    """What papermill passed to an executed notebook; nothing where the file is damaged."""
+    """What papermill passed to an executed notebook; empty if the file is damaged."""
     try:
         metadata = nbformat.read(notebook, as_version=4).metadata
     except (ValueError, nbformat.reader.NotJSONError, nbformat.ValidationError):
@@ -148,7 +148,7 @@ def _parameters(notebook: Path) -> dict:
 
 
 def _execute(source: Path, target: Path, parameters: dict) -> str:
-    """Returns what labels are missing, in a line, where nothing but labels is."""
+    """Returns a line that names the missing labels, if only labels are missing."""
     partial = target.with_name(f"{target.stem}.failed.ipynb")
     try:
         options = {"progress_bar": False, "extra_arguments": ["--log-level=50"]}  # of the kernel
@@ -160,14 +160,14 @@ def _execute(source: Path, target: Path, parameters: dict) -> str:
             return error.evalue.splitlines()[0]
         raise RuntimeError(
             f"{source.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"What it had done is in {partial}."
+            f"Its output so far is in {partial}."
         ) from None
     partial.replace(target)
     return ""
 
 
 class OwnPython(AsyncKernelManager):
-    """Kernels of the Python and the package that run here, whatever kernel specs say."""
+    """Kernels with this Python and this package, whatever kernel specs say."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -196,7 +196,7 @@ def _progress_line(title: str, file: Path):
 
 
 def _print_progress(title: str, file: Path, stop: threading.Event):
-    """On a terminal one line, rewritten in place; in a log a line every 20 s."""
+    """On a terminal: one line, rewritten in place. In a log: a line every 20 s."""
     terminal = sys.stdout.isatty()
     printed, last = "", 0.0
     while not stop.wait(0.5):
@@ -212,22 +212,22 @@ def _print_progress(title: str, file: Path, stop: threading.Event):
 
 
 def _results(out_dir: Path) -> str:
-    """Both arms in four numbers, from those that notebook 06 exported."""
+    """Both arms in four numbers, from the tables that notebook 06 exported."""
     source = out_dir / "06_why.ipynb"
     if not source.is_file():
-        return "No table: it takes notebook 06."
+        return "No table: it needs notebook 06."
     passed = _parameters(source)
     names = {"preset", "corpus", "max_steps"} & set(passed)
     recipe = recipes.get(**{name: passed[name] for name in names})
     file = paths.figures_dir() / "data" / labels.tag(recipe, seed=0) / "06_ends.csv"
     if not file.is_file():
-        return f"No table: {_relative(file)} is gone. `rm -r {_relative(out_dir)}` makes all anew."
+        return f"No table: {_relative(file)} is missing. To rebuild: rm -r {_relative(out_dir)}"
     try:
         return tables.summary(pd.read_csv(file))
-    except Exception as error:  # a file of another version, or half of one
+    except Exception as error:  # a file of another version, or a truncated one
         return f"No table: {one_line(error)}"
 
 
 def _relative(path: Path) -> Path:
-    """To the working folder, for what lies in it."""
+    """Relative to the working folder, if inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

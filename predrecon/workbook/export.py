@@ -2,7 +2,7 @@
 
 A ModernBERT's folder opens with transformers (`AutoModel`, `AutoModelForMaskedLM`) and with
 sentence-transformers, which finds its modules in the same folder: one folder, one copy of the
-weights, one tokenizer, nothing to keep in step. Neither needs this package.
+weights, one tokenizer. Neither needs this package.
 """
 
 import importlib.metadata
@@ -30,9 +30,9 @@ from predrecon.training.run_folder import Run, quiet_transformers
 from predrecon.workbook import tables
 
 NO_MODERNBERT = (
-    "It is of the published architecture, which no model of transformers computes: sine-cosine "
-    "positions added to the tokens, and pre-norm blocks whose first has a norm, too. So these are "
-    "the run's own files: `import predrecon` first, then transformers opens them."
+    "The architecture is the published one, which no model of transformers computes: sine-cosine "
+    "positions added to the tokens, and pre-norm blocks, the first one with a norm too. So these "
+    "are the run's own files: `import predrecon` first, then transformers opens them."
 )
 # read by sentence-transformers 2 to 6
 _MODULES = [
@@ -43,7 +43,7 @@ _OWN_FILES = ("config.json", "model.safetensors", "recipe.json", "metrics.json")
 
 
 def find_run(name: str | Path) -> Run:
-    """The finished run in a folder, or of a name in the folder of all runs.
+    """The finished run in a folder, or with that name in the folder of all runs.
 
     Raises:
         ValueError: no run there, or one that is not finished; says how to finish it.
@@ -54,8 +54,8 @@ def find_run(name: str | Path) -> Run:
         raise ValueError(f"{name}: no run (no recipe.json) here or in {paths.runs_dir()}.")
     if not run.finished:
         raise ValueError(
-            f"{run.folder}: this run is not finished. Go on with it: the pretrain command that "
-            "began it resumes at its last checkpoint. Then export it."
+            f"{run.folder}: this run is not finished. Run the pretrain command that began it: it "
+            "resumes at the last checkpoint. Then export."
         )
     return run
 
@@ -64,17 +64,17 @@ def export(run: Run, folder: str | Path, *, tasks: list[Task] | None = None) -> 
     """Write a finished run's model, tokenizer and model card into a new or empty folder.
 
     Args:
-        run: of `find_run`.
-        folder: where to; complete or absent, whatever happens.
-        tasks: what the card's geometry is measured on, under mean pooling; none for an empty list.
+        run: from `find_run`.
+        folder: the target; complete or absent, whatever happens.
+        tasks: what the card's geometry is measured on, under mean pooling; an empty list: none.
             Default: the tasks of the run's text, or the embedded ones if those are not here.
 
     Raises:
-        FileExistsError: the folder is there and not empty.
+        FileExistsError: the folder exists and is not empty.
     """
     folder = Path(folder).expanduser().resolve()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there and not empty. Name another folder.")
+        raise FileExistsError(f"{folder} exists and is not empty. Name another folder.")
     tasks = tasks_of(run) if tasks is None else tasks
     model, tokenizer = run.model(), load_tokenizer(run.folder)
     text = card(run, model, tokenizer, tasks, folder.name)
@@ -96,7 +96,7 @@ def export(run: Run, folder: str | Path, *, tasks: list[Task] | None = None) -> 
 
 
 def tasks_of(run: Run) -> list[Task]:
-    """The labelled tasks that belong to the run's text; the embedded ones where those are not."""
+    """The labelled tasks that belong to the run's text, or else the embedded ones."""
     try:
         return load_tasks("auto", corpus=run.recipe.corpus)
     except SourceError:
@@ -104,7 +104,7 @@ def tasks_of(run: Run) -> list[Task]:
 
 
 def _add_modules(part: Path, dim: int, length: int):
-    """What sentence-transformers needs beside the model: transformer, then the mean over tokens."""
+    """What sentence-transformers needs besides the model: transformer, then mean over tokens."""
     (part / "1_Pooling").mkdir()
     pooling = {"word_embedding_dimension": dim, "pooling_mode_mean_tokens": True}
     pooling |= dict.fromkeys(("pooling_mode_cls_token", "pooling_mode_max_tokens"), False)
@@ -136,8 +136,8 @@ def card(run: Run, model: PredictReconstruct, tokenizer, tasks: list[Task], name
         kept = "It is a plain ModernBERT: this encoder and its MLM head."
         if hybrid:
             kept += (
-                " The predictor, the target encoder and the balance of the two losses are not in "
-                "it: they serve training alone."
+                " It leaves out the predictor, the target encoder and the balance of the two "
+                "losses, which only training needs."
             )
         parts += [kept, "", _OPEN_MODERN]
     else:
@@ -200,7 +200,7 @@ model = predrecon.PredictReconstruct.from_pretrained(folder)  # all that was tra
 
 
 def _own(name: str) -> bool:
-    """Whether a name in a recipe is a path, whose folders are nobody's business."""
+    """Whether a name in a recipe is a path, whose folders stay private."""
     return name.startswith(("/", "~", ".")) or Path(name).exists()
 
 
@@ -221,7 +221,7 @@ def _text_license(corpus: str) -> str:
 
 
 def _license(distribution: str) -> str:
-    """As a distribution's metadata has it."""
+    """The license in a distribution's metadata."""
     metadata = importlib.metadata.metadata(distribution)
     classifiers = metadata.get_all("Classifier") or []
     named = [c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License :: OSI")]
@@ -256,13 +256,13 @@ def _limits(recipe, config, metrics) -> list[str]:
     return [
         f"- Text unlike {domain}: it has seen {metrics['tokens'] / 1e6:.3g} M tokens of that"
         + (
-            ", and what the weights it began from had seen."
+            ", and the training text of its initial weights."
             if recipe.init
             else " and nothing else."
         ),
         f"- Texts longer than {config.max_position_embeddings} tokens: they are cut.",
-        "- Similarity or search out of the box: no sentence pair was ever trained on, so cosines "
-        "are not calibrated. Fine-tune it first, and compare with an encoder made for that.",
+        "- Similarity or search out of the box: it was never trained on sentence pairs, so cosines "
+        "are not calibrated. Fine-tune it first, and compare with an encoder made for this.",
         "- Conclusions about training objectives: this is one run of one seed.",
         "- Generating text, and any decision about people: it was evaluated for neither.",
     ]

@@ -1,8 +1,8 @@
-"""What was found, as sentences built from results: those on disk, or those that come with the code.
+"""Findings as sentences built from results: those on disk, or those that come with the code.
 
-`figures/data/<name>/` holds the numbers of runs that nobody has to repeat: `eight-seeds`,
-`wikipedia`, `plateau`, `h100`, `lab`. A sentence takes its words from the sign of a number and from
-whether its interval holds 0, so that it stays true when the numbers change.
+`figures/data/<name>/` holds the numbers of runs that need not be repeated: `eight-seeds`,
+`wikipedia`, `plateau`, `h100`, `lab`. The words of a sentence follow the sign of a number and
+whether its interval contains 0, so the sentence stays true when the numbers change.
 """
 
 import numpy as np
@@ -51,14 +51,14 @@ def evidence(name: str) -> dict[str, pd.DataFrame]:
 
 
 def claim(statuses: pd.DataFrame, begins: str, architecture: str = "modern") -> dict | None:
-    """The line of `claims.paper_map` whose claim begins so; None without a value."""
+    """The row of `claims.paper_map` whose claim starts with `begins`; None without a value."""
     rows = statuses[statuses["claim"].str.startswith(begins)]
     rows = rows[rows["architecture"] == architecture].dropna(subset=["value"])
     return rows.iloc[0].to_dict() if len(rows) else None
 
 
 def here(sentences: list[str]) -> list[str]:
-    """Sentences made from the runs on this disk, marked as such."""
+    """Sentences about the runs on this disk, marked as such."""
     return [f"*This disk.* {sentences[0]}", *sentences[1:]]
 
 
@@ -75,14 +75,14 @@ def number(row: dict | pd.Series, digits: int = 2) -> str:
 def compared(
     row: dict | pd.Series, below: str, above: str, neither: str = "not distinguishable"
 ) -> str:
-    """`below` or `above` by the side of 0 on which the interval lies; `neither` if it holds 0."""
+    """`below` or `above`, the side of 0 on which the interval lies; `neither` if it contains 0."""
     if row["high"] < 0:
         return below
     return above if row["low"] > 0 else neither
 
 
 def _row(gaps: pd.DataFrame, contrast: str, metric: str) -> dict | None:
-    """One line of `contrasts.paired_contrasts`."""
+    """One row of `contrasts.paired_contrasts`."""
     if gaps.empty:
         return None
     rows = gaps[(gaps["contrast"] == contrast) & (gaps["metric"] == metric)]
@@ -98,7 +98,7 @@ def _listed(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-# One suspect each: what `contrasts.paired_contrasts` says
+# One suspected cause each, from `contrasts.paired_contrasts`
 
 
 def objective(gaps: pd.DataFrame) -> list[str]:
@@ -134,7 +134,7 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
     """Does the hybrid learn more, once MLM-only has as many operations?
 
     Args:
-        cost: `value, low, high` of a hybrid step's operations over MLM-only's, less 1.
+        cost: `value, low, high` of a hybrid step's operations over MLM-only's, minus 1.
     """
     sentences = []
     if cost is not None:
@@ -159,10 +159,10 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
 
 
 def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[str]:
-    """Is it λ? Fixed values and a slower rate against the learned one.
+    """Is the cause λ? Fixed values and a slower rate against the learned one.
 
     Args:
-        driven: `value, low, high` of w over the sum of learning rates, less 1.
+        driven: `value, low, high` of w over the sum of learning rates, minus 1.
     """
     sentences = []
     if driven is not None:
@@ -195,7 +195,7 @@ def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[
 
 
 def leak(gaps: pd.DataFrame) -> list[str]:
-    """Is it targets that leak into the context?"""
+    """Is the cause targets that leak into the context?"""
     row, nats = (_row(gaps, "targets leak", m) for m in ("uniformity", "below_unigram"))
     if row is None:
         return ["No run with leaking targets is here."]
@@ -205,10 +205,10 @@ def leak(gaps: pd.DataFrame) -> list[str]:
 
 
 def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) -> list[str]:
-    """What is left of the objective where both arms have learned equally much.
+    """What remains of the objective's effect where both arms have learned equally much.
 
     Args:
-        levels: of `snapshots.at_equal_nats`. followed: of `plateau.at_equal_loss`.
+        levels: from `snapshots.at_equal_nats`. followed: from `plateau.at_equal_loss`.
     """
     rows = levels[levels["metric"] == "uniformity"] if len(levels) else levels
     if len(rows) == 0:
@@ -227,6 +227,7 @@ def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) ->
         of = {"value": row["rho"], "low": row["rho_low"], "high": row["rho_high"]}
         if np.isfinite(row["rho"]) and np.isfinite(row["value"]):
             words = compared(of, "falls with", "rises with", "does not follow")
+            among = among.replace("but those", "all but those")
             sentences.append(
                 f"Over {int(row['runs'])} runs ({among}) uniformity {words} the nats: rank "
                 f"correlation {number(of)}; at equal nats the objective adds {number(row)}."
@@ -295,7 +296,7 @@ def power(gaps: pd.DataFrame) -> list[str]:
 
 
 def grid_budget(seen: dict[str, pd.DataFrame]) -> str:
-    """What the numbers of `evidence("eight-seeds")` cost, in a line."""
+    """What the numbers of `evidence("eight-seeds")` cost, in one line."""
     facts, probes = seen["06_trajectories"], seen["04_probes"]
     steps, tokens = facts.query("condition == 'hybrid'")[["step", "tokens"]].max()
     n = probes.query("model == 'hybrid'")["n"]
@@ -309,7 +310,7 @@ def grid_budget(seen: dict[str, pd.DataFrame]) -> str:
 
 
 def probes_alike(probes: pd.DataFrame) -> list[str]:
-    """Table 3: are the arms alike, and does training help? Of `tables.probes_over_seeds`."""
+    """Table 3: are the arms alike, and does training help? From `tables.probes_over_seeds`."""
     wide = probes.set_index(["title", "model"])[["score", "low", "high"]].unstack("model")
     wide = wide.swaplevel(axis=1)
     if not {"hybrid", "mlm"} <= set(wide.columns.levels[0]):
@@ -334,7 +335,7 @@ def probes_alike(probes: pd.DataFrame) -> list[str]:
 
 
 def statuses(claims: pd.DataFrame) -> list[str]:
-    """How many claims of `claims.paper_map` have which status, by `architecture`."""
+    """The number of claims of `claims.paper_map` with each status, by `architecture`."""
     sentences = []
     for architecture, rows in claims.groupby("architecture", sort=False):
         count = rows["status"].value_counts()
@@ -349,7 +350,7 @@ def statuses(claims: pd.DataFrame) -> list[str]:
 
 
 def attention_ratio(claims: pd.DataFrame) -> list[str]:
-    """The "5 to 10 times" under attention pooling, of `claims.paper_map`."""
+    """The "5 to 10 times" under attention pooling, from `claims.paper_map`."""
     rows = claims[claims["claim"].str.startswith("Seven times")].dropna(subset=["value"])
     rows = rows[rows["status"] != UNKNOWN]
     ratios = np.exp(rows[_BOUNDS])
@@ -418,7 +419,7 @@ def h100(seen: dict[str, pd.DataFrame]) -> list[str]:
 
 
 def groups_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """How many claims of each group have which status: a line a group, by `architecture`."""
+    """The number of claims with each status: a row per group, by `architecture`."""
     of = published.claims().set_index("claim")["metric"]
     by_metric = {metric: group for group, metrics in GROUPS.items() for metric in metrics}
     table = claims.assign(group=claims["claim"].map(of).map(by_metric))

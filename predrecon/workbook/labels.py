@@ -1,4 +1,4 @@
-"""How runs and comparisons are called in notebooks, figures and folders of figures."""
+"""Names of runs and comparisons in notebooks, figures and folders of figures."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ def tag(recipe: Recipe, seed: int) -> str:
     preset = dataclasses.asdict(recipes.get(recipe.preset))
     changed = {k: v for k, v in dataclasses.asdict(recipe).items() if v != preset[k]}
     if changed.get("epochs", 0.5).is_integer():
-        changed["epochs"] = int(changed["epochs"])  # 5, as it is written
+        changed["epochs"] = int(changed["epochs"])  # 5, not 5.0
     parts = [f"{k}={v}" for k, v in changed.items() if k not in ("arm", "corpus")]
     parts += [f"seed={seed}"] if (seed := recipes.read("seed", seed)) else []
     corpus = Path(recipe.corpus).stem
@@ -39,7 +39,7 @@ def caption(recipe: Recipe, *seeds: int) -> str:
 
 
 def short_path(folder: Path) -> str:
-    """A run's folder below the folder of all runs: shows no part of anyone's home."""
+    """A run's folder below the folder of all runs, without anyone's home folder."""
     return f"{paths.runs_dir().name}/{folder.name}"
 
 

@@ -1,4 +1,4 @@
-"""The opening of every notebook: one call gives what its cells work with."""
+"""The opening of every notebook: one call gives everything that its cells use."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -22,21 +22,21 @@ from predrecon.workbook.widgets import LiveCurves
 
 
 class Notebook:
-    """What the cells of a notebook work with: loaded or trained when first used.
+    """Everything that the cells of a notebook use, loaded or trained on first use.
 
-    The parameters of a notebook are names and numbers, so that papermill can set them; what they
-    name is an attribute: `corpus` is "wikipedia", `book.corpus` its text.
+    The parameters of a notebook are names and numbers, so that papermill can set them. The things
+    they name are attributes: `corpus` is "wikipedia", `book.corpus` its text.
 
     Args:
         preset, corpus, tokenizer, max_steps: of `recipe`, as in `recipes.get`.
         arms: objectives to compare.
-        seed: of the runs that are trained if they are missing.
+        seed: of the runs that are trained if missing.
         tasks: as in `data.tasks.task_names`.
         data_dir: local copies of the real data; None: the variable PREDRECON_DATA.
         overrides: other fields of the recipe.
-        max_samples: texts of a validation split at most.
-        max_train: training texts of a probe at most; None: all.
-        every_seed: compare every seed that is on disk, not `seed` alone.
+        max_samples: maximum number of texts of a validation split.
+        max_train: maximum number of training texts of a probe; None: all.
+        every_seed: compare every seed that is on disk, not only `seed`.
 
     Raises:
         ValueError: an unknown preset, arm, task or field, or a bad value.
@@ -62,15 +62,15 @@ class Notebook:
         overrides = {} if overrides is None else overrides
         if not isinstance(overrides, dict) or {*map(type, overrides)} - {str}:
             raise ValueError(
-                f"overrides={overrides!r:.80}: expected fields and their values, in Python as "
-                "{'lr': 1e-4}, for papermill as -y 'overrides: {lr: 1e-4}'."
+                f"overrides={overrides!r:.80}: expected fields and their values, in Python "
+                "{'lr': 1e-4}, for papermill -y 'overrides: {lr: 1e-4}'."
             )
         self.recipe = recipes.get(preset, **fields | overrides)
         self.arms, self.seed = recipes.arms(arms), recipes.read("seed", seed)
         self.every_seed = recipes.read("every_seed", every_seed)
         self.max_samples = recipes.read("max_samples", max_samples)
         self.max_train = recipes.read("max_train", max_train)
-        task_names(tasks, self.recipe.corpus)  # an unknown one is an error now, not after training
+        task_names(tasks, self.recipe.corpus)  # an unknown one fails now, not after training
         self.task_names, self.data_dir = tasks, recipes.read("data_dir", data_dir or None)
 
     @cached_property
@@ -86,7 +86,7 @@ class Notebook:
 
     @cached_property
     def first_task(self) -> Task | None:
-        """The first of `tasks`; None, and a line that says why, if "auto" finds no labels."""
+        """The first of `tasks`; None, and a printed reason, if "auto" finds no labels."""
         if "tasks" in vars(self):
             return self.tasks[0]
         try:
@@ -103,14 +103,14 @@ class Notebook:
         return draw_batch(self.recipe, self.corpus, blocks, self.seed, step=0)
 
     def train(self, arm: str):
-        """Open, resume or train the run of `arm` under curves that grow in the cell.
+        """Open, resume or train the run of `arm`, with curves that grow in the cell.
 
-        Finished arms are drawn beside it. Does nothing if `arm` is not one of `arms`.
+        Finished arms are drawn too. Does nothing if `arm` is not one of `arms`.
         """
         if arm in self.arms:
             finished = [run for runs in self.finished_runs.values() for run in runs]
-            beside = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
-            recipe, curves = replace(self.recipe, arm=arm), LiveCurves(arm, beside)
+            others = {r.recipe.arm: r.history for r in finished if r.facts["seed"] == self.seed}
+            recipe, curves = replace(self.recipe, arm=arm), LiveCurves(arm, others)
             ensure(recipe, self.corpus, seed=self.seed, on_log=curves)
 
     @cached_property
@@ -126,7 +126,7 @@ class Notebook:
 
     @property
     def by_architecture(self) -> dict[str, dict[str, list[Run]]]:
-        """`finished_runs` of the recipe, and before them those of its published twin."""
+        """`finished_runs` of the published twin, then of the recipe."""
         twin = recipes.published_twin(self.recipe)
         if twin is None:
             return {"as published": self.finished_runs}
@@ -136,7 +136,7 @@ class Notebook:
 
     @cached_property
     def all_runs(self) -> dict[str, list[Run]]:
-        """`{arm: runs}` to compare: those of `seed`, with `every_seed` all others on disk too."""
+        """`{arm: runs}` to compare: those of `seed`; with `every_seed` also all others on disk."""
         if self.every_seed:
             return every_seed(self.recipe, self.arms, self.corpus, seed=self.seed)
         return {arm: [run] for arm, run in self.runs.items()}
@@ -150,7 +150,7 @@ class Notebook:
 
     @cached_property
     def models(self) -> list[Model]:
-        """The encoders of `all_runs`, and each seed's before its first step; `seed` comes first."""
+        """The encoders of `all_runs`, and each seed's untrained one; `seed` comes first."""
         every = models(self.all_runs, self.corpus.tokenizer, untrained=True)
         return sorted(every, key=lambda model: model.seed != self.seed)
 
@@ -161,13 +161,13 @@ class Notebook:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """Every metric of `encoders` on `tasks` under every pooling: measured once, then read."""
+        """Every metric of `encoders` on `tasks` under every pooling: measured once, then cached."""
         options = {"max_samples": self.max_samples, "seed": self.seed}
         return measure_all(self.encoders, self.tasks, **options)
 
     @cached_property
     def gaps(self) -> pd.DataFrame | None:
-        """`seeds.headline`, hybrid minus MLM-only; None, and a line that says so, with one arm."""
+        """`seeds.headline`, hybrid minus MLM-only; with one arm None, and a printed line."""
         if len(self.arms) < 2:
             print("One arm only: nothing to compare.")
             return None
@@ -176,7 +176,7 @@ class Notebook:
 
     @cached_property
     def gallery(self) -> Gallery:
-        """Shows figures under what their numbers cost, and exports them."""
+        """Shows figures with the cost of their numbers, and exports them."""
         return Gallery(labels.tag(self.recipe, self.seed), self.caption(*self.seeds))
 
     def caption(self, *seeds: int) -> str:

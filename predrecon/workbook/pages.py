@@ -1,9 +1,9 @@
 """Executed notebooks as pages that show their figures without a kernel or a network.
 
-nbconvert leaves plotly's mime type out and links maths, diagrams and widgets to the network. Here
-each plotly output becomes a <div>; all pages of a folder share one plotly.min.js beside them.
-Formulas become MathML, which browsers draw by themselves; page and figures are dark where the
-browser is. For hosts that run no scripts, figures of committed notebooks get small PNG pictures.
+nbconvert leaves plotly's mime type out and loads maths, diagrams and widgets from the network. Here
+each plotly output becomes a <div>; all pages of a folder share one plotly.min.js next to them.
+Formulas become MathML, which browsers draw by themselves; page and figures are dark if the browser
+is. For hosts that run no scripts, figures of committed notebooks get small PNG pictures.
 """
 
 import base64
@@ -31,17 +31,17 @@ from predrecon.workbook import figures
 from predrecon.workbook.figures import figure_div, write_plotly_js
 from predrecon.workbook.figures.gallery import PLOTLY, render, write_images
 
-_PNG_WIDTH = 620  # pixels: what JupyterLab has for an output in a window of 800
-_PNG_COLORS = 32  # of a palette: a tenth of the bytes
+_PNG_WIDTH = 620  # pixels: the width of an output in JupyterLab in a window of 800
+_PNG_COLORS = 32  # size of the palette: a tenth of the bytes
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TEMPLATE = (Path(figures.__file__).parent / "templates" / "notebook.html").read_text("utf-8")
-_EMPTY_HEADER = re.compile(r"<th[^>]*>(?:&nbsp;)?</th>")  # pandas' corner: no header for anybody
+_EMPTY_HEADER = re.compile(r"<th[^>]*>(?:&nbsp;)?</th>")  # pandas' corner: heads nothing
 _UNREAD = re.compile(r"<m[io]>(\\\w+|&(?:amp;)?)</m[io]>")
 _NOTE = "<p><em>Interactive in JupyterLab; the figures above show the same.</em></p>"
 
 
 class _Block(MathBlockParser):
-    """Display formulas begin a line: elsewhere `$$` may stand in code."""
+    """Display formulas begin a line: elsewhere `$$` may be code."""
 
     MULTILINE_MATH = r"(?s:^ {0,3}[$]{2}.*?(?<!\\)[$]{2})"
     SPECIFICATION: ClassVar = {**MathBlockParser.SPECIFICATION, "multiline_math": MULTILINE_MATH}
@@ -71,7 +71,7 @@ class _Renderer(IPythonRenderer):
         return f'<div class="wide" tabindex="0"><table>{text}</table></div>\n'
 
     def _html_embed_images(self, html: str) -> str:
-        """Left alone without an image: parsed piece by piece, each tag would be closed at once."""
+        """Unchanged without an image: parsing piece by piece would close each tag at once."""
         return super()._html_embed_images(html) if "<img" in html else html
 
 
@@ -90,10 +90,10 @@ class _Exporter(HTMLExporter):
 
 
 def to_html(notebook: Path, page: Path):
-    """Write an executed notebook as `page`, and plotly.min.js beside it.
+    """Write an executed notebook as `page`, and plotly.min.js next to it.
 
-    An output that is a plotly figure is shown as one, whatever else it is; a widget, which needs a
-    kernel, leaves a note unless its cell shows a plotly figure too. TeX that cannot be read stays
+    An output that is a plotly figure is shown as one, whatever else it is. A widget, which needs a
+    kernel, becomes a note unless its cell also shows a plotly figure. TeX that cannot be read stays
     as it is, with a warning.
     """
     content = nbformat.read(notebook, as_version=4)
@@ -109,13 +109,13 @@ def to_html(notebook: Path, page: Path):
 
 
 def _mathml(tex: str, display: str) -> str:
-    """TeX as MathML; nothing, and a warning, where it cannot be read."""
+    """TeX as MathML; empty, with a warning, if it cannot be read."""
     read = " ".join(tex.split()).replace("{aligned}", "{split}").replace(r"\setminus", "\u2216")
     try:
         formula = convert(read, xmlns="", display=display)
         if unread := _UNREAD.search(formula):  # passed on as a name
             raise ValueError(unread[1])
-    except Exception as error:  # its errors share no base
+    except Exception as error:  # its errors have no common base
         reason = str(error) or type(error).__name__
         warnings.warn(f"No formula: {tex.strip()!r} ({reason})", stacklevel=2)
         return ""

@@ -1,6 +1,6 @@
-"""What geometry shows, in sentences that are built from its numbers (notebooks 05, 05b and 05c).
+"""What the geometry shows, in sentences built from its numbers (notebooks 05, 05b and 05c).
 
-Words follow the sign of a number and whether its interval holds 0, so that a sentence stays true
+Words follow the sign of a number and whether its interval contains 0, so a sentence stays true
 whatever the numbers are.
 """
 
@@ -22,7 +22,7 @@ _WORDS = {  # of a difference: below 0, above 0
 
 
 def of_gaps(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> list[str]:
-    """A sentence a metric of `seeds.headline`: under which poolings the hybrid is what."""
+    """One sentence per metric of `seeds.headline`: how the hybrid differs under which poolings."""
     sentences = []
     for metric in metrics:
         rows, words = gaps[gaps["metric"] == metric], (*_WORDS[metric], "no clear difference")
@@ -42,7 +42,7 @@ def of_gaps(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> list[str
 
 
 def of_poolers(ratios: pd.DataFrame) -> list[str]:
-    """What `poolers.ratios` says of the published "5-10 x"."""
+    """What `poolers.ratios` say about the published "5-10 x"."""
     own = ratios[ratios["basis"] == "own draw"]
     mean, pairs = ratios.loc[ratios["pooler"] == "mean", "ratio"], own["ratio"]
     by_run, large = own.groupby(["title", "seed"])["ratio"], int((pairs >= LARGE).sum())
@@ -58,7 +58,7 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
 
 
 def of_lengths(control: pd.DataFrame) -> list[str]:
-    """What `length.length_control` says of the arms' difference, and of length alone."""
+    """What `length.length_control` says about the arms' difference, and about length alone."""
     sentences, metrics = [], ("uniformity", "equal_length")
     if {"hybrid", "mlm"} <= set(control["model"]):
         gaps = headline(Geometry(control, {}, {}), metrics=metrics)
@@ -77,7 +77,7 @@ def of_lengths(control: pd.DataFrame) -> list[str]:
 
 
 def of_spectra(spectra: pd.DataFrame) -> list[str]:
-    """How many components hold 90 % of the variance: `geometry.seed_spectra` of one pooling."""
+    """How many components hold 90 % of the variance; from `geometry.seed_spectra`, one pooling."""
     keys, sentences = ["task", "model", "seed"], []
     needed = (spectra["cumulative"] < 0.9).groupby([spectra[k] for k in keys], sort=False).sum() + 1
     first = spectra[spectra["rank"] == 1].groupby("model", sort=False)["share"].mean()
@@ -91,9 +91,9 @@ def of_spectra(spectra: pd.DataFrame) -> list[str]:
 
 
 def of_classes(means: pd.DataFrame, pooling: str = "mean") -> list[str]:
-    """Whether alignment and uniformity move together, and whether classes lie apart.
+    """Whether alignment and uniformity move together, and whether classes are separated.
 
-    Of `tables.geometry_with_published`; published models are left out.
+    From `tables.geometry_with_published`; published models are left out.
     """
     ours = means[(means["pooling"] == pooling) & ~means["model"].str.startswith("published")]
     wide = ours.pivot_table("value", ["task", "model"], "metric")
@@ -119,7 +119,7 @@ def _poolings(rows: pd.DataFrame) -> str:
 
 def _basis(gaps: pd.DataFrame) -> str:
     seeds = int(gaps["seeds"].max())
-    return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, which says nothing of another"
+    return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, not over seeds"
 
 
 def _range(values: pd.Series, digits: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""Tables as the notebooks show them: intervals in every cell of ours, published numbers beside."""
+"""Tables as the notebooks show them: ours with an interval in every cell, and published numbers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 from predrecon.workbook.figures.panels import METRICS as METRIC_TITLES
 
-PUBLISHED_DIM = 512  # the paper's D, up to which its ranks go
+PUBLISHED_DIM = 512  # the paper's D, the upper bound of its ranks
 
 
 _NATS = "below_unigram"
@@ -45,7 +45,7 @@ _SHORT = ("below_unigram", "uniformity", "effective_rank")
 
 
 def cell_text(value: float, low: float, high: float, digits: int = 3, *, without: str = "") -> str:
-    """As `Interval.text`; a dash without a value; `without` after one that has no interval."""
+    """As `Interval.text`; a dash for no value; `without` follows a value that has no interval."""
     if np.isnan(value):
         return "–"
     if np.isnan(low):
@@ -58,10 +58,10 @@ def seeds_text(seeds: int) -> str:
 
 
 def interval_cells(table: pd.DataFrame, *, digits: int = 3, seeds: bool = False) -> list[str]:
-    """Each row's `value, low, high` as a cell: `0.512 [0.487, 0.537]`; a dash without a value.
+    """Each row's `value, low, high` as a cell: `0.512 [0.487, 0.537]`; a dash for no value.
 
     With `seeds`, from columns `seeds, basis`, also `3 seeds`, or `3 equal seeds` if they agree
-    exactly, so that the interval is over samples; nothing where `seeds` is NaN.
+    exactly and the interval is over samples; nothing if `seeds` is NaN.
     """
     cells = []
     for row in table.to_dict("records"):
@@ -77,7 +77,7 @@ def interval_cells(table: pd.DataFrame, *, digits: int = 3, seeds: bool = False)
 def pivot_cells(
     table: pd.DataFrame, index: list[str], columns: list[str], cells, *, first: tuple = ()
 ) -> pd.DataFrame:
-    """One line an `index`, one column a value of `columns`; first values of `first` before them."""
+    """A row per `index`, a column per value of `columns`, preceded by the columns `first`."""
     wide = table.assign(cell=cells).set_index([*index, *columns])["cell"]
     wide = wide.unstack(columns, sort=False, fill_value="–")
     if len(columns) == 1:
@@ -87,7 +87,7 @@ def pivot_cells(
 
 
 def budget(runs: dict[str, Run]) -> str:
-    """What the numbers below it cost and what the runs have learned: one line an arm."""
+    """What the numbers below cost and what the runs have learned: one line per arm."""
     return "\n".join(
         f"{arm}: {run.recipe.preset} preset, {run.recipe.corpus}, seed {run.facts['seed']}, "
         f"{run.metrics['tokens'] / 1e6:.2f} M tokens in {run.metrics['steps']:,} steps, "
@@ -106,7 +106,7 @@ def runs_line(name: str, runs: list[Run]) -> str:
 
 
 def recipe_tables(recipe: Recipe, corpus: Corpus) -> list[Styler]:
-    """What is trained on what: text and steps; and, to be folded, every field of the recipe."""
+    """Text and steps; and, folded, every field of the recipe."""
     steps = recipe.steps(len(corpus.blocks("train", recipe.length)))
     text = pd.DataFrame({split: corpus.facts[split] for split in ("train", "validation")})
     fields = pd.Series(vars(recipe), dtype=object).map(str).to_frame("value").rename_axis("field")
@@ -118,12 +118,12 @@ def recipe_tables(recipe: Recipe, corpus: Corpus) -> list[Styler]:
 
 
 def histories(runs: dict[str, Run]) -> pd.DataFrame:
-    """The histories of all arms below one another, with a column `arm`."""
+    """The histories of all arms, one after another, with a column `arm`."""
     return pd.concat([run.history.assign(arm=arm) for arm, run in runs.items()])
 
 
 def training_tables(runs: dict[str, Run]) -> list[Styler]:
-    """Held-out losses and cost, a line an arm; and, to be folded, all that a run has measured."""
+    """Held-out losses and cost, a row per arm; and, folded, everything a run has measured."""
     lines = {
         arm: {
             "MLM loss": m["validation_mlm"],
@@ -146,7 +146,7 @@ def training_tables(runs: dict[str, Run]) -> list[Styler]:
 
 
 def training_sentences(runs: dict[str, Run]) -> list[str]:
-    """What the runs of one seed reached, and what the hybrid's steps cost more."""
+    """What the runs of one seed reached, and how much more the hybrid's steps cost."""
     sentences = []
     for arm, run in runs.items():
         jepa, nats = run.metrics["validation_jepa"], run.metrics["below_unigram"]
@@ -185,7 +185,7 @@ def balance_table(run: Run) -> pd.DataFrame:
 
 
 def balance_sentences(table: pd.DataFrame) -> list[str]:
-    """How far a trained lambda is from what the schedule predicts: of `balance_table`."""
+    """How far a trained lambda is from what the schedule predicts; from `balance_table`."""
     last, gap = table.iloc[-1], (table["lam"] - table["predicted"]).abs().max()
     return [
         f"After {int(last['step']):,} steps the learning rates sum to {last['sum_lr']:.3f}: they "
@@ -225,7 +225,7 @@ def fill_masks(
 
 
 def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
-    """One line a task; `cut` is the share of validation texts longer than the model reads."""
+    """A row per task; `cut` is the share of validation texts longer than the model reads."""
     longest, rows = model.max_length, {}
     for task in tasks:
         split = task.validation
@@ -243,7 +243,7 @@ def task_table(tasks: list[Task], model: Model) -> pd.DataFrame:
 
 
 def map_table(claims: pd.DataFrame) -> pd.DataFrame:
-    """`claims.paper_map`: a line a claim, the published number, ours, the status, the section."""
+    """`claims.paper_map`: a row per claim, with published number, ours, status and notebook."""
     ours = [cell_text(*row) for row in claims[["value", "low", "high"]].to_numpy(float)]
     columns = {
         "published": _numbers(claims["published"]),
@@ -255,7 +255,7 @@ def map_table(claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def map_tables(claims: pd.DataFrame) -> list[Styler]:
-    """`map_table` of each `architecture`, for a notebook; the first is the one that has learned."""
+    """`map_table` of each `architecture`, for a notebook; the published one comes last."""
     parts = list(claims.groupby("architecture", sort=False))[::-1]
     return [
         typeset.styled(map_table(rows), f"All claims, {architecture}.", wrap=True)
@@ -267,7 +267,7 @@ def map_tables(claims: pd.DataFrame) -> list[Styler]:
 
 
 def probes_over_seeds(probes: pd.DataFrame) -> pd.DataFrame:
-    """`linear_probes.linear_probing` with one row a task and model: the mean over its seeds.
+    """`linear_probes.linear_probing` with one row per task and model: the mean over its seeds.
 
     Returns:
         Columns `task, title, metric, n_train, n, model, score, low, high, seeds, basis`.
@@ -288,21 +288,21 @@ def probes_with_published(probes: pd.DataFrame) -> pd.DataFrame:
 
 
 def probing_table(probes: pd.DataFrame) -> pd.DataFrame:
-    """Table 3: `linear_probes.linear_probing`, one line a task, published numbers beside ours."""
+    """Table 3: `linear_probes.linear_probing`, a row per task, with published numbers."""
     means = probes_over_seeds(probes).rename(columns={"score": "value"})
     means["seeds"] = means["seeds"].where(means["model"] != "majority")
     cells = interval_cells(means, seeds=True)
     first = ("metric", "n_train", "n")
     table = pivot_cells(means, ["task", "title"], ["model"], cells, first=first)
     scores = published.linear_probe().set_index("task").reindex(table.index.get_level_values(0))
-    if scores[[*ARMS]].notna().any(axis=None):  # a published number stands beside a GLUE task only
+    if scores[[*ARMS]].notna().any(axis=None):  # only GLUE tasks have published numbers
         for arm in ARMS:
             table[f"published {arm}"] = _numbers(scores[arm]).to_numpy()
     return table.droplevel("task").rename_axis("task")
 
 
 def scores_table(probes: pd.DataFrame) -> pd.DataFrame:
-    """`probing_table` without its counts: a line a task and metric, a column a model."""
+    """`probing_table` without its counts: a row per task and metric, a column per model."""
     means = probes_over_seeds(probes).rename(columns={"score": "value"})
     means["task"] = means["title"] + ", " + means["metric"].replace(_METRICS)
     means["model"] = means["model"].replace(_ARM_TITLES | {"majority": "majority class"})
@@ -314,7 +314,7 @@ def scores_table(probes: pd.DataFrame) -> pd.DataFrame:
 
 
 def epoch_gain_table(gains: pd.DataFrame) -> pd.DataFrame:
-    """`linear_probes.epoch_selection_gain` in points (hundredths of the score): tasks x models."""
+    """`linear_probes.epoch_selection_gain` in points (score times 100): tasks x models."""
     points = gains.assign(**100 * gains[["value", "low", "high"]])
     cells = interval_cells(points, digits=1, seeds=gains["seeds"].nunique() > 1)
     wide = pivot_cells(points, ["title"], ["model"], cells, first=("n", "seeds"))
@@ -358,7 +358,7 @@ def export_probing_table(probes: pd.DataFrame, folder: Path, select: str = "last
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Which numbers a table of the paper holds; no `task`: all five."""
+    """The numbers that a table of the paper holds; no `task`: all five."""
 
     title: str
     metrics: tuple[str, ...]
@@ -396,15 +396,15 @@ def geometry_with_published(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
-    """Table `number` of the paper, ours beside the published numbers.
+    """Table `number` of the paper, ours next to the published numbers.
 
     Args:
         table: `Geometry.table`, of any number of seeds.
 
     Returns:
         Index `title, pooling, metric`. Columns for each arm `value, low, high, seeds, basis, n,
-        dim` and `published`. For embedded tasks the published number is that of the GLUE task of
-        the same shape: another task.
+        dim` and `published`. For embedded tasks the published number belongs to the GLUE task of
+        the same shape, which is another task.
 
     Raises:
         ValueError: no such table (the valid ones are listed), or none of its tasks was measured.
@@ -431,9 +431,9 @@ def paper_table(number: int, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paper_table_text(wide: pd.DataFrame, *, seeds: bool = True) -> pd.DataFrame:
-    """`paper_table` with N, D and a cell an arm, which may name its seeds.
+    """`paper_table` with N, D and a cell per arm, which may name its seeds.
 
-    A published rank says its D if ours is another.
+    A published rank states its D if ours is different.
     """
     text = {"N": _of_both(wide, "n"), "D": _of_both(wide, "dim")}
     is_rank = wide.index.isin(RANKS, level="metric")
@@ -464,10 +464,10 @@ def _bases(wide: pd.DataFrame) -> str:
 
 
 def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
-    """`paper_table` for a notebook, whose errors it raises; no column repeats its caption.
+    """`paper_table` for a notebook, with the same errors; no column repeats the caption.
 
-    The published numbers stand beside GLUE tasks only: those of the embedded tasks' twins are of
-    other texts, and are in the exported files.
+    Published numbers appear for GLUE tasks only: those of the embedded tasks' twins are for other
+    texts, and are in the exported files.
     """
     wide, content = paper_table(number, table), TABLES[number]
     titles, heading = wide.index.unique("title"), content.title
@@ -475,18 +475,18 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
     sizes = wide.xs("n", axis=1, level=1).stack()
     counts = " to ".join(f"{size:,.0f}" for size in sorted({sizes.min(), sizes.max()}))
     dims, over = ", ".join(_of_both(wide, "dim").unique()), _bases(wide)
-    beside = f"Published: one seed, D = {PUBLISHED_DIM}, no interval."
+    note = f"Published: one seed, D = {PUBLISHED_DIM}, no interval."
     own = table.loc[table["task"].isin(EMBEDDED), "title"].unique()
     if titles.isin(own).all():
         text = text.drop(columns=[column for column in text if "published" in column])
-        beside = "Beside published numbers in the exported files."
+        note = "The exported files also hold the published numbers."
         if content.task:
-            heading = heading.replace(", ", f", {titles[0]} in the place of ")
+            heading = heading.replace(", ", f", {titles[0]} instead of ")
     elif titles.isin(own).any():
-        beside += " Beside embedded tasks it is the GLUE task of the same shape: another task."
+        note += " For embedded tasks it is of the GLUE task of the same shape: another task."
     caption = (
         f"Table {number}. {heading}. N = {counts} texts, D = {dims}; 95 % intervals over {over}. "
-        + beside
+        + note
     )
     levels = {"title": titles, "pooling": content.poolings, "metric": content.metrics}
     single = [level for level, values in levels.items() if len(values) == 1]
@@ -494,7 +494,7 @@ def styled_paper_table(number: int, table: pd.DataFrame) -> Styler:
 
 
 def paper_tables(table: pd.DataFrame) -> list[Styler]:
-    """Tables 4 to 11, those of whose tasks one was measured, for a notebook."""
+    """Those of Tables 4 to 11 of which a task was measured, for a notebook."""
     return [styled_paper_table(number, table) for number in _measured(table)]
 
 
@@ -522,13 +522,13 @@ def _over_seeds_with_dim(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_both(wide: pd.DataFrame, column: str) -> pd.Series:
-    """A count in each row: one where the arms agree, else both."""
+    """A count in each row: one number if the arms agree, else both."""
     counts = wide.xs(column, axis=1, level=1)
     return counts.apply(lambda row: ", ".join(f"{int(v):,}" for v in row.dropna().unique()), axis=1)
 
 
 def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.DataFrame:
-    """`Geometry.table`, a line a task and pooling: metric x model, values with their intervals."""
+    """`Geometry.table`, a row per task and pooling: metric x model, values with intervals."""
     means = over_seeds(table[table["metric"].isin(metrics)])
     cells = interval_cells(means)
     wide = pivot_cells(means, ["title", "pooling"], ["metric", "model"], cells)
@@ -536,7 +536,7 @@ def geometry_table(table: pd.DataFrame, metrics: tuple[str, ...] = SIX) -> pd.Da
 
 
 def opened_table(models: list[Model]) -> pd.DataFrame:
-    """What was opened: a line an encoder and seed."""
+    """What was opened: a row per encoder and seed."""
     rows = []
     for model in models:
         weights = list(model.encoder.parameters())
@@ -554,7 +554,7 @@ def opened_table(models: list[Model]) -> pd.DataFrame:
 
 
 def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
-    """`by_layer.geometry_by_layer`, a line a task, encoder and layer."""
+    """`by_layer.geometry_by_layer`, a row per task, encoder and layer."""
     layers = layers.drop(columns="task").rename(
         columns={"title": "task", "model": "encoder", "dim": "D"}
     )
@@ -566,9 +566,9 @@ def layers_table(layers: pd.DataFrame) -> pd.DataFrame:
 def encoders_table(
     table: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
 ) -> pd.DataFrame:
-    """`Geometry.table`, a line a task, encoder, seed and pooling; D beside it, which bounds ranks.
+    """`Geometry.table`, a row per task, encoder, seed and pooling, with D, which bounds ranks.
 
-    Poolings that are an encoder's `own` stand beside the four that all have.
+    An encoder's `own` pooling is listed after the four that all have.
     """
     table = table[table["metric"].isin(metrics)].drop(columns="task")
     table = table.rename(columns={"title": "task", "dim": "D"})
@@ -583,9 +583,9 @@ def encoders_table(
 def measures_table(
     table: pd.DataFrame, lines: tuple[str, ...] = ("task", "encoder", "pooling")
 ) -> pd.DataFrame:
-    """Rows `title, model, metric, value, low, high, n` as a line for each of `lines`, n first.
+    """Rows `title, model, metric, value, low, high, n` as one row per `lines`, n first.
 
-    A column `chance`, which each metric has its own of, stands behind the intervals.
+    A column `chance` follows the interval in the same cell.
     """
     table = table.drop(columns="task").rename(columns={"title": "task", "model": "encoder"})
     together = dict(key=lambda names: pd.factorize(names)[0], kind="stable")
@@ -605,7 +605,7 @@ def measures_table(
 def pairs_table(
     gaps: pd.DataFrame, metrics: tuple[str, ...] = (*SIX, *_PROBES[:2])
 ) -> pd.DataFrame:
-    """`seeds.pairwise`, a line a pair, pooling and task; what widths forbid is named, not shown."""
+    """`seeds.pairwise`, a row per pair, pooling and task; widths replace ranks of two widths."""
     gaps = gaps[gaps["metric"].isin(metrics)].drop(columns="task").rename(columns={"title": "task"})
     gaps = gaps.assign(encoders=gaps["one"] + " − " + gaps["other"])
     widths = "D = " + gaps["dim"].astype(str) + " and " + gaps["other_dim"].astype(str)
@@ -621,7 +621,7 @@ HEADLINE = ("uniformity", "effective_rank", "probe_gap")
 
 
 def margin_text(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A difference and half its interval: `−0.180 ± 0.107`; both under a thousandth: `< 0.001`."""
+    """A difference and half its interval: `−0.180 ± 0.107`; `< 0.001` if both bounds are small."""
     least = 10**-digits
     if np.isnan(value):
         return "–"
@@ -640,7 +640,7 @@ def margins(rows: pd.DataFrame) -> pd.Series:
 
 
 def gap_table(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> pd.DataFrame:
-    """`seeds.headline`: a line a pooling, a column a metric, a star where corrected p < 0.05."""
+    """`seeds.headline`: a row per pooling, a column per metric, a star for corrected p < 0.05."""
     rows = gaps[gaps["metric"].isin(metrics)]
     stars = rows["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
     wide = pivot_cells(rows, ["pooling"], ["metric"], margins(rows) + stars)
@@ -649,7 +649,7 @@ def gap_table(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> pd.Dat
 
 
 def every_gap_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """As `gap_table`, of every metric: a line a metric, a column a pooling."""
+    """As `gap_table`, for every metric: a row per metric, a column per pooling."""
     return gap_table(gaps, tuple(gaps["metric"].unique())).T.rename_axis("metric")
 
 
@@ -665,7 +665,7 @@ def gap_caption(gaps: pd.DataFrame) -> str:
 
 
 def pooler_table(ratios: pd.DataFrame) -> pd.DataFrame:
-    """`poolers.ratios`, a line a task: medians over seeds, and the range of all random pairs."""
+    """`poolers.ratios`, a row per task: medians over seeds, and the range of all random pairs."""
     pairs = ratios[ratios["basis"] == "own draw"].groupby("title", sort=False)["ratio"]
     fixed = ratios[ratios["pooler"] != "random attention"]
     wide = fixed.pivot_table("ratio", "title", "pooler", aggfunc="median", sort=False)
@@ -678,7 +678,7 @@ def pooler_table(ratios: pd.DataFrame) -> pd.DataFrame:
 
 
 def length_means(control: pd.DataFrame) -> pd.DataFrame:
-    """`length.length_control`, a line a model: means of tasks and seeds."""
+    """`length.length_control`, a row per model: means of tasks and seeds."""
     means = control.pivot_table("value", "model", "metric", sort=False)
     heads = {
         "uniformity, all pairs": ("uniformity", "{:.3f}"),
@@ -691,7 +691,7 @@ def length_means(control: pd.DataFrame) -> pd.DataFrame:
 
 
 def length_table(control: pd.DataFrame) -> pd.DataFrame:
-    """`length.length_control` over seeds (`seeds.over_seeds`), one line a task and model."""
+    """`length.length_control` over seeds (`seeds.over_seeds`), a row per task and model."""
     cells = [cell_text(*row) for row in control[["value", "low", "high"]].to_numpy(float)]
     return pivot_cells(control, ["title", "model"], ["metric"], cells, first=("n", "seeds"))
 
@@ -700,7 +700,7 @@ def length_table(control: pd.DataFrame) -> pd.DataFrame:
 
 
 def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
-    """What is on disk (`contrasts.training_facts`) of what was planned, one line a condition."""
+    """What is on disk (`contrasts.training_facts`) of what was planned, a row per condition."""
     table = pd.Series([cell.title for cell in planned]).value_counts(sort=False).to_frame("planned")
     runs = facts.groupby("title")
     nats = runs["below_unigram"].agg(["min", "max"])
@@ -716,7 +716,7 @@ def inventory_table(planned: list[Cell], facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _nats(ends: pd.Series) -> str:
-    plateau = ", on their plateau" if ends["min"] < PLATEAU else ""
+    plateau = ", on the plateau" if ends["min"] < PLATEAU else ""
     return f"{ends['min']:.3f} to {ends['max']:.3f}{plateau}"
 
 
@@ -732,21 +732,21 @@ def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rounded(table: pd.DataFrame) -> list[str]:
-    """`interval_cells`, of ranks with one digit after the point."""
+    """`interval_cells`, with one digit after the point for ranks."""
     ranks = table["metric"].str.startswith("effective_rank")
     both = [interval_cells(table, digits=digits) for digits in (1, 3)]
     return [cells[0] if rank else cells[1] for *cells, rank in zip(*both, ranks, strict=True)]
 
 
 def endpoint_table(ends: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.endpoints`, one line a condition: means of tasks with their intervals."""
+    """`contrasts.endpoints`, a row per condition: means of tasks with their intervals."""
     means = over_tasks(ends, ["title", "metric"]).rename(columns={"title": "condition"})
     wide = pivot_cells(means, ["condition"], ["metric"], _rounded(means), first=("seeds",))
     return wide[["seeds", *(metric for metric in METRICS if metric in wide)]]
 
 
 def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.paired_contrasts`, one line a contrast; a star where corrected p is below 0.05."""
+    """`contrasts.paired_contrasts`, a row per contrast; a star for corrected p below 0.05."""
     if gaps.empty:
         return gaps
     notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
@@ -781,7 +781,7 @@ def by_pooling(
 
 
 def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """How small an effect of the objective could be seen: `contrasts.paired_contrasts`."""
+    """The smallest detectable effects of the objective, from `contrasts.paired_contrasts`."""
     effects, rows = published_effects(), []
     for row in gaps.to_dict("records"):
         published = effects.get(row["metric"].removesuffix("_released"))
@@ -797,7 +797,7 @@ def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def equal_nats_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """`snapshots.at_equal_nats`, one line a level: hybrid minus MLM-only of every metric."""
+    """`snapshots.at_equal_nats`, a row per level: hybrid minus MLM-only for every metric."""
     if gaps.empty:
         return gaps
     gaps = gaps.assign(**{"nats below word frequencies": gaps["level"].map("{:.2f}".format)})
@@ -815,12 +815,12 @@ def equal_loss_table(followed: pd.DataFrame) -> pd.DataFrame:
     return followed[["among", "metric", "runs"]].assign(**dict(columns))
 
 
-def references_table(beside: pd.DataFrame) -> pd.DataFrame:
-    """`contrasts.with_references`, one line a model, with its D and its number of seeds."""
-    if beside.empty:
-        return beside
-    beside, cells = beside.rename(columns={"dim": "D"}), interval_cells(beside)
-    wide = pivot_cells(beside, ["model"], ["metric"], cells, first=("D", "seeds"))
+def references_table(references: pd.DataFrame) -> pd.DataFrame:
+    """`contrasts.with_references`, a row per model, with its D and its number of seeds."""
+    if references.empty:
+        return references
+    cells, references = interval_cells(references), references.rename(columns={"dim": "D"})
+    wide = pivot_cells(references, ["model"], ["metric"], cells, first=("D", "seeds"))
     return wide[["D", "seeds", *SIX, "semantic_probe", "token_probe"]]
 
 
@@ -828,10 +828,10 @@ def references_table(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(ends: pd.DataFrame) -> str:
-    """What `make demo` ends with: both arms in four numbers, or why they would mean nothing.
+    """The last lines of `make demo`: both arms in four numbers, or why they would mean nothing.
 
     Args:
-        ends: of `contrasts.endpoints`, of every seed on disk.
+        ends: from `contrasts.endpoints`, of every seed on disk.
     """
     parts = {
         (metric, arm): ends[(ends["condition"] == arm) & (ends["metric"] == metric)]
@@ -855,8 +855,8 @@ def summary(ends: pd.DataFrame) -> str:
     over = "texts" if seeds == "1 seed" else "seeds"
     return (
         f"{cells.to_string()}\n"
-        f"{seeds} an arm, 95 % intervals over {over}, mean pooling, mean of tasks. "
-        "A rehearsal, not\nthe paper's scale: notebook 06 tells how small a difference it can show."
+        f"{seeds} per arm, 95 % intervals over {over}, mean pooling, mean of tasks. "
+        "Far below\nthe paper's scale: notebook 06 says how small a difference this can show."
     )
 
 
@@ -866,10 +866,10 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 
 def lab_table(facts: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
-    """Nats, cost and last state of each combination, and what it gains on both controls.
+    """Nats, cost and last state of each combination, and its gain over both controls, best first.
 
     Args:
-        facts: of `contrasts.training_facts`. gaps: of `lab.contrasts`.
+        facts: from `contrasts.training_facts`. gaps: from `lab.contrasts`.
     """
     means = facts.assign(TFLOP=facts["flops"] / 1e12).groupby(["condition", "title"], sort=False)
     means = means.agg(
@@ -893,14 +893,14 @@ def lab_table(facts: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
-    """What the laboratory says, in five sentences made of its numbers.
+    """What the laboratory says, in five sentences built from its numbers.
 
     Args:
-        gaps: of `lab.contrasts`. pulls: of `lab.pulls`.
+        gaps: from `lab.contrasts`. pulls: from `lab.pulls`.
     """
     nats = gaps[gaps["metric"] == "below_unigram"]
-    against = nats[nats["against"] == "mlm-flops"].sort_values("value")
-    better, best = against[against["value"] > 0], against.iloc[-1]
+    over_mlm = nats[nats["against"] == "mlm-flops"].sort_values("value")
+    better, best = over_mlm[over_mlm["value"] > 0], over_mlm.iloc[-1]
     beside = gaps[gaps["against"] == "hybrid"].sort_values("value")
     learned = beside[beside["metric"] == "below_unigram"]
     clear = learned[(learned["p_corrected"] < 0.05)]
@@ -915,20 +915,20 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         for rows in [beside[(beside["metric"] == metric) & (beside["p_corrected"] < 0.05)]]
         if metric in set(beside["metric"])
     ]
-    paper, strongest = pulls.loc["hybrid"], pulls["share"].idxmax()
+    paper, strongest, worst = pulls.loc["hybrid"], pulls["share"].idxmax(), learned.iloc[0]
     return [
-        f"{', '.join(better['combination']) or 'None'} of {len(against)} choices learns more than "
+        f"{', '.join(better['combination']) or 'None'} of {len(over_mlm)} choices learns more than "
         f"MLM-only with the hybrid's operations; the closest is {best['combination']} "
-        f"({_signed(best)} nats).",
-        f"Corrected for all {len(gaps)} differences, {_listed(clear[clear['value'] < 0])} learn "
-        f"less than the paper's objective, the least {learned.iloc[0]['combination']} "
-        f"({_signed(learned.iloc[0])} nats), and {_listed(clear[clear['value'] > 0])} more; of the "
-        f"others the 95 % interval excludes 0 for {_listed(open_)}.",
+        f"({_signed(best)} nats, {_range(nats['seeds'])} seeds per choice).",
+        f"Less than with the paper's objective is learned with {_listed(clear[clear['value'] < 0])}"
+        f" (least with {worst['combination']}: {_signed(worst)} nats), more with "
+        f"{_listed(clear[clear['value'] > 0])}: p < 0.05 by Student's t, corrected for all "
+        f"{len(gaps)} differences (Holm).",
+        f"Without the correction, the 95 % intervals of {_listed(open_)} exclude 0 as well.",
         *([f"Corrected alike, {'; '.join(other)}."] if other else []),
-        f"The paper's JEPA loss pulls at the last shared layer with {paper['share']:.2f} of the "
-        f"gradient of MLM, at a cosine of {paper['gradient_cosine']:.2f}; {strongest} pulls "
-        f"hardest ({pulls['share'].max():.1f}).",
-        f"All with {_range(nats['seeds'])} seeds a choice (p of Student's t, Holm's correction).",
+        f"At the last shared layer the gradient of the paper's JEPA loss has {paper['share']:.2f} "
+        f"times the norm of MLM's (second half of training), at a cosine of "
+        f"{paper['gradient_cosine']:.2f}; that of {strongest} has {pulls['share'].max():.1f} times.",
     ]
 
 

@@ -16,8 +16,8 @@ _RULES = [
     ("thead th", "text-align: right"),
     ("tbody th", "text-align: left; vertical-align: top; white-space: nowrap"),
 ]
-_MUTED = "opacity: 0.65"  # of a light and of a dark page's text alike
-# What pandas leaves as it is and plain LaTeX has no glyph for.
+_MUTED = "opacity: 0.65"  # works on light and dark pages
+# Glyphs that pandas leaves unchanged and plain LaTeX lacks.
 _LATEX = {"–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "√": r"$\surd$"}
 _LATEX |= {"λ": r"$\lambda$", "ρ": r"$\rho$"}
 
@@ -49,7 +49,7 @@ def styled(
 
 
 def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
-    """Display tables in a notebook: one as it is, of several all but the first folded away.
+    """Display tables in a notebook: one as it is; of several, all but the first are folded.
 
     Frames are `styled` here, with `caption` and `options`.
     """
@@ -73,7 +73,7 @@ def show(*tables: Styler | pd.DataFrame, caption: str = "", **options):
 
 
 def show_html(*parts: str):
-    """Display pieces of HTML below one another."""
+    """Display pieces of HTML, one below the other."""
     from IPython.display import display
 
     display({"text/html": "<br>".join(parts), "text/plain": "[text with colours]"}, raw=True)
@@ -82,7 +82,7 @@ def show_html(*parts: str):
 def say(*sentences: str):
     """Display sentences that are built from results: one as a paragraph, several as a list.
 
-    They are Markdown; formulas stay in markdown cells, where pages can draw them.
+    They are Markdown; formulas belong in markdown cells, where pages can draw them.
     """
     from IPython.display import display
 
@@ -115,7 +115,7 @@ def export(
 
 
 def light(table: Styler) -> str:
-    """HTML without a class a cell and blanks between tags, which are most of pandas' own."""
+    """HTML without the classes per cell and blanks between tags that make up most of pandas'."""
     style, body = table.to_html().split("</style>")
     head, rest = body.split(">", 1)
     rest = re.sub(r' (?:id|class)="[^"]*"', "", rest).replace(" >", ">")

@@ -1,4 +1,4 @@
-"""Pictures of evidence: intervals over seeds, and what runs did on their way (notebooks 05, 06)."""
+"""Figures of evidence: intervals over seeds, and how runs developed (notebooks 05, 06)."""
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,8 @@ _CLAIMS = {  # which sign is the paper's claim, and what it says
     "effective_rank": (1, "richer"),
     "probe_gap": (1, "less lexical"),
 }
-_LEAST = 1e-3  # of an axis of differences, to either side
-_LOOKS = {  # colour, dash, symbol: what two arms share looks alike, and lambda darkens with size
+_LEAST = 1e-3  # smallest range of an axis of differences, to either side of 0
+_LOOKS = {  # colour, dash, symbol: related arms look alike; a larger lambda is darker
     "hybrid": (COLORS["hybrid"], "solid", "circle"),
     "mlm": (COLORS["mlm"], "solid", "circle"),
     "mlm-flops": ("#9A6700", "5px,3px", "square"),
@@ -38,9 +38,9 @@ _OTHER_DASHES = ("longdash", "longdashdot", "dashdot")
 
 
 def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") -> go.Figure:
-    """A forest of `seeds.headline`: one panel a metric, one line a pooling, 95 % intervals.
+    """A forest plot of `seeds.headline`: a panel per metric, a line per pooling, 95 % intervals.
 
-    What lies within a thousandth of 0 is drawn at 0: nobody reads ticks of a ten-thousandth.
+    An axis covers at least a thousandth on either side of 0: finer ticks are hard to read.
     """
     metrics = list(headline["metric"].unique())
     fig = forest(headline, metrics, "pooling", title, cell=115)
@@ -52,7 +52,7 @@ def differences(headline: pd.DataFrame, title: str = "Hybrid minus MLM-only") ->
 
 
 def headline_differences(headline: pd.DataFrame) -> go.Figure:
-    """`differences` of the paper's three claims; the title counts the poolings that bear it out."""
+    """`differences` of the paper's three claims; the title counts the supporting poolings."""
     rows, counts = headline[headline["metric"].isin(_CLAIMS)], []
     rows = rows.sort_values("metric", key=lambda m: m.map(list(_CLAIMS).index), kind="stable")
     for metric, (sign, word) in _CLAIMS.items():
@@ -64,7 +64,7 @@ def headline_differences(headline: pd.DataFrame) -> go.Figure:
 
 
 def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> go.Figure:
-    """A forest of one pair of `seeds.pairwise`: a panel a metric, a line a task, 95 % intervals.
+    """A forest plot of one pair of `seeds.pairwise`: a panel per metric, a line per task.
 
     Ranks of two widths are not compared: their panels say so and are empty.
     """
@@ -86,9 +86,9 @@ def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> 
 
 
 def contrasts(gaps: pd.DataFrame) -> go.Figure:
-    """`contrasts.paired_contrasts`: one panel a metric, one line a suspect, with intervals.
+    """`contrasts.paired_contrasts`: a panel per metric, a line per suspect, with intervals.
 
-    Without the architecture's, which would press all others into a line.
+    Contrasts of the architecture are left out: their scale would hide all others.
     """
     of_architecture = gaps["contrast"].str.startswith("architecture")
     gaps = gaps if of_architecture.all() else gaps[~of_architecture]
@@ -99,7 +99,7 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
 
 
 def laboratory(gaps: pd.DataFrame, against: str, title: str) -> go.Figure:
-    """`lab.contrasts` against one control: a panel a metric, a line a combination, best first."""
+    """`lab.contrasts` against one control: a panel per metric, a line per combination."""
     rows = gaps[gaps["against"] == against]
     metrics = [m for m in ("below_unigram", *_CONTRASTED) if m in set(rows["metric"])]
     metrics = list(dict.fromkeys(metrics))
@@ -109,7 +109,7 @@ def laboratory(gaps: pd.DataFrame, against: str, title: str) -> go.Figure:
 
 
 def pulls(table: pd.DataFrame) -> go.Figure:
-    """`lab.pulls`: JEPA's gradient over MLM's, and the cosine between them, a bar a combination."""
+    """`lab.pulls`: JEPA's gradient over MLM's, and their cosine, a bar per combination."""
     heads = ["|g<sub>JEPA</sub>| / |g<sub>MLM</sub>|", "cos(g<sub>JEPA</sub>, g<sub>MLM</sub>)"]
     fig, places, plot = grid(heads, 2, 0.05, cell=22 * len(table) + 14, shared_yaxes=True)
     for column, place in zip(("share", "gradient_cosine"), places, strict=True):
@@ -122,7 +122,7 @@ def pulls(table: pd.DataFrame) -> go.Figure:
 
 
 def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
-    """`snapshots.trajectories`: one panel a metric; thick the mean of seeds, thin each seed.
+    """`snapshots.trajectories`: a panel per metric; thick lines are means, thin ones are seeds.
 
     `x` is `"tokens"`, `"step"` or `"flops"`.
     """
@@ -150,7 +150,7 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
 
 
 def lambdas(table: pd.DataFrame) -> go.Figure:
-    """`snapshots.lambdas`: trained solid, predicted from the learning rates alone dashed."""
+    """`snapshots.lambdas`: solid as trained, dashed as predicted from the learning rates alone."""
     fig, colors = go.Figure(), [c for c in SEQUENCE if c != COLORS["mlm"]]
     predicted = dict(line=dict(color="#333333", width=1.2, dash="dash"), legendrank=2000)
     for i, (title, rows) in enumerate(table.groupby("title", sort=False)):
@@ -167,7 +167,7 @@ def lambdas(table: pd.DataFrame) -> go.Figure:
 
 
 def plateau(runs: pd.DataFrame) -> go.Figure:
-    """`plateau.per_run`: uniformity of every run against how far it has left word frequencies.
+    """`plateau.per_run`: uniformity of every run against its nats below word frequencies.
 
     Runs on the plateau are left out and counted, unless all are on it.
 
@@ -204,7 +204,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
 def answer(runs: pd.DataFrame) -> go.Figure:
     """`plateau.per_run` of both arms and MLM-only at equal operations: pale seeds, bold means.
 
-    The bars are Student's 95 % intervals over seeds. The title says what the means say.
+    Error bars are Student's 95 % intervals over seeds. The title follows the means.
     """
     fig, looks, means = go.Figure(), _looks(runs), {}
     for condition in ("hybrid", "mlm", "mlm-flops"):

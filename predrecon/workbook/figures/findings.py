@@ -1,4 +1,4 @@
-"""Pictures of findings: the status of claims, one suspect at a time, what seeds can show."""
+"""Figures of findings: the status of claims, one suspect at a time, what seeds can show."""
 
 import numpy as np
 import pandas as pd
@@ -10,16 +10,16 @@ from predrecon.audit.statistics import detectable_effect, half_width
 from predrecon.workbook.figures.panels import forest
 from predrecon.workbook.figures.style import COLORS, finish
 
-# Lighter from left to right; each has a mark of its own, too.
+# Each status also has its own mark.
 _STATUS = dict(zip(STATUSES, ("✓", "~", "✗", "?"), strict=True))
 _SHADES = dict(zip(STATUSES, ("#0072B2", "#7FB8D8", "#D55E00", "#E3E3E3"), strict=True))
 _INK = dict(zip(STATUSES, ("white", "#333333", "white", "#777777"), strict=True))
-_LEFT, _RIGHT = 400, 30  # pixels: the claims' words
+_LEFT, _RIGHT = 400, 30  # margins in pixels; the claims' text is on the left
 _SEEDS = np.arange(2, 31)
 
 
 def claim_statuses(claims: pd.DataFrame) -> go.Figure:
-    """`claims.paper_map` by `architecture`: a line a claim, a tile an architecture."""
+    """`claims.paper_map` by `architecture`: a row per claim, a tile per architecture."""
     lines, columns = (
         list(dict.fromkeys(claims["claim"])),
         list(dict.fromkeys(claims["architecture"])),
@@ -58,7 +58,7 @@ def suspect(
     title: str,
     metrics: tuple[str, ...] = ("uniformity", "effective_rank", "below_unigram"),
 ) -> go.Figure:
-    """The lines `names` of `contrasts.paired_contrasts`, a panel a metric, 95 % intervals."""
+    """The rows `names` of `contrasts.paired_contrasts`, a panel per metric, 95 % intervals."""
     rows = gaps[gaps["contrast"].isin(names)]
     metrics = [metric for metric in metrics if metric in set(rows["metric"])]
     rows = rows.set_index("contrast").loc[[n for n in names if n in set(rows["contrast"])]]
@@ -70,7 +70,7 @@ def power_curve(gaps: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
     """What n seeds can find and exclude, from the spread of the seeds' differences.
 
     Args:
-        gaps: of `contrasts.paired_contrasts`, with the contrast `objective` of two seeds or more.
+        gaps: from `contrasts.paired_contrasts`, with the contrast `objective` of two seeds or more.
     """
     row = gaps[(gaps["contrast"] == "objective") & (gaps["metric"] == metric)].iloc[0]
     here, effect = int(row["seeds"]), abs(published_effects()[metric])

@@ -1,7 +1,7 @@
 """Figures shown in a notebook, and exported as pages that need neither kernel nor network.
 
-figures/index.html         the gallery, made anew from what lies in the folders
-figures/plotly.min.js      what all pages share
+figures/index.html         the gallery, rebuilt from what is in the folders
+figures/plotly.min.js      shared by all pages
 figures/<tag>/<name>.html  a figure (and .png); its <title> is its caption in the gallery
 figures/data/<tag>/<name>.csv  the numbers behind it
 """
@@ -31,7 +31,7 @@ from predrecon.workbook.figures.menus import switchable
 
 PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
-PATIENCE = 90  # seconds for a picture
+PATIENCE = 90  # seconds to wait for a picture
 _DRAW = """
 import json, pathlib, sys
 import plotly.io as pio
@@ -61,7 +61,7 @@ class Gallery:
 
     Args:
         tag: names the comparison, e.g. `labels.tag(recipe, seed)`.
-        caption: what its numbers cost, e.g. `labels.caption(recipe, seed)`, under each title.
+        caption: the cost of its numbers, e.g. `labels.caption(recipe, seed)`, under each title.
         root: the folder of all galleries; default `paths.figures_dir()`.
     """
 
@@ -90,7 +90,7 @@ class Gallery:
     def add(self, stem: str, fig: go.Figure, data: pd.DataFrame, *, caption: str | None = None):
         """Remember a figure for `export`; its numbers are written at once.
 
-        `caption` replaces the gallery's, for a figure of fewer seeds than the others.
+        `caption` replaces the gallery's, for a figure with fewer seeds than the others.
         """
         caption = self.caption if caption is None else caption
         if caption:
@@ -101,7 +101,7 @@ class Gallery:
             self.keep(stem, data)
 
     def keep(self, stem: str, table: pd.DataFrame) -> Path:
-        """Write a table's numbers beside those of the figures; returns the file."""
+        """Write a table's numbers next to those of the figures; returns the file."""
         if self.root is None:
             paths.figures_dir(write=True)
         self.data_folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Gallery:
     def export(self) -> str:
         """Write everything shown so far; returns one line that says where, and what was skipped.
 
-        Nothing that goes wrong here is an error: what a notebook has computed stays usable.
+        A failure here is not an error: what a notebook has computed stays usable.
         """
         try:
             root = self.root or paths.figures_dir(write=True)
@@ -141,7 +141,7 @@ class Gallery:
 
 
 def show(fig: go.Figure, handle=None):
-    """Display a figure (a few kB in the notebook); returns a handle, and redraws one in place."""
+    """Display a figure (a few kB in the notebook); returns a handle. With one, redraw in place."""
     from IPython.display import display
 
     if handle is None:
@@ -151,16 +151,16 @@ def show(fig: go.Figure, handle=None):
 
 
 def bundle(fig: go.Figure) -> dict:
-    """A figure as plotly's own mime type, and a line of text for where that is not shown."""
+    """A figure as plotly's own mime type, and a line of text for viewers without it."""
     title = words(fig.layout.title.text) or "figure"
     return {PLOTLY: json.loads(fig.to_json()), "text/plain": f"[figure: {title}]"}
 
 
 def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -> str:
-    """PNG files of the figures' own heights; `size` is `width` in pixels, and `scale`.
+    """PNG files with the figures' own heights; `size` is `width` in pixels, and `scale`.
 
-    Returns why there are none; nothing if there are. The browser belongs to a process of its own,
-    which is ended if no picture comes for `PATIENCE` seconds.
+    Returns the reason if there are none, else an empty string. The browser runs in its own process,
+    which is killed if no picture comes for `PATIENCE` seconds.
     """
     figures, images = list(figures), [str(image) for image in images]
     heights = [figure.layout.height or 420 for figure in figures]
@@ -171,7 +171,7 @@ def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -
             work = [[json.loads(figure.to_json()) for figure in figures], images]
             (Path(folder) / "work.json").write_text(json.dumps([*work, size | {"height": heights}]))
             return _draw(folder, images)
-    except Exception as error:  # no temporary folder, a figure that is no JSON
+    except Exception as error:  # no temporary folder, or a figure that is not JSON
         return one_line(error)
 
 
@@ -196,14 +196,14 @@ def _draw(folder: str, images: list[str]) -> str:
     finally:
         _end(process)
         for image in map(Path, images):
-            if image.is_file() and not image.stat().st_size:  # begun, never drawn
+            if image.is_file() and not image.stat().st_size:  # created, never drawn
                 image.unlink()
     reason = Path(folder) / "reason"
     return reason.read_text(encoding="utf-8") if reason.is_file() else "the browser failed"
 
 
 def _end(process: psutil.Popen):
-    """End a process and its children, whatever session they are in."""
+    """Kill a process and its children, whatever session they are in."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for member in [*process.children(recursive=True), process]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -212,7 +212,7 @@ def _end(process: psutil.Popen):
 
 
 def write_plotly_js(folder: Path):
-    """One plotly.min.js beside the pages that share it."""
+    """One plotly.min.js next to the pages that share it."""
     file = folder / "plotly.min.js"
     if not file.is_file():
         files.write_text(file, plotly_js())
@@ -230,12 +230,12 @@ def words(text: str | None) -> str:
 
 
 def figure_div(figure: go.Figure | dict) -> str:
-    """A figure as HTML that finds plotly.js loaded; screen readers get its title.
+    """A figure as HTML for a page that loads plotly.js; screen readers get its title.
 
-    plotly's menus take no keys: beside them stand lists of the same choices, seen when focused.
+    plotly's menus ignore the keyboard, so lists of the same choices appear when focused.
 
     Args:
-        figure: or its content under plotly's mime type.
+        figure: a figure, or its content under plotly's mime type.
     """
     layout = (figure if isinstance(figure, dict) else figure.to_plotly_json())["layout"]
     title, menus = layout.get("title", {}).get("text"), layout.get("updatemenus", ())
@@ -258,7 +258,7 @@ def write_page(root: Path, tag: str, name: str, fig: go.Figure):
 
 
 def write_gallery(root: Path):
-    """`<root>/index.html`: every figure that now lies in the folders, with its caption."""
+    """`<root>/index.html`: every figure in the folders, with its caption."""
     groups = {}
     for folder in sorted(f for f in root.glob("[!.]*") if f.is_dir() and f.name != "data"):
         names = sorted({f.stem for f in folder.iterdir() if f.suffix in (".html", ".png")})
@@ -269,7 +269,7 @@ def write_gallery(root: Path):
 
 
 def _card(root: Path, tag: str, name: str) -> dict[str, str]:
-    """What the gallery shows of a figure; empty where there is no such file."""
+    """What the gallery shows of a figure; empty strings for missing files."""
     page, image = (_if_there(root, f"{tag}/{name}.{kind}") for kind in ("html", "png"))
     head = (root / page).read_text(encoding="utf-8", errors="replace")[:4000] if page else ""
     title = re.search(r"<title>(.*?)</title>", head, re.DOTALL)

@@ -2,7 +2,7 @@
 
 Drawn in notebooks 05, 05b and 05c.
 
-Tables are `tables.geometry_with_published`: a row a task, pooling, metric and model, with
+Tables are from `tables.geometry_with_published`: a row per task, pooling, metric and model, with
 `value, low, high`.
 """
 
@@ -26,7 +26,7 @@ _SPOKES = {  # name, and whether higher or lower is better
 
 
 def clouds(points: dict[str, np.ndarray], labels: np.ndarray) -> go.Figure:
-    """Clouds `[N, 3]` side by side, coloured by `labels [N]`, and the unit sphere as circles."""
+    """Point clouds `[N, 3]` side by side, coloured by `labels [N]`, and the unit sphere."""
     kinds = [[{"type": "scene"}] * len(points)]
     fig = make_subplots(1, len(points), subplot_titles=list(points), specs=kinds)
     turn = np.linspace(0, 2 * np.pi, 61)
@@ -69,7 +69,7 @@ def probe_comparison(table: pd.DataFrame, pooling: str) -> go.Figure:
 
 
 def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
-    """Figure 2: three metrics of one task under the four poolings; the published hybrid beside."""
+    """Figure 2: three metrics of one task under the four poolings, with the published hybrid."""
     rows = table[(table["task"] == task) & (table["model"] != "published mlm")]
     metrics = ("spectral_entropy_sigma2", "semantic_probe", "uniformity")
     fig, _ = metric_panels(rows, metrics, "pooling", 3, "<br>", spacing=0.07)
@@ -82,7 +82,7 @@ def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:
-    """`length.length_control` over seeds: uniformity over all pairs, and those of equal length."""
+    """`length.length_control` over seeds: uniformity over all pairs and those of equal length."""
     titles = ["all pairs", "pairs with the same number of tokens"]
     fig, places, _ = grid(titles, 2, 0.04, shared_yaxes=True)
     table = table.assign(label=table["title"].map(wrapped))
@@ -103,7 +103,7 @@ BY_LAYER = ("effective_rank", "uniformity", "alignment")
 
 
 def by_layer(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
-    """`by_layer.geometry_by_layer` of one task: a panel a metric, a line a model and seed."""
+    """`by_layer.geometry_by_layer` of one task: a panel per metric, a line per model and seed."""
     rows = table[(table["task"] == task) & (table["pooling"] == pooling)]
     fig, places, plot = grid([titled(metric) for metric in SIX], 3, 0.08, cell=190, gap=95)
     for metric, place in zip(SIX, places, strict=True):
@@ -113,7 +113,7 @@ def by_layer(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Fig
 
 
 def _layer_panel(fig: go.Figure, rows: pd.DataFrame, place: dict):
-    """One metric by layer, with intervals: a line a model and seed."""
+    """One metric by layer, with intervals: a line per model and seed."""
     for (model, _), line in rows.groupby(["model", "seed"], sort=False):
         points = dict(x=line["layer"], y=line["value"], error_y=error(line))
         look = dict(mode="lines+markers", line=stroke(model), marker=point(model, 6))
@@ -127,8 +127,8 @@ def _layer_panel(fig: go.Figure, rows: pd.DataFrame, place: dict):
 def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure:
     """The public code's chart: six metrics of one task at a glance, outwards is better.
 
-    Every spoke runs from the worst to the best value of any model under any pooling: it tells who
-    leads where, not by how much, which is in the tables.
+    Every spoke runs from the worst to the best value of any model under any pooling. It shows who
+    leads, not by how much; for that see the tables.
     """
     wide = table[table["task"] == task].pivot_table(
         index="metric", columns=["pooling", "model"], values="value", sort=False
@@ -155,9 +155,9 @@ def radar(table: pd.DataFrame, task: str, title: str, pooling: str) -> go.Figure
 
 
 def alignment_uniformity(table: pd.DataFrame, pooling: str) -> go.Figure:
-    """Figures 3-6: alignment against uniformity, and how far classes lie apart, of all tasks.
+    """Figures 3-6: alignment against uniformity, and the separation of classes, for all tasks.
 
-    Published points are open. At a ratio of 1 nothing separates the classes.
+    Published points are open. At a ratio of 1 the classes are not separated.
     """
     rows = table[table["pooling"] == pooling]
     titles = ["alignment against uniformity", "distance within classes / between"]
@@ -182,11 +182,11 @@ def eigenspectra(
     title: str,
     published: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Figures 7-10: share of variance by component (log) and its sum, a line a model and seed.
+    """Figures 7-10: share of variance by component (log) and its sum, a line per model and seed.
 
     Args:
-        spectra: of `geometry.seed_spectra`; several seeds are thin lines.
-        published: `geometry.published_spectra`, drawn dotted where it knows the task.
+        spectra: from `geometry.seed_spectra`; several seeds are thin lines.
+        published: `geometry.published_spectra`, drawn dotted if it has the task.
     """
     both = pd.concat([spectra, published])
     rows = both[(both["task"] == task) & (both["pooling"] == pooling)]
@@ -228,7 +228,7 @@ def geometry_view(
     """Eigenspectrum, its cumulative sum, and alignment against uniformity, of one task and pooling.
 
     Args:
-        spectra: as for `eigenspectra`; numbers: metrics, `alignment` names the one of alignment.
+        spectra: as for `eigenspectra`; numbers: metrics; alignment: which variant is drawn.
         components: principal components shown.
         log: whether shares are on a logarithmic axis.
         layers: rows of `by_layer.geometry_by_layer` for a second row: `BY_LAYER`, layer by layer.
@@ -250,7 +250,7 @@ def geometry_view(
 def _alignment_panel(
     fig: go.Figure, rows: pd.DataFrame, alignment: str, place: dict, *, size: int = 10
 ):
-    """A metric of alignment against uniformity, with intervals: a point a task and model."""
+    """A metric of alignment against uniformity, with intervals: a point per task and model."""
     hover = "%{text}: uniformity %{x:.3f}, alignment %{y:.3f}"
     for model, part in rows.groupby("model", sort=False):
         x, y = (part[part["metric"] == m].set_index("title") for m in ("uniformity", alignment))
@@ -266,7 +266,7 @@ def _alignment_panel(
 def _spectrum_panels(
     fig: go.Figure, spectra: pd.DataFrame, share: dict, cumulative: dict, *, log: bool = True
 ):
-    """Share of variance by component, and its running sum; thin lines where a model has `seed`s."""
+    """Share of variance by component, and its running sum; several seeds are thin lines."""
     for model, rows in spectra.groupby("model", sort=False):
         seeds = rows["seed"] if "seed" in rows else pd.Series(0, rows.index)
         thin = seeds.nunique() > 1
@@ -278,9 +278,9 @@ def _spectrum_panels(
             fig.add_scatter(**line, y=part["cumulative"], name=name(model), **cumulative)
     look = dict(tickformat=".0%", rangemode="tozero")
     if log:
-        above = spectra["share"][spectra["share"] > 1e-6]  # less is rounding, as of a lost rank
+        above = spectra["share"][spectra["share"] > 1e-6]  # less is rounding error
         floor = np.log10(above.min()) if len(above) else -6
-        # powers are drawn a quarter larger
+        # plotly draws powers a quarter larger
         look = dict(type="log", range=[floor, 0], exponentformat="power", dtick=1, tickfont_size=10)
     fig.update_yaxes(**look, **share)
     fig.update_yaxes(tickformat=".0%", range=[0, 1.02], **cumulative)

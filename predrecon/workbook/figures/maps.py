@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 from predrecon.workbook.figures.panels import grid
 from predrecon.workbook.figures.style import CLASSES, POINTS, finish, name
 
-_MANY = 3000  # more points in a map than these are small, alike and clear: quick, and density shows
+_MANY = 3000  # with more points all are small, round and pale: this is fast and shows density
 
 
 def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
-    """A map a method (row) and model (column): columns `model, method, x, y, label, text`."""
+    """A map per method (row) and model (column): columns `model, method, x, y, label, text`."""
     models, methods, labels = (points[c].unique() for c in ("model", "method", "label"))
     panels = list(itertools.product(methods, models))
     titles = [f"{name(model)}, {method}" for method, model in panels]
@@ -27,13 +27,13 @@ def embedding_map(points: pd.DataFrame, title: str) -> go.Figure:
 def map_view(
     points: pd.DataFrame, heading: str, *, continuous: str = "", matches: np.ndarray | None = None
 ) -> go.Figure:
-    """One map a model, side by side; points carry their number, so that they can be chosen.
+    """One map per model, side by side; points carry their number, so that they can be chosen.
 
     Args:
-        points: columns `model, x, y, number, color`, and `text` unless whoever draws the figure
-            has the texts by number; `color` is a class, or a number if `continuous` (the title of
-            the colour bar) is given.
-        matches: numbers of the points to ring, of a search.
+        points: columns `model, x, y, number, color`, and `text` unless the front end has the texts
+            by number; `color` is a class, or a number if `continuous` (the title of the colour bar)
+            is given.
+        matches: numbers of the points to ring, from a search.
     """
     models = list(points["model"].unique())
     fig, places, _ = grid([name(model) for model in models], len(models), 0.03)
@@ -59,7 +59,7 @@ def map_view(
 def _add_classes(
     fig: go.Figure, rows: pd.DataFrame, column: str, labels: list, marker: dict, **place: int
 ):
-    """A layer of points for every label that the rows have, by colour and symbol."""
+    """A trace for every label that the rows have, with its colour and symbol."""
     for number, label in enumerate(labels):
         part = rows[rows[column] == label]
         if len(part):

@@ -1,4 +1,4 @@
-"""Pictures of masks (notebook 01)."""
+"""Figures of masks (notebook 01)."""
 
 import html
 import unicodedata
@@ -41,7 +41,7 @@ def sentence_html(tokens: list[str], roles: list[str], caption: str) -> str:
 
 
 def block_diagram(context: np.ndarray, targets: np.ndarray, length: int) -> go.Figure:
-    """Who sees which position, a row a sample: `context` `[B, C]` and `targets` `[B, K, T]`."""
+    """Which branch sees which position, a row per sample: `context [B, C]`, `targets [B, K, T]`."""
     branches = np.zeros((len(context), length), dtype=int)
     np.put_along_axis(branches, np.asarray(context), 1, axis=1)
     np.put_along_axis(branches, np.asarray(targets).reshape(len(branches), -1), 2, axis=1)

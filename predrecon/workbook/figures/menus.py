@@ -1,4 +1,4 @@
-"""Many figures in one that plotly's own menu switches between: no kernel, no network."""
+"""Many figures in one, switched by plotly's own menu: no kernel, no network."""
 
 import itertools
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-_BAND = 78  # pixels more above the plots, for the menu and a legend of one more row
+_BAND = 78  # extra pixels above the plots, for the menu and one more row of legend
 _TITLE = 66  # pixels from the top that title and subtitle take
 
 
 def switchable(figures: dict[str, go.Figure], label: str) -> go.Figure:
-    """One figure with a menu, named `label`, instead of one figure a choice; the first is shown.
+    """One figure with a menu, named `label`, instead of one figure per choice; shows the first.
 
     A choice shows its own traces, and sets what differs in the layouts: titles, ranges, kinds of
-    axes. Numbers are kept in single precision: they are what a page and a notebook weigh.
+    axes. Numbers are in single precision: they are most of the size of pages and notebooks.
     """
     if not figures:
         raise ValueError(f"The menu {label!r} has no choices: expected a figure or more.")
     choices, figures = list(figures), list(figures.values())
     heights = [_make_room(figure) for figure in figures]
-    # plotly.js repeats a list that is shorter than the traces: with the traces dealt out in turn, a
-    # choice is one True, however many traces there are
+    # plotly.js repeats a list that is shorter than the traces: with interleaved traces a choice is
+    # one True, however many traces there are
     nothing = go.Scatter(showlegend=False)
     turns = itertools.zip_longest(*(figure.data for figure in figures), fillvalue=nothing)
     traces = [_single(trace.to_plotly_json()) for turn in turns for trace in turn]
@@ -47,9 +47,9 @@ def _single(tree):
 
 
 def _make_room(fig: go.Figure) -> float:
-    """A band for the menu between title and legend; returns its place, as a share of the plots.
+    """Make room for the menu between title and legend; returns its place, as a share of the plots.
 
-    Long tick labels shrink the plots: there the menu sinks by some pixels.
+    Long tick labels shrink the plots and lower the menu by a few pixels.
     """
     height, top = (fig.layout.height or 450) + _BAND, (fig.layout.margin.t or 80) + _BAND
     legend = dict(yref="container", y=1 - (_TITLE + 48) / height, yanchor="top")
@@ -59,7 +59,7 @@ def _make_room(fig: go.Figure) -> float:
 
 
 def _settings(figures: list[go.Figure]) -> list[dict[str, Any]]:
-    """What a choice sets: all that differs, and every axis, for a zoom of before must not stay."""
+    """What a choice sets: all that differs, and every axis, so that no earlier zoom stays."""
     layouts = [_flat(figure.layout) for figure in figures]
     axes = {path.split(".")[0] for layout in layouts for path in layout if path[1:5] == "axis"}
     for layout, axis in itertools.product(layouts, axes):

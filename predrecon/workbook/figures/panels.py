@@ -1,4 +1,4 @@
-"""Small multiples that several figures share: one panel a metric, with intervals."""
+"""Small multiples that several figures share: one panel per metric, with intervals."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from predrecon.workbook.figures.style import COLORS, error, fill, finish, name, wrapped
 
-METRICS = {  # what a panel is called, and which direction means what
+METRICS = {  # the title of a panel, and what its direction means
     "spectral_entropy": ("spectral entropy, Eq. 11", "higher is richer"),
     "spectral_entropy_sigma2": ("spectral entropy, σ²", "higher is richer"),
     "effective_rank": ("effective rank", "higher is richer"),
@@ -57,14 +57,14 @@ def grid(
 ) -> tuple[go.Figure, list[dict], int]:
     """Panels, row by row: the figure, every panel's `row` and `col`, the height of all rows.
 
-    `spacing` between columns is a share of the width; `cell` and `gap`, the height of a row and
-    between two, are pixels, needed where there are several rows.
+    `spacing` between columns is a share of the width. `cell`, the height of a row, and `gap`, the
+    space between rows, are in pixels and needed for several rows.
     """
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     plot = rows * cell + (rows - 1) * gap
     options |= dict(vertical_spacing=gap / plot) if rows > 1 else {}
-    # no axes where the last row has no panel: a menu that sets what plotly.js does not draw fails
+    # no axes without a panel in the last row: a menu that sets axes that are not drawn fails
     cells = [{}] * len(titles) + [None] * (rows * columns - len(titles))
     options["specs"] = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     fig = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=spacing, **options)
@@ -75,8 +75,8 @@ def grid(
 def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
     """An axis' range that holds all values, and intervals up to the values' span beyond them.
 
-    The interval of two seeds is thirteen standard errors to either side: drawn whole, it would
-    press all values into a line. With `zero`, 0 is on the axis.
+    The interval of two seeds is thirteen standard errors on either side: drawn in full, it would
+    compress all values into a line. With `zero`, 0 is on the axis.
     """
     values = [*rows["value"][np.isfinite(rows["value"])], *([0.0] if zero else [])]
     bounds = pd.concat([rows["low"], rows["high"]])
@@ -91,7 +91,7 @@ def view(rows: pd.DataFrame, *, zero: bool = False) -> list[float] | None:
 
 
 def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", **options):
-    """Bars with intervals in the models' colours, a group at every value of the column `x`."""
+    """Bars with intervals in the models' colours, a group for every value of the column `x`."""
     for model, part in rows.groupby("model", sort=False):
         bars = dict(x=part[x], y=part[value], error_y=error(part, value), marker=fill(model))
         fig.add_bar(**bars, name=name(model), **options)
@@ -103,7 +103,7 @@ def add_bars(fig: go.Figure, rows: pd.DataFrame, x: str, value: str = "value", *
 def metric_panels(
     table: pd.DataFrame, metrics: Sequence[str], x: str, columns: int, between: str = " ", **sizes
 ) -> tuple[go.Figure, int]:
-    """Grouped bars, a panel a metric; also the height of the panels."""
+    """Grouped bars, a panel per metric; also the height of the panels."""
     fig, places, plot = grid([titled(metric, between) for metric in metrics], columns, **sizes)
     table = table.assign(label=table[x].map(wrapped))
     for metric, place in zip(metrics, places, strict=True):
@@ -119,8 +119,8 @@ def forest(
 ) -> go.Figure:
     """Differences with 95 % intervals, a line for every value of the column `y`, 0 marked.
 
-    Infinite bounds (one seed, no interval) are drawn as a grey point, NaN not at all. Where `table`
-    has no column `p_corrected`, hovering shows the interval.
+    Values with infinite bounds (one seed) are a grey point, NaN is not drawn. If `table` has no
+    column `p_corrected`, hovering shows the interval.
     """
     titles = [titled(metric) for metric in metrics]
     fig, places, plot = grid(titles, 3, 0.05, cell=cell, shared_yaxes=True)

@@ -1,4 +1,4 @@
-"""How much of the uniformity ratio is the pooler: random queries and fitted ones."""
+"""How much of the uniformity ratio is due to the pooler: random queries and fitted ones."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -8,7 +8,7 @@ from predrecon.audit.poolers import LARGE
 from predrecon.workbook.figures.panels import titled
 from predrecon.workbook.figures.style import COLORS, finish, name
 
-_MARKS = {  # colours of no arm, symbols that tell them apart without colour
+_MARKS = {  # colours that no arm has, symbols that work without colour
     "mean": ("diamond", "#000000"),
     "weighted fitted": ("triangle-up", "#009E73"),
     "attention fitted": ("x", "#882255"),
@@ -22,15 +22,15 @@ _PUBLISHED = {  # in the legend, and how its line is drawn
 def pooler_spread(
     table: pd.DataFrame, ratios: pd.DataFrame, published: pd.DataFrame, metric: str = "uniformity"
 ) -> go.Figure:
-    """Above, a panel a task: the ratio hybrid / MLM-only by training seed; below, the first task.
+    """Above, a panel per task: the ratio hybrid / MLM-only by training seed; below, the first task.
 
-    A box is all pairs of random poolers, one of each model's draws, from the lowest ratio to the
-    highest, with quartiles; marks are poolers that leave nothing to chance. Without pairs (one arm
-    alone) only the lower panel is drawn.
+    A box shows all pairs of random poolers, one draw per model, from the lowest ratio to the
+    highest, with quartiles; marks are poolers without a random draw. Without pairs (one arm alone)
+    only the lower panel is drawn.
 
     Args:
-        table, ratios, published: of `poolers.spread`, `ratios` and `published_ratios`.
-        metric: of the lower panel, where every random draw is a point.
+        table, ratios, published: from `poolers.spread`, `ratios` and `published_ratios`.
+        metric: shown in the lower panel, where every random draw is a point.
     """
     rows = table[table["metric"] == metric]
     if rows.empty:
@@ -66,7 +66,7 @@ def pooler_spread(
 
 
 def _ratio_panels(fig: go.Figure, ratios: pd.DataFrame, published: pd.DataFrame, tasks: list[str]):
-    """Row 1: a column a task, a logarithmic axis that all share."""
+    """Row 1: a column per task, with a shared logarithmic axis."""
     seeds = sorted(ratios["seed"].unique())
     edges = [-0.5, len(seeds) - 0.5]
     ratios = ratios.assign(x=ratios["seed"].map(seeds.index))

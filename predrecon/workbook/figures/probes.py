@@ -14,7 +14,7 @@ _SCORES = {"mcc": "MCC", "f1": "F1", "spearman": "Spearman ρ"}
 def probe_bars(table: pd.DataFrame) -> go.Figure:
     """Linear-probe scores: columns `title, metric, model, score, low, high`, published included.
 
-    The title says how far the arms are apart, and where training helps.
+    The title says how much the arms differ, and where training helps.
     """
     labels = table["title"] + "<br>(" + table["metric"].replace(_SCORES) + ")"
     fig, hover = go.Figure(), "%{x}: %{y:.3f}<extra>%{fullData.name}</extra>"
@@ -47,14 +47,14 @@ def probing_view(
 ) -> go.Figure:
     """Scores with intervals; below, each encoder's confusion matrix (graded tasks: its ranks).
 
-    A matrix has a row a true class, a column a predicted one; cells hold counts and shares of rows.
+    Rows of a matrix are true classes, columns predicted ones; cells hold counts and row shares.
 
     Args:
         scores: columns `model, score, low, high`; metric: its name.
         answers: `{model: [N]}`; labels: `[N]`; classes: names, empty for graded similarity.
     """
     size, longest = max(2, len(classes)), max(map(len, classes or ["0.00"]))
-    columns = max(1, min(3, len(answers), 12 // size))  # of matrices, where 700 pixels are wide
+    columns = max(1, min(3, len(answers), 12 // size))  # of matrices, in a width of 700 pixels
     matrix, between = max(190, 38 * size), 95 if size < 4 else 125  # pixels
     heights = [28 * len(scores) + 12, *[matrix] * -(-len(answers) // columns)]
     plot = sum(heights) + between * (len(heights) - 1)
@@ -84,7 +84,7 @@ def probing_view(
             fig.update_yaxes(**look, autorange="reversed", title="true class", **place)
         else:
             look = dict(mode="markers", marker=dict(size=4, color=CLASSES[0], opacity=0.5))
-            rank = pd.Series(answer).rank(pct=True)  # all that rho sees
+            rank = pd.Series(answer).rank(pct=True)  # all that rho depends on
             fig.add_scattergl(x=rank, y=labels, showlegend=False, **look, **place)
             fig.update_xaxes(type="linear", tickformat=".0%", title="rank of answer", **place)
             fig.update_yaxes(type="linear", title="true similarity", **place)
@@ -92,7 +92,7 @@ def probing_view(
 
 
 def _add_confusion(fig: go.Figure, answer: np.ndarray, labels: np.ndarray, classes: tuple, **place):
-    """A confusion matrix: counts and, in colour too, the share of their true class."""
+    """A confusion matrix: counts and shares of the true class, the shares also as colour."""
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (labels, answer), 1)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))

@@ -1,27 +1,27 @@
-"""One look for all figures: template, colours, and how the marks of a model are drawn."""
+"""One style for all figures: template, colours, and the marks of a model."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-# Okabe & Ito's palette: told apart by colour-blind readers; the arms also differ in lightness.
+# Okabe & Ito's palette, safe for colour-blind readers; the arms also differ in lightness.
 COLORS = {"hybrid": "#0072B2", "mlm": "#E69F00", "untrained": "#8C8C8C", "majority": "#C4C4C4"}
 COLORS |= {"published hybrid": "#7FB8D8", "published mlm": "#F5D28A"}
 BRANCHES = {"context": "#0072B2", "target": "#D55E00", "masked": "#CC79A7", "unused": "#D9D9D9"}
 SEQUENCE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442"]
-# No arm's; neighbours differ in lightness too.
+# Not used by arms; neighbours differ in lightness too.
 CLASSES = ["#882255", "#56B4E9", "#D55E00", "#332288", "#CC79A7", "#009E73", "#999933"]
 POINTS = (  # of classes and conditions
     "circle", "diamond", "cross", "square", "triangle-up", "x", "star", "triangle-down", "bowtie"
 )  # fmt: skip
 
-# Of encoders that are no arm of ours, in the order in which they are first drawn.
+# For encoders that are not our arms, in the order in which they are first drawn.
 _OTHERS = ["#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#332288", "#882255", "#999933"]
 _NAMES = {"mlm": "MLM-only", "majority": "majority class"}
 _SYMBOLS = {"hybrid": "circle", "mlm": "square"}
 _GIVEN: dict[str, int] = {}
 _DASHES = ("solid", "dash", "dashdot", "longdash")
-_HEADER, _ENTRY = 58, 24  # pixels that title and caption take, and a row of the legend
+_HEADER, _ENTRY = 58, 24  # height in pixels of title and caption, and of a legend row
 _AXIS = dict(
     gridcolor="#EBEBEB", zeroline=False, ticks="outside", automargin=True, tickfont=dict(size=12)
 )
@@ -39,7 +39,7 @@ TEMPLATE = go.layout.Template(
             xanchor="right",
             y=1.02,
             yanchor="bottom",
-            tracegroupgap=4,  # between rows: with that a row takes _ENTRY
+            tracegroupgap=4,  # pixels between rows, part of _ENTRY
         ),
         xaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=6)),
         yaxis=_AXIS | dict(title=dict(font=dict(size=13), standoff=4)),
@@ -50,7 +50,7 @@ TEMPLATE = go.layout.Template(
 
 
 def name(model: str) -> str:
-    """A model's name in a legend."""
+    """A model's name in legends."""
     ours = arm(model)
     return _NAMES.get(ours, ours) + ("" if ours == model else ", published")
 
@@ -61,7 +61,7 @@ def arm(model: str) -> str:
 
 
 def color(model: str) -> str:
-    """A model's colour: an arm's own, else one that the model keeps in all figures of a process."""
+    """An arm's own colour, or one that a model keeps in all figures of this process."""
     if model not in COLORS:
         taken = _GIVEN.setdefault(model, len(_GIVEN))
         return _OTHERS[taken % len(_OTHERS)]
@@ -69,7 +69,7 @@ def color(model: str) -> str:
 
 
 def fill(model: str) -> dict:
-    """How the bars of a model are filled: published ones pale and hatched."""
+    """The fill of a model's bars: published ones are pale and hatched."""
     if arm(model) == model:
         return dict(color=color(model))
     hatch = dict(shape="/", fgcolor=COLORS[arm(model)], fillmode="overlay", size=6, solidity=0.3)
@@ -77,7 +77,7 @@ def fill(model: str) -> dict:
 
 
 def point(model: str, size: int = 10) -> dict:
-    """How the points of a model are drawn: hybrid round, others not, published ones open."""
+    """The marker of a model's points: hybrid round, others not, published ones open."""
     symbol, width = _SYMBOLS.get(arm(model), "diamond"), 0
     shade = color(arm(model))
     if arm(model) in _GIVEN:
@@ -88,21 +88,21 @@ def point(model: str, size: int = 10) -> dict:
 
 
 def stroke(model: str, width: float = 2) -> dict:
-    """How the lines of a model are drawn: published dotted, dashed where colours recur."""
+    """The style of a model's lines: published ones dotted, dashed if a colour is reused."""
     shade, turn = color(arm(model)), _GIVEN.get(arm(model), 0) // len(_OTHERS)
     dash = _DASHES[turn % len(_DASHES)] if arm(model) == model else "dot"
     return dict(color=shade, width=width, dash=dash)
 
 
 def error(rows: pd.DataFrame, value: str = "value") -> dict:
-    """Error bars from the columns `low` and `high`; none where they are missing."""
+    """Error bars from the columns `low` and `high`; none if these are missing."""
     up, down = (rows["high"] - rows[value]).to_numpy(), (rows[value] - rows["low"]).to_numpy()
     bars = dict(array=up, arrayminus=down, visible=bool(np.isfinite([up, down]).any()))
     return bars | dict(type="data", symmetric=False, thickness=1.2, width=3)
 
 
 def wrapped(label: str) -> str:
-    """A tick label over two lines where one would be long: at a space, else at a hyphen."""
+    """A long tick label on two lines, split at a space, else at a hyphen."""
     mark, cut = (" ", "<br>") if " " in label else ("-", "-<br>")
     return label.replace(mark, cut, 1) if len(label) > 8 else label
 
@@ -112,12 +112,12 @@ def finish(
 ) -> go.Figure:
     """Template, title, legend and height; the width follows the page.
 
-    Traces of one name share an entry of the legend. From the top, in pixels, whatever the height:
-    title, caption, legend, titles of panels. `height` is with one row of legend, more rows (at 700
-    pixels) make the figure higher; `plot` is the height of the panels alone, in its place.
+    Traces with one name share a legend entry. From the top, at fixed pixels: title, caption,
+    legend, titles of panels. `height` includes one row of legend; more rows (at a width of 700
+    pixels) make the figure taller. `plot` instead is the height of the panels alone.
     """
     for trace in fig.data:
-        for axis in {"x", "y"} & set(trace):  # seven digits are enough for a picture
+        for axis in {"x", "y"} & set(trace):  # seven digits are enough for a figure
             values = trace[axis]
             if isinstance(values, np.ndarray) and values.dtype == float and len(values) > 100:
                 trace[axis] = values.astype(np.float32)
@@ -141,7 +141,7 @@ def finish(
 
 
 def _legend_rows(entries: list[str]) -> int:
-    """Rows that a legend of 620 pixels takes, by the length of its entries."""
+    """The number of rows in a legend 620 pixels wide, from the length of its entries."""
     rows, left = 0, 0
     for entry in entries:
         needed = 45 + 7 * len(entry)

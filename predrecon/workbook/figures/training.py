@@ -1,4 +1,4 @@
-"""Pictures of training: curves (notebook 02) and the balance (notebook 03)."""
+"""Figures of training: curves (notebook 02) and the balance (notebook 03)."""
 
 from collections.abc import Iterator
 
@@ -32,23 +32,23 @@ _ALARM = "#B00020"
 _SYMBOLS = dict(
     zip((*ALARMS, "plateau"), ("x", "star", "cross", "diamond", "circle-open"), strict=True)
 )
-_MEASURED = ("uniformity", "effective_rank")  # of encoders on the way: few points
+_MEASURED = ("uniformity", "effective_rank")  # of snapshots: few points
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def training_curves(
     histories: dict[str, pd.DataFrame], *, unigram: float | None = None, smooth: int = 5
 ) -> go.Figure:
-    """Losses, λ, learning rate, momentum and throughput against tokens, one colour an arm.
+    """Losses, λ, learning rate, momentum and throughput against tokens, one colour per arm.
 
     Args:
         histories: `{arm: run.history}`.
-        unigram: held-out loss of word frequencies alone, drawn into the MLM panel.
+        unigram: held-out loss of word frequencies alone, drawn in the MLM panel.
         smooth: as for `training_view`, for the two losses.
     """
     fig, places, plot = grid(list(_CURVES.values()), 3, 0.08, cell=160)
     for k, (arm, history) in enumerate(histories.items()):
-        line = dict(mode="lines", line=stroke(arm, 2 if k else 3))  # both show where they coincide
+        line = dict(mode="lines", line=stroke(arm, 2 if k else 3))  # both are visible where equal
         for column, rows in _logged(history, arm, _CURVES, smooth, ("mlm_loss", "jepa_loss")):
             place = places[list(_CURVES).index(column)]
             fig.add_scatter(x=rows["tokens"], y=rows[column], name=name(arm), **line, **place)
@@ -85,14 +85,14 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
 def training_view(
     histories: dict[str, pd.DataFrame], arms: dict[str, str], axis: str = "tokens", smooth: int = 5
 ) -> go.Figure:
-    """Six panels of any number of runs: colour is the arm, dashes tell runs of an arm apart.
+    """Six panels for any number of runs: colour is the arm, dashes distinguish runs of an arm.
 
     Args:
         histories: `{run: history}`, with the columns `predicted` (lambda from its learning rates
-            alone) and, where encoders on the way were measured, `uniformity`, `effective_rank`.
-            Where the monitor saw something else than a healthy run, the MLM loss is marked.
+            alone) and, if snapshots were measured, `uniformity`, `effective_rank`. The MLM loss is
+            marked where the monitor saw an alarm or the plateau.
         arms: `{run: "hybrid" or "mlm"}`; axis: a key of `AXES`.
-        smooth: centred running median over so many logged rows, for losses and throughput.
+        smooth: rows of the centred running median, for losses and throughput.
     """
     fig, places, plot = grid(list(_WATCHED.values()), 3, 0.11, cell=170, gap=60)
     smoothed, runs = ("mlm_loss", "jepa_loss", "tokens_per_s"), list(histories)
@@ -113,7 +113,7 @@ def training_view(
             marks |= dict(x=rows[AXES[axis]], y=rows["mlm_loss"], hovertext=f"{run}: {state}")
             fig.add_scatter(**marks, name=state, **places[0])
     fig.update_xaxes(title=axis if axis != "seconds" else "time (s)", row=2)
-    fig.update_yaxes(exponentformat="e", row=2, col=2)  # uniformity near 0 in no micro-units
+    fig.update_yaxes(exponentformat="e", row=2, col=2)  # no micro-units for uniformity near 0
     for column, place in zip(_WATCHED, places, strict=True):
         if not any(column in history for history in histories.values()):
             corner = dict(x=0.5, y=0.5, xref="x domain", yref="y domain")
@@ -132,7 +132,7 @@ def _unhealthy(history: pd.DataFrame) -> pd.DataFrame:
 def _logged(
     history: pd.DataFrame, arm: str, columns: dict, smooth: int, smoothed: tuple[str, ...]
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The columns that a run has, each with its rows: values there, and `smoothed` ones smooth."""
+    """The columns that a run has, each with the rows that have a value; `smoothed` ones smooth."""
     for column in columns:
         if column not in history or (arm == "mlm" and column in ("lam", "ema_momentum")):
             continue  # the MLM-only arm has neither a balance nor a target encoder
@@ -145,7 +145,7 @@ def _logged(
 
 
 def lab_view(histories: pd.DataFrame, column: str, label: str, smooth: int = 1) -> go.Figure:
-    """One column of `lab.histories` against tokens: colour is the combination, a line a seed."""
+    """One column of `lab.histories` against tokens: a colour per combination, a line per seed."""
     fig = go.Figure()
     for title, rows in histories.groupby("title", sort=False):
         alone = rows["condition"].iloc[0].startswith("mlm")  # the arm, at equal operations

@@ -1,7 +1,7 @@
-"""ipywidgets for the notebooks: one function call each. Thin: they choose data, `figures` draws.
+"""ipywidgets for the notebooks: one function call each. They choose data, `figures` draws it.
 
-Without a front end every explorer leaves a static figure in its place, so that a notebook that ran
-headless loses the choice and not the content.
+Without a front end every explorer leaves a static figure in its place, so a notebook that ran
+headless keeps the content and loses only the controls.
 """
 
 from predrecon.workbook.widgets.geometry import geometry_explorer

@@ -1,4 +1,4 @@
-"""Controls of one look, each with a label and a tooltip."""
+"""Controls in one style, each with a label and a tooltip."""
 
 import ipywidgets
 
@@ -11,13 +11,13 @@ def choice(label: str, options: list, tooltip: str, **rest) -> ipywidgets.Dropdo
 
 
 def multiple(label: str, options: list, tooltip: str, value) -> ipywidgets.SelectMultiple:
-    """Any number of several, by Ctrl or Shift."""
+    """Any number of options, with Ctrl or Shift."""
     look = _look(label, tooltip, max_width="min(100%, 420px)") | dict(rows=min(5, len(options)))
     return ipywidgets.SelectMultiple(options=options, value=tuple(value), **look)
 
 
 def buttons(label: str, options: list, tooltip: str) -> ipywidgets.ToggleButtons:
-    """One of a few, all in sight."""
+    """One of a few, all visible."""
     look = _look(label, tooltip, width="auto", flex="0 1 auto")
     look["style"]["button_width"] = "auto"
     look["tooltips"] = [tooltip] * len(options)
@@ -34,7 +34,7 @@ def number(label: str, low: int, high: int, tooltip: str, value: int) -> ipywidg
 
 
 def share(label: str, low: float, tooltip: str, value) -> ipywidgets.Widget:
-    """A share of something, at most all; with a pair as `value` a range of shares."""
+    """A share, at most 1; a range of shares if `value` is a pair."""
     kind = ipywidgets.FloatRangeSlider if isinstance(value, tuple) else ipywidgets.FloatSlider
     look = _look(label, tooltip, width="min(100%, 300px)") | dict(step=0.05, readout_format=".2f")
     return kind(min=low, max=1.0, value=value, **look)

@@ -1,4 +1,4 @@
-"""Controls, a picture and its numbers. Pictures are drawn apart from the kernel's messages."""
+"""Controls, a picture and its numbers. Pictures are drawn on a thread of their own."""
 
 import html
 import itertools
@@ -17,7 +17,7 @@ from predrecon.workbook.figures.gallery import words
 from predrecon.workbook.figures.style import finish
 from predrecon.workbook.widgets.plot_view import PlotView
 
-PATIENCE, TRIES = 3.0, 6  # seconds until a view must have heard, doubled at every try
+PATIENCE, TRIES = 3.0, 6  # seconds until a view must answer, doubled at every try
 _NOTE = "A still picture: run this cell in JupyterLab, and controls come with it."
 _NOTE = {"text/html": f"<small>{_NOTE}</small>", "text/plain": _NOTE}
 MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
@@ -27,9 +27,9 @@ MEMORY = 64 << 20  # bytes of pictures that an explorer remembers
 class Picture:
     """What an explorer shows for one setting of its controls: a figure, HTML above it, and numbers.
 
-    `numbers`, HTML too, stands beside the figure in a wide cell and below it in a narrow one.
-    `texts`, a list as JSON, holds what points say under the pointer, by their number
-    (`customdata`): it travels apart from the figure, and once for many pictures.
+    `numbers`, also HTML, is shown next to the figure in a wide cell and below it in a narrow one.
+    `texts`, a list as JSON, holds the hover texts of points by their number (`customdata`): it is
+    sent separately from the figure, and once for many pictures.
     """
 
     figure: go.Figure
@@ -42,7 +42,7 @@ class Picture:
 class Latest:
     """Does `work(request)` on a thread; of the requests that come meanwhile only the last counts.
 
-    So a control that is moved quickly never queues pictures that nobody will see.
+    So moving a control quickly never queues pictures that nobody will see.
     """
 
     def __init__(self, work: Callable):
@@ -61,7 +61,7 @@ class Latest:
     def _serve(self, request):
         try:
             self._work(request)
-        except Exception:  # the next request is served all the same
+        except Exception:  # the next request is still served
             logging.getLogger(__name__).exception("An explorer could not serve %r", request)
 
 
@@ -72,10 +72,10 @@ class Explorer:
         draw: `draw(**values) -> Picture`, a pure function of the controls' values. A `ValueError`
             is shown as a message above the last picture.
         controls: `{name of an argument: widget with a value}`, in rows as they fit.
-        first: what to try first, and what one sees there: the line above all.
+        first: what to try first, and what to see there: the line at the top.
         menus: controls whose options the static figure offers, combined, in a menu.
-        still: more arguments of `draw` for the static figure.
-        keep: remember pictures by the controls' values; False where they change with time.
+        still: further arguments of `draw` for the static figure.
+        keep: cache pictures by the controls' values; False if they change with time.
         head, extra: widgets before the controls and after the numbers.
         on_chosen: `on_chosen(points)` after points of the picture were clicked or selected.
     """
@@ -96,11 +96,11 @@ class Explorer:
         self.draw, self.controls, self.on_chosen = draw, controls, on_chosen
         try:
             self.still = self._still(menus, still or {})
-        except Exception as error:  # what cannot be drawn says so in its place: a notebook goes on
+        except Exception as error:  # show the error instead of the figure: the notebook continues
             self.still = finish(go.Figure(), _message(error), height=120)
         self.message, self.above, self.numbers = (ipywidgets.HTML() for _ in range(3))
-        self.current: dict | None = None  # the values whose picture is in sight
-        self._keep, self._pictures = keep, {}  # the one shown last is last
+        self.current: dict | None = None  # the values whose picture is shown
+        self._keep, self._pictures = keep, {}  # most recently shown last
         self._latest, self._tries = Latest(self._show), 0
         self._front_end, self._waiting = False, []
         for control in controls.values():
@@ -124,7 +124,7 @@ class Explorer:
         self._latest.submit(self.values)
 
     def settle(self):
-        """Wait until the picture of the present values is there."""
+        """Wait until the picture of the current values is drawn."""
         self._latest.settle()
 
     def _new_view(self) -> PlotView:
@@ -149,8 +149,8 @@ class Explorer:
                 timer.start()
 
     def _replace_deaf(self, view: PlotView):
-        # anywidget gives a model two seconds to begin; one that a busy page keeps waiting for
-        # longer speaks, and never gets a message afterwards
+        # anywidget gives a model two seconds to start; on a busy page it may take longer, and then
+        # it sends messages but never receives one
         if view.heard or view is not self.view:
             return
         self._tries += 1
@@ -159,11 +159,11 @@ class Explorer:
         view.close()
 
     def _ipython_display_(self):
-        """The static figure, and below it a note whose place the widget takes.
+        """The static figure, and below it a note that the widget replaces.
 
-        Two outputs: JupyterLab shows a widget, lost or not, before anything else in its output. So
-        a notebook that is opened again without its kernel has the figure all the same. While the
-        widget is there, explorer.css hides the figure above it.
+        Two outputs, since JupyterLab prefers a widget, even a lost one, to anything else in its
+        output. So a notebook that is opened again without its kernel still shows the figure. While
+        the widget is there, explorer.css hides the figure above it.
         """
         show(self.still)
         handle = display(_NOTE, raw=True, display_id=True)
@@ -176,7 +176,7 @@ class Explorer:
         handle.update(self.box._repr_mimebundle_() | _NOTE, raw=True)
 
     def _still(self, menus: tuple[str, ...], more: dict) -> go.Figure:
-        """The picture of every combination of the menus' options, those that can be drawn."""
+        """A figure with every combination of the menus' options that can be drawn."""
         options = (self.controls[name].options for name in menus)
         pairs = [[o if isinstance(o, tuple) else (o, o) for o in each] for each in options]
         figures, failed = {}, None
@@ -206,7 +206,7 @@ class Explorer:
             self.message.value, self.above.value, self.numbers.value = "", above, numbers
             self.current = values
             self.view.show(content, label, texts)
-        except Exception as error:  # a traceback in a notebook helps nobody who moved a slider
+        except Exception as error:  # a message instead of a traceback
             self.message.value = notice(_message(error))
             self.view.busy(False)
 

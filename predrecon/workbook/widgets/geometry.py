@@ -32,11 +32,11 @@ CONVENTIONS = {
         "intra_inter_ratio", "uniformity", *_PROBES,
     ),
 }  # fmt: skip
-"""Which metrics are shown by whose convention."""
+"""The metrics shown under each convention."""
 
 
 def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) -> Explorer:
-    """Task, pooling, arms, seed and convention at choice: spectra, alignment, uniformity, table.
+    """Choose task, pooling, arms, seed and convention: spectra, alignment, uniformity, table.
 
     Args:
         geometry: `geometry.measure_all`, of one or several seeds.
@@ -84,7 +84,7 @@ def geometry_explorer(geometry: Geometry, layers: pd.DataFrame | None = None) ->
             options["layers"] = _rows(layers, task, pooling, arms)
             if options["layers"].empty:
                 measured = ", ".join(layers["pooling"].unique())
-                notes += f"<p>By layer there is {measured} pooling only.</p>"
+                notes += f"<p>By layer, only {measured} pooling was measured.</p>"
         figure = geometry_view(lines, numbers, heading, **options)
         label = f"{heading}: " + "; ".join(
             f"{name(row.model)} {row.metric.replace('_', ' ')} {row.value:.3f}"
@@ -115,7 +115,7 @@ def _rows(table: pd.DataFrame, task: str, pooling: str, models: list[str]) -> pd
 
 
 def _table(numbers: pd.DataFrame, metrics: tuple[str, ...]) -> str:
-    """Metrics in rows, models in columns, with intervals; each column says what they are over."""
+    """Metrics in rows, models in columns, with intervals; each column says what these are over."""
     heads = {}
     for model, rows in numbers.groupby("model", sort=False):
         heads[model] = html.escape(name(model))

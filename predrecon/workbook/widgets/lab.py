@@ -1,4 +1,4 @@
-"""The laboratory's explorer (notebook 07): combinations, a curve, and what they differ by."""
+"""The laboratory's explorer (notebook 07): combinations, one of their curves, cost and nats."""
 
 import pandas as pd
 
@@ -26,15 +26,15 @@ CURVES = {
 _FIRST = (
     "set <i>Curve</i> to cosine of gradients: below 0 the two losses pull against each other; to "
     "JEPA loss and then to best function of the position: a loss that is no lower has learned "
-    "nothing of the text; choose one more of the <i>Combinations</i> (Ctrl or Shift and click)."
+    "nothing about the text; choose one more of the <i>Combinations</i> (Ctrl or Shift and click)."
 )
 
 
 def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
-    """Combinations and a curve at choice; beside it cost and nats of what is chosen.
+    """Choose combinations and a curve; also shows cost and nats of the chosen ones.
 
     Args:
-        facts: of `contrasts.training_facts`. histories: of `lab.histories`.
+        facts: from `contrasts.training_facts`. histories: from `lab.histories`.
     """
     titles = list(dict.fromkeys(histories["title"]))
     if not titles:
@@ -63,6 +63,6 @@ def lab_explorer(facts: pd.DataFrame, histories: pd.DataFrame) -> Explorer:
     chosen = {
         "chosen": controls.multiple("Combinations", titles, "what was trained", titles[:4]),
         "curve": controls.choice("Curve", list(curves), "a column of history.csv"),
-        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 1),
+        "smooth": controls.number("Smoothing", 1, 51, "rows of the running median", 1),
     }
     return Explorer(draw, chosen, _FIRST)

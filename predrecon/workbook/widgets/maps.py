@@ -19,13 +19,13 @@ from predrecon.workbook.widgets.controls import buttons, choice, text_field
 from predrecon.workbook.widgets.explorer import Explorer, Latest, Picture
 
 _COLORS = ["label", "predicted label", "sentence length", "most frequent token"]
-_STILL = 150  # points of a task in the static figure: a page without a kernel has to carry them all
-_UMAP = 10_000  # points that UMAP places at most: its time grows faster than their number
+_STILL = 150  # points per task in the static figure, which must hold them all
+_UMAP = 10_000  # maximum for UMAP, whose time grows faster than their number
 _HINT = "Click a point, or draw a box: sentences and neighbours show here."
 _FIRST = (
     "draw a box around some points: their sentences and nearest neighbours in each arm are listed; "
     "set <i>Colour</i> to sentence length: where colours run from one side to the other, the map "
-    "shows length; write a word into <i>Search</i>: its texts are ringed, together or scattered."
+    "shows length; type a word into <i>Search</i>: its texts are ringed, together or scattered."
 )
 _LISTED = 8  # chosen sentences that are written out
 
@@ -41,12 +41,12 @@ def map_explorer(
     """UMAP or PCA of all encoders side by side; click or select points for their sentences.
 
     Colour by label, by the answer of the semantic probe (out of fold), by the number of tokens that
-    the encoder read or by the most frequent one of these.
+    the encoder read, or by the most frequent token.
 
     Args:
         geometry: `geometry.measure_all`; tasks, models: what it was measured on.
-        max_samples: points of a map at most; as many as `geometry` holds. UMAP and the static
-            figure show a sample of them, and how many these are.
+        max_samples: maximum number of points of a map, up to those in `geometry`. UMAP and the
+            static figure show a sample of them, and state its size.
         seed: of UMAP, of the samples and of the probe's folds.
     """
     by_name = {task.name: task for task in tasks}
@@ -86,7 +86,7 @@ def map_explorer(
 
     @functools.cache
     def colored(task: str, pooling: str, color: str, model: str) -> tuple[np.ndarray | list, str]:
-        """`[N]` values and, if they are numbers, what they count."""
+        """`[N]` values and, if they are numbers, their name."""
         kind, split = by_name[task].kind, by_name[task].validation.head(len(texts(task)))
         graded = "" if by_name[task].classes else color
         if color in ("label", "predicted label"):
@@ -116,7 +116,7 @@ def map_explorer(
             x, y = placed(task, pooling, model, method)[shown].T
             rows = dict(model=model, x=x, y=y, number=numbers[shown])
             parts.append(pd.DataFrame(rows).assign(color=np.asarray(values)[numbers[shown]]))
-        if points:  # a figure that stands alone holds its texts
+        if points:  # a static figure holds its texts
             parts = [part.assign(text=np.take(hovers(task), part["number"])) for part in parts]
         amount = f"{len(shown):,} of " if len(shown) < count else ""
         heading = f"{titles[task]}, {pooling} pooling, {method}, colour: {color} · "
@@ -152,7 +152,7 @@ def map_explorer(
 
 
 def _sample(count: int, most: int | None, seed: int) -> np.ndarray:
-    """`most` numbers below `count`, ascending; all of them where there are no more."""
+    """`most` random numbers below `count`, ascending; all of them if there are no more."""
     drawn = np.random.default_rng(seed).permutation(count)[:most]
     return np.sort(drawn).astype(np.int32)
 

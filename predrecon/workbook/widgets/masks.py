@@ -8,23 +8,23 @@ from predrecon.workbook.widgets.controls import choice, counter, number, share, 
 from predrecon.workbook.widgets.explorer import Explorer, Picture, notice
 
 _FIRST = (
-    "step <i>Step</i> up: the blocks move, the curves of coverage stay; widen <i>Target scale</i>: "
-    "targets eat the context that the encoder reads; move <i>MLM probability</i> to 1: every word "
-    "is masked, and [CLS] and [SEP] never are."
+    "increase <i>Step</i>: the blocks move, the coverage curves stay; widen <i>Target scale</i>: "
+    "targets take away context from the encoder; set <i>MLM probability</i> to 1: every word is "
+    "masked, but never [CLS] and [SEP]."
 )
 
 
 def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> Explorer:
-    """A sentence, the scales of its masks and a seed at choice: chips, blocks and coverage follow.
+    """Choose a sentence, the scales of its masks and a seed; shows chips, blocks and coverage.
 
-    The controls start from the recipe's scales, and a text is cut at its length. Offered are the
-    first `sentences` of the corpus' held-out text.
+    The controls start from the recipe's scales, and a text is cut to the recipe's length. The first
+    `sentences` blocks of the held-out text are offered.
     """
     tokenizer = corpus.tokenizer
 
     def draw(text, context, target, targets, keep, probability, seed, step) -> Picture:
         tokens = 2 + len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        # context tokens that a short text can surely keep at the paper's scales
+        # context tokens that a short text can always keep at the paper's scales
         room = recipe.length if tokens >= recipe.length else max(1, tokens // 4)
         options = dict(context_scale=context, target_scale=target, num_targets=targets)
         options |= dict(mlm_probability=probability, seed=seed, step=step)
@@ -65,7 +65,7 @@ def masking_explorer(recipe: Recipe, corpus: Corpus, *, sentences: int = 8) -> E
         "target": share("Target scale", 0.05, "a target block, share of the text", target),
         "targets": number("Targets", 1, 6, "target blocks", recipe.num_targets),
         "keep": number("Min context", 1, recipe.length, "context tokens that must stay", keep),
-        "probability": share("MLM probability", 0.0, "chance of a token to be chosen", chance),
+        "probability": share("MLM probability", 0.0, "chance that a token is chosen", chance),
         "seed": counter("Seed", "of the masks"),
         "step": counter("Step", "of training: another draw of the same seed"),
     }

@@ -1,4 +1,4 @@
-"""A plotly figure in a live front end: redrawn in place, and heard when points are chosen."""
+"""A plotly figure in a live front end: redrawn in place, with events for chosen points."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ _HERE = Path(__file__).parent
 class PlotView(anywidget.AnyWidget):
     """Shows one figure after another, and passes on what its front end says (`on_msg`).
 
-    Figures travel as messages, not as state: a saved notebook does not carry them. The front end
-    says `hello` (it is there), `view` (it is on a page), `heard` (messages reach it) and `chosen`
-    (points were clicked or selected: their `customdata`, or their numbers in the trace).
+    Figures are sent as messages, not as state, so a saved notebook does not hold them. The front
+    end sends `hello` (it exists), `view` (it is on a page), `heard` (messages reach it) and
+    `chosen` (points were clicked or selected: their `customdata`, or their numbers in the trace).
     `number` counts the figures shown.
     """
 
@@ -27,15 +27,15 @@ class PlotView(anywidget.AnyWidget):
     def show(self, content: str, label: str, texts: str = ""):
         """Draw `content`, a figure's JSON; `label` is its text alternative.
 
-        `texts`, a list as JSON, are hover texts by a point's number. They are most of what a large
-        map weighs: the front end keeps them until others come.
+        `texts`, a list as JSON, are hover texts by a point's number. They are most of a large map's
+        size, so the front end keeps them until it gets new ones.
         """
         kept, self.texts = texts == self.texts, texts
         self.content, self.label, self.number = content, label, self.number + 1
         self._draw(kept)
 
     def busy(self, yes: bool):
-        """Say that a picture is being made; the front end shows it after 0.15 s."""
+        """Say that a picture is being drawn; the front end shows this after 0.15 s."""
         self.send({"kind": "busy" if yes else "idle"})
 
     def _draw(self, kept: bool = False):

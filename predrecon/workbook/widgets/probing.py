@@ -16,7 +16,7 @@ from predrecon.workbook.widgets.controls import buttons, choice, multiple
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _FIRST = (
-    "choose the untrained encoder beside an arm in <i>Arms</i>: the rows of the two matrices show "
+    "choose an arm and the untrained encoder in <i>Arms</i>: the rows of the two matrices show "
     "which classes training helps; choose another <i>Pooling</i>: do the intervals of the arms "
     "still overlap? Read the first texts under <i>Where they disagree</i>: there both encoders are "
     "sure, and at least one is wrong."
@@ -27,14 +27,14 @@ _LISTED = 15
 def probing_explorer(
     compared: list[Model], tasks: list[Task], *, max_train: int | None = 2000, seed: int = 0
 ) -> Explorer:
-    """Task, pooling and arms at choice: scores, confusion matrices, and where two arms disagree.
+    """Choose task, pooling and arms: scores, confusion matrices, and where two arms disagree.
 
-    A task's heads for all poolings are fitted when one is first needed, and remembered; those of
-    the first two arms at once, for the static figure.
+    A task's heads for all poolings are fitted when one is first needed, and cached; those of the
+    first two arms at the start, for the static figure.
 
     Args:
         compared: encoders of one or several seeds.
-        max_train: training samples of a head at most; None: all, as notebook 04's table.
+        max_train: maximum training samples per head; None: all, as in notebook 04's table.
         seed: of the heads.
     """
     by_name = {task.name: task for task in tasks}
@@ -77,9 +77,9 @@ def probing_explorer(
 
 
 def disagreements(task: Task, results: dict) -> str:
-    """Texts on which the first two encoders answer differently, the surest first, as HTML.
+    """Texts on which the first two encoders answer differently, the most confident first, as HTML.
 
-    Sure is the mean probability of their answers; of graded similarity, how far they lie apart.
+    Confidence is the mean probability of their answers; for graded similarity, their difference.
     """
     if len(results) < 2:
         return "<p>Choose two arms to see where they disagree.</p>"

@@ -17,17 +17,17 @@ from predrecon.workbook.widgets import controls
 from predrecon.workbook.widgets.explorer import Explorer, Picture
 
 _FIRST = (
-    "set <i>Against</i> to FLOPs: the arm that spends more on a token stretches to the right; set "
+    "set <i>Against</i> to FLOPs: the arm that spends more per token extends further right; set "
     "<i>Smoothing</i> to 1: the noise of single batches appears; tick <i>live</i> while a run "
     "trains: its curves grow."
 )
-EVERY = 2.0  # seconds between looks at runs that go on
+EVERY = 2.0  # seconds between updates of unfinished runs
 
 
 class LiveCurves:
     """`on_log` callback that redraws the curves of `arm` in place `every` few seconds.
 
-    Finished runs, `{arm: history}`, are drawn beside the growing one.
+    Finished runs, `{arm: history}`, are drawn together with the growing one.
     """
 
     def __init__(self, arm: str, histories: dict[str, pd.DataFrame], *, every: float = 5.0):
@@ -47,12 +47,12 @@ class LiveCurves:
 def training_explorer(
     initial: list[Path] | None = None, *, task: Task | None = None, tokenizer=None
 ) -> Explorer:
-    """Runs, smoothing and axis at choice; with "live" the curves follow runs that go on.
+    """Choose runs, smoothing and axis; with "live" the curves follow runs in training.
 
     Args:
-        initial: folders of the runs chosen at first; default the newest two.
-        task, tokenizer: measure uniformity and effective rank of encoders on the way (snapshots)
-            on its validation split; without them those panels stay empty.
+        initial: folders of the runs chosen at first; default: the newest two.
+        task, tokenizer: measure uniformity and effective rank of snapshots on the task's validation
+            split; without them those panels stay empty.
     """
     folders = {folder.name: folder for folder in [*(initial or []), *begun(paths.runs_dir())]}
     if not folders:
@@ -72,7 +72,7 @@ def training_explorer(
 
     chosen = {
         "chosen": controls.multiple("Runs", list(folders), "run folders", first),
-        "smooth": controls.number("Smoothing", 1, 51, "running median over so many rows", 5),
+        "smooth": controls.number("Smoothing", 1, 51, "rows of the running median", 5),
         "axis": controls.choice("Against", list(AXES), "horizontal axis", value="tokens"),
         "live": controls.tick("live", f"look again every {EVERY:g} s"),
     }
@@ -104,9 +104,9 @@ def begun(root: Path) -> list[Path]:
 
 
 def _follow(explorer: Explorer, folders: dict[str, Path]):
-    """While "live" is ticked look again every few seconds, until all chosen runs are finished.
+    """While "live" is ticked, update every few seconds, until all chosen runs are finished.
 
-    Runs that began meanwhile join the list.
+    New runs are added to the list.
     """
     stop, alive = threading.Event(), weakref.ref(explorer)
 
@@ -122,7 +122,7 @@ def _follow(explorer: Explorer, folders: dict[str, Path]):
             chosen = control.value
             if new := {f.name: f for f in begun(paths.runs_dir()) if f.name not in folders}:
                 folders.update(new)
-                control.options = list(folders)  # takes the choice back
+                control.options = list(folders)  # resets the choice
                 control.value = chosen
             explorer.redraw()
             if chosen and all((folders[run] / "metrics.json").is_file() for run in chosen):
