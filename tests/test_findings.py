@@ -15,7 +15,8 @@ def gaps(value=-0.2, low=-0.3, high=-0.1, seeds=8, names=("objective", "objectiv
     """`contrasts.paired_contrasts` with one number in every cell."""
     metrics = ("uniformity", "equal_length", "uniformity_released", "effective_rank")
     metrics += ("semantic_probe", "token_probe", "below_unigram")
-    row = dict(value=value, low=low, high=high, seeds=seeds, detectable=0.15, seeds_needed=17.0)
+    row = dict(value=value, low=low, high=high, seeds=seeds, p=0.01, p_corrected=0.2)
+    row |= dict(detectable=0.15, seeds_needed=17.0)
     rows = [row | dict(contrast=name, metric=metric) for name in names for metric in metrics]
     return pd.DataFrame(rows)
 
@@ -40,7 +41,11 @@ def test_a_number_has_its_interval_a_true_minus_and_no_more_than_it_means():
 def test_words_follow_the_interval(low, high, words):
     value = np.nan_to_num((low + high) / 2, nan=-0.2)
     first, *_ = findings.objective(gaps(value, low, high))
-    assert f"embeddings are {words}: uniformity" in first and "(8 seeds; published −0.13)" in first
+    assert (
+        f"embeddings are {words}: uniformity" in first
+        and "(8 seeds, p = 0.010, 0.20 after Holm's correction over" in first
+    )
+    assert first.endswith("; published −0.13).")
 
 
 def test_nats_probes_and_cost_stand_in_one_place():
@@ -48,7 +53,7 @@ def test_nats_probes_and_cost_stand_in_one_place():
     first, steps, equal = findings.operations(gaps(), cost)
     assert first == "A hybrid step costs 64 [60, 70] % more operations than an MLM-only step."
     assert steps.startswith("At equal steps the hybrid has learned less: −0.20 [−0.30, −0.10] nats")
-    assert "semantic probe −0.200" in equal
+    assert "the semantic probe is lower: −0.200" in equal
     alike = findings.operations(gaps(0.0, -0.1, 0.1))
     assert alike[0].startswith("At equal steps the arms are not distinguishable")
 

@@ -31,6 +31,7 @@ _STATUS_WORDS = {
     UNKNOWN: "cannot be decided at this budget",
 }
 _BOUNDS = ["value", "low", "high"]
+_CAN_BE_SIGNIFICANT = 6  # seeds from which sign flips can give p < 0.05
 _SMALL = 0.001
 _NO_PAIR = "Both arms are needed: no pair of a hybrid and an MLM-only run is here."
 
@@ -101,16 +102,18 @@ def _listed(parts: list[str]) -> str:
 # One suspected cause each, from `contrasts.paired_contrasts`
 
 
-def objective(gaps: pd.DataFrame) -> list[str]:
+def objective(gaps: pd.DataFrame, given: str = "At equal steps") -> list[str]:
     """Does the JEPA objective change the geometry, at equal steps and at equal operations?"""
     row = _row(gaps, "objective", "uniformity")
     if row is None:
         return [_NO_PAIR]
     words = compared(row, *_UNIFORM_THAN, "not distinguishable from MLM-only's")
     effect = contrasts.published_effects()["uniformity"]
+    p = f"p = {row['p']:.3f}, {row['p_corrected']:.2f} after Holm's correction over {len(gaps)} rows"
+    sure = f", {p}" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
     sentences = [
-        f"At equal steps the hybrid's embeddings are {words}: uniformity {number(row)} "
-        f"({_over(row)}; published {_text(effect)})."
+        f"{given} the hybrid's embeddings are {words}: uniformity, hybrid minus MLM-only, "
+        f"{number(row)} ({_over(row)}{sure}; published {_text(effect)})."
     ]
     controls = {
         "at equal operations": ("objective, equal FLOPs", "uniformity"),
@@ -119,6 +122,7 @@ def objective(gaps: pd.DataFrame) -> list[str]:
             "objective",
             "uniformity_released",
         ),
+        "so measured at equal operations": ("objective, equal FLOPs", "uniformity_released"),
     }
     rows = {words: _row(gaps, *key) for words, key in controls.items()}
     parts = [f"{number(row)} {words}" for words, row in rows.items() if row]
@@ -150,10 +154,11 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
         if nats is None:
             continue
         words = compared(nats, "the hybrid has learned less", "the hybrid has learned more",
-                         "the arms are not distinguishable")  # fmt: skip
+                         "the arms are not distinguishable in what they learn")  # fmt: skip
         sentence = f"{given} {words}: {number(nats)} nats ({_over(nats)})"
         if probe := _row(gaps, contrast, "semantic_probe"):
-            sentence += f"; semantic probe {number(probe, 3)}"
+            words = compared(probe, "lower", "higher")
+            sentence += f"; the semantic probe is {words}: {number(probe, 3)}"
         sentences.append(f"{sentence}.")
     return sentences or [_NO_PAIR]
 
@@ -245,9 +250,10 @@ def stuck(ends: pd.DataFrame) -> list[str]:
     size = runs["uniformity"].abs().max()
     size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
     return [
-        f"{len(runs)} runs ({_listed(list(dict.fromkeys(runs['title'])))}) end on the plateau, "
-        f"within {max(_SMALL, nats.abs().max()):.2f} nats of word frequencies. Their uniformity is "
-        f"{size} in size: all texts lie at one point, whatever the objective."
+        f"{len(runs)} runs ({_listed(list(dict.fromkeys(runs['title'])))}) end on the plateau: they "
+        "predict masked tokens no better than word frequencies do, to "
+        f"{max(_SMALL, nats.abs().max()):.2f} nats. The size of their uniformity is {size}: all "
+        "texts lie at one point, whatever the objective."
     ]
 
 
@@ -298,14 +304,16 @@ def power(gaps: pd.DataFrame) -> list[str]:
 def grid_budget(seen: dict[str, pd.DataFrame]) -> str:
     """What the numbers of `evidence("eight-seeds")` cost, in one line."""
     facts, probes = seen["06_trajectories"], seen["04_probes"]
-    steps, tokens = facts.query("condition == 'hybrid'")[["step", "tokens"]].max()
+    ends = facts.groupby(["condition", "seed"])[["step", "tokens"]].max()
+    longer = ends.loc[["mlm-flops"]]
+    steps, tokens = ends.loc["hybrid"].max()
     n = probes.query("model == 'hybrid'")["n"]
     seeds = seen["06_ends"].query("condition == 'hybrid'")["seed"].nunique()
-    runs = seen["06_plateau"]
     return (
-        f"Preset `demo`: {len(runs)} runs of {steps:,} steps, {tokens / 1e6:.1f} M tokens of the "
-        f"embedded text, {seeds} seeds of both arms and of MLM-only at equal operations; "
-        f"{len(n)} embedded tasks of {_span(n, 0)} texts, mean pooling."
+        f"Preset `demo`: {len(ends) - len(longer)} runs of {steps:,} steps ({tokens / 1e6:.1f} M "
+        f"tokens of the embedded text), {len(longer)} of MLM-only with the hybrid's operations "
+        f"({longer['step'].max():,} steps, {longer['tokens'].max() / 1e6:.1f} M tokens); {seeds} "
+        f"seeds of both arms; {len(n)} embedded tasks of {_span(n, 0)} texts, mean pooling."
     )
 
 
@@ -355,8 +363,9 @@ def attention_ratio(claims: pd.DataFrame) -> list[str]:
     rows = rows[rows["status"] != UNKNOWN]
     ratios = np.exp(rows[_BOUNDS])
     return [
-        f"Under attention pooling the hybrid's uniformity is {number(ratio)} times MLM-only's "
-        f"({row['architecture']}, {int(row['seeds'])} seeds; published "
+        f"Under attention pooling the hybrid's uniformity is {number(ratio)} times MLM-only's, "
+        f"geometric mean of tasks (architecture {row['architecture']}, {int(row['seeds'])} seeds; "
+        "published "
         f"{np.exp(row['published']):.1f} times)."
         for (_, row), (_, ratio) in zip(rows.iterrows(), ratios.iterrows(), strict=True)
     ]
@@ -393,7 +402,7 @@ def wikipedia(seen: dict[str, pd.DataFrame], trained: dict[str, pd.DataFrame]) -
     return [
         f"{steps:,} steps, {tokens / 1e6:.1f} M tokens, {nats.size().max()} seeds. Nats below word "
         f"frequencies: {_listed(ended)}.",
-        *objective(gaps)[:1],
+        *objective(gaps, "On Wikipedia and GLUE, at equal steps,")[:1],
         *power(gaps)[1:],
         f"The token probe is {words} at equal operations: {number(token, 3)}.",
     ]
@@ -413,7 +422,8 @@ def h100(seen: dict[str, pd.DataFrame]) -> list[str]:
         f"After {last / 1e6:.0f} M tokens the hybrid is {at['hybrid'][0]:.2f} nats below word "
         f"frequencies and MLM-only {at['mlm'][0]:.2f} (preset `modern`, one seed); the hybrid has "
         f"spent {at['hybrid'][1] / at['mlm'][1]:.1f} times the operations.",
-        f"As published, {'MLM-only' if paper['arm'] == 'mlm' else 'the hybrid'} is {state} after "
+        f"At the paper's size on Wikipedia (preset `paper`), "
+        f"{'MLM-only' if paper['arm'] == 'mlm' else 'the hybrid'} is {state} after "
         f"{paper['tokens'] / 1e6:.1f} M tokens ({_text(paper['below_unigram'])} nats, one seed).",
     ]
 
