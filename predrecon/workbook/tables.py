@@ -928,7 +928,7 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         *([f"Corrected alike, {'; '.join(other)}."] if other else []),
         f"At the last shared layer the gradient of the paper's JEPA loss has {paper['share']:.2f} "
         f"times the norm of MLM's (second half of training), at a cosine of "
-        f"{paper['gradient_cosine']:.2f}; with {strongest} it has {pulls['share'].max():.1f} times.",
+        f"{paper['gradient_cosine']:.2f}; with {strongest} {pulls['share'].max():.1f} times.",
     ]
 
 
