@@ -181,7 +181,7 @@ def test_without_its_recipe_a_run_is_known_by_its_checkpoint(corpus, finished, i
 
 def test_a_lost_history_is_said(corpus, interrupted):
     (interrupted / "history.csv").unlink()
-    with pytest.warns(UserWarning, match="lost or empty: it begins again at step 10"):
+    with pytest.warns(UserWarning, match="missing or empty: it starts again at step 10"):
         pretrain(SMOKE, corpus, interrupted, seed=0)
 
 
