@@ -16,7 +16,7 @@
 # # 00 · The map of claims
 #
 # **What this answers.** Which claims of "Predict and Reconstruct" (arXiv 2606.05173) hold, and what
-# was found besides.
+# was else was found.
 #
 # **How to read.** Every status is computed from results, every sentence is made of numbers in
 # `figures/data/`. The runs behind them come with the project as CSV; what the runs on this disk say
@@ -166,7 +166,7 @@ _, history, ends = lab.first_answer()
 typeset.say(*tables.lab_sentences(lab.contrasts(ends), lab.pulls(history)))
 
 # %% [markdown]
-# **Where the paper does not hold together** (spectral entropy, alignment, poolings, the leak, λ),
+# **Where the paper is inconsistent** (spectral entropy, alignment, poolings, the leak, λ),
 # the notebook of that subject shows it: see the boxes named *Gotcha*.
 #
 # ## This disk

@@ -55,7 +55,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # | encoder | $f_\theta$ | both losses |
 # | token regressor | $h_\psi$ | the MLM loss |
 # | predictor | $g_\varphi$ | the JEPA loss |
-# | target encoder | $\bar f_\theta$ | nobody: it is a moving average of the encoder |
+# | target encoder | $\bar f_\theta$ | not trained: it is a moving average of the encoder |
 # | balance | $w$ | both losses |
 #
 # The paper's architecture at a size that prints: $V = 50$ words, $D = 16$ dimensions, two layers;
@@ -252,7 +252,7 @@ torch.testing.assert_close(logits, tiny.logits(z_full[masked]))
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# $\ln 50$ nats: an even guess.
+# $\ln 50$ nats: a uniform guess.
 #
 # </details>
 #
@@ -441,7 +441,7 @@ for arm, run in book.runs.items():
 # %% [markdown]
 # ## Caveats
 #
-# - One seed. The demo preset is a rehearsal: 128 wide, 2 layers, a text read once or twice.
+# - One seed. The demo preset is a small-scale run: 128 wide, 2 layers, a text read once or twice.
 # - Its recipe is not the paper's: rotary positions, Muon, 30 % masked. `demo-published` is the
 #   paper's recipe at this size; notebook 06 compares the two.
 

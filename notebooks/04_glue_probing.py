@@ -327,7 +327,7 @@ widgets.probing_explorer(book.models, book.tasks, max_train=max_texts, seed=book
 # %% [markdown]
 # ## Eight seeds
 #
-# The same from eight seeds an arm, whose numbers come with the project
+# The same from eight seeds per arm, whose numbers come with the project
 # (`figures/data/eight-seeds/04_probes.csv`):
 
 # %%

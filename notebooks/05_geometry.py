@@ -47,7 +47,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
                 max_samples=max_samples, every_seed=True)  # fmt: skip
 
 # %% [markdown]
-# ## From token vectors to one vector a text
+# ## From token vectors to one vector per text
 #
 # The encoder gives a vector $z_t$ for each of $L$ tokens. Mean pooling (Eq. 10) averages those that
 # are no padding; the paper also tries three other poolings:

@@ -15,7 +15,7 @@
 # %% [markdown]
 # # 05c · Spectra and maps
 #
-# **Claim (paper, Figures 3–10).** Under mean pooling both arms have alike spectra; the hybrid's
+# **Claim (paper, Figures 3–10).** Under mean pooling both arms have similar spectra; the hybrid's
 # classes are less tight and no better separated.
 #
 # **How to read.** [05](05_geometry.ipynb) reduced a cloud of texts to numbers; this notebook draws
@@ -207,7 +207,7 @@ for a, b in ((0, 1), (0, 2), (1, 2)):
 # %% [markdown]
 # > **Gotcha.** UMAP promises less: neighbours stay neighbours. Distances between its islands,
 # > their sizes and their shapes mean little, and another seed moves them. Do not read "far apart"
-# > off it: for that PCA stands beside it. What PCA leaves out, all directions but two, it leaves
+# > off it: for that PCA is shown as well. What PCA leaves out, all directions but two, it leaves
 # > out silently: the eigenspectrum above says how much that is.
 #
 # The first 250 texts of the first task, coloured by label; hover for the text. What to look for:

@@ -25,7 +25,7 @@
 # seeds each). `python -m predrecon grid` trains them, in about an hour on two cores for preset
 # `demo`.
 #
-# **How to read.** Two judges, each by hand; then one suspect a section: the claim, what would
+# **How to read.** Two judges, each by hand; then one suspect per section: the claim, what would
 # convict it, the picture, and what it shows. Pictures and sentences are made from the numbers in
 # `figures/data/eight-seeds/`, which come with the project. What the runs on this disk say stands
 # below them, and in full at the end.
@@ -315,8 +315,8 @@ assert abs(power - 0.8) < 0.01
 
 # %% [markdown]
 # The same for uniformity, with the spread of the eight seeds' differences. Where the solid line
-# crosses the upper dotted one, so many seeds find the published difference four times in five;
-# where the dashed line crosses the lower one, so many exclude half of it.
+# crosses the upper dotted one, this many seeds find the published difference four times in five;
+# where the dashed line crosses the lower one, this many exclude half of it.
 
 # %%
 figures.show(figures.power_curve(gaps))
@@ -368,7 +368,7 @@ typeset.show(*tables.folded(tables.references_table(references), "Reference enco
 # %% [markdown]
 # ## Caveats
 #
-# - One text, one width, two layers, a minute of training: a rehearsal, not the paper's scale. The
+# - One text, one width, two layers, a minute of training: a small-scale run, not the paper's scale. The
 #   tasks are the embedded ones. Wikipedia, GLUE and the paper's size on a GPU: notebook 00.
 # - Three seeds are three runs: read "not distinguishable" as "not distinguishable with three".
 # - The metrics of one run are not independent of each other, and neither are the contrasts, which

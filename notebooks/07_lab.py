@@ -19,7 +19,7 @@
 # another choice make the JEPA objective worth its operations?
 #
 # **How to read.** Every choice replaces one part of the paper's objective; everything else stays.
-# Two controls stand beside all of them: the paper's objective (`hybrid`) and MLM-only with the
+# All are compared with two controls: the paper's objective (`hybrid`) and MLM-only with the
 # hybrid's operations. `python -m predrecon lab` trains what is missing, seed by seed; with options
 # such as `--latent-loss sigreg,vicreg --target ema,live` it trains products.
 #
@@ -113,10 +113,10 @@ for control, words in {"mlm-flops": "MLM-only, equal operations", "hybrid": "the
         book.gallery.show(f"07_against_{control}", figure, gaps)
 
 # %% [markdown]
-# ## Do the two losses pull in one direction?
+# ## Do the two losses pull in the same direction?
 #
 # $g_{\text{JEPA}}$ and $g_{\text{MLM}}$ are the gradients of the two losses in the last layer that
-# both share, before λ weighs them. A cosine near 0: the losses neither help nor hinder each other
+# both share, before λ weights them. A cosine near 0: the losses neither help nor hinder each other
 # there. A ratio far below 1: the JEPA loss hardly moves the encoder, whatever λ does.
 
 # %% tags=["nbval-ignore-output"]

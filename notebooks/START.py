@@ -15,7 +15,7 @@
 # %% [markdown]
 # # Start here
 #
-# One text encoder, pre-trained twice: with a JEPA objective beside masked language modelling
+# One text encoder, pre-trained twice: with a JEPA objective in addition to masked language modelling
 # (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did to it.
 #
 # | notebook | answers | minutes, two cores |
@@ -60,7 +60,7 @@
 # | `paper` | every value of the paper's Table 1 | as published |
 #
 # The published recipe stays for a long time on the plateau of word frequencies, where a model
-# predicts masked tokens no better than their frequencies do; `modern` leaves it soon. A run says
+# predicts masked tokens no better than their frequencies do; `modern` leaves it early. A run says
 # how many nats its loss is below that of word frequencies.
 #
 #     papermill notebooks/02_pretrain.ipynb out.ipynb -p preset modern -p corpus wikipedia
@@ -77,9 +77,9 @@
 #         -m predrecon pretrain --preset paper --arm hybrid --corpus wikipedia
 #
 # The batch of a recipe is the global one and masks are functions of seed and step, so the curves of
-# one process and of eight are equal up to rounding. `several_nodes.yaml` is for more machines; `--shard`
-# spreads weights and optimiser over the processes (FSDP). Ctrl-C or SIGTERM writes a checkpoint; a
-# killed process loses the steps since the last (`--checkpoint-every`, `--checkpoint-minutes`).
+# one process and of eight are equal up to rounding. `several_nodes.yaml` is for more machines;
+# `--shard` spreads weights and optimiser over the processes (FSDP). Ctrl-C or SIGTERM writes a
+# checkpoint; a killed process loses the steps since the last (`--checkpoint-every`, `--checkpoint-minutes`).
 # `--tracker tensorboard|wandb|trackio` logs there too. `--help` explains every option.
 #
 # ## The runs behind notebooks 06 and 07

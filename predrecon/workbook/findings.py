@@ -251,8 +251,9 @@ def stuck(ends: pd.DataFrame) -> list[str]:
     size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
     return [
         f"{len(runs)} runs ({_listed(titles)}) end on the plateau: they predict masked "
-        f"tokens no better than word frequencies do, to {max(_SMALL, nats.abs().max()):.2f} nats. The size of their uniformity is {size}: all "
-        "texts lie at one point, whatever the objective."
+        f"tokens no better than word frequencies do, to {max(_SMALL, nats.abs().max()):.2f} nats. "
+        f"The size of their uniformity is {size}: all texts lie at one point, whatever the "
+        "objective."
     ]
 
 
