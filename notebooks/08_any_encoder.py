@@ -147,8 +147,8 @@ for stem, (figure, numbers) in analyse.drawn(measured, layers, book.tasks, gaps)
 # ## In numbers
 #
 # Mean pooling first; every pooling and metric unfolds. `own` is the pooling that came with an
-# encoder. A rank is at most min(N, D): D is listed with it. An interval over texts says what *these*
-# weights would give on new texts; it says nothing about another training run.
+# encoder. A rank is at most min(N, D): D is listed with it. An interval over texts says what
+# *these* weights would give on new texts; it says nothing about another training run.
 
 # %% tags=["nbval-ignore-output"]
 typeset.show(*tables.by_pooling(measured.table, tables.encoders_table, "Encoders"))

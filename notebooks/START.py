@@ -15,8 +15,8 @@
 # %% [markdown]
 # # Start here
 #
-# One text encoder, pre-trained twice: with a JEPA objective in addition to masked language modelling
-# (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did to it.
+# One text encoder, pre-trained twice: with a JEPA objective in addition to masked language
+# modelling (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did to it.
 #
 # | notebook | answers | minutes, two cores |
 # |---|---|---|
@@ -79,7 +79,8 @@
 # The batch of a recipe is the global one and masks are functions of seed and step, so the curves of
 # one process and of eight are equal up to rounding. `several_nodes.yaml` is for more machines;
 # `--shard` spreads weights and optimiser over the processes (FSDP). Ctrl-C or SIGTERM writes a
-# checkpoint; a killed process loses the steps since the last (`--checkpoint-every`, `--checkpoint-minutes`).
+# checkpoint; a killed process loses the steps since the last (`--checkpoint-every`,
+# `--checkpoint-minutes`).
 # `--tracker tensorboard|wandb|trackio` logs there too. `--help` explains every option.
 #
 # ## The runs behind notebooks 06 and 07

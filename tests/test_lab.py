@@ -140,13 +140,13 @@ def test_sentences_and_table_say_what_the_numbers_say():
     first, second, third, fourth, fifth = tables.lab_sentences(gaps, pulls)
     assert first.startswith("good of 3 choices learns more")
     assert second.startswith("Less than with the paper's objective is learned with bad (least with")
-    assert "with bad: −1.50 [" in second and ", more with good: p < 0.05" in second
-    assert "corrected for all 10 differences" in second
-    assert third == "Without the correction, the 95 % intervals of none exclude 0 as well."
+    assert "with bad: −1.50 [" in second and ", more with good (Student's t, p < 0.05" in second
+    assert "Holm's correction for 10 differences" in second
+    assert third == "Uncorrected, the intervals of none exclude 0, too."
     assert fourth == (
         "Corrected alike, uniformity is lower (more uniform) with bad and higher with none."
     )
-    assert "has 0.70 times the norm of MLM's" in fifth and "at a cosine of 0.02" in fifth
+    assert "has 0.70 times the norm of MLM's" in fifth and "and a cosine of 0.02 with it" in fifth
     worse = made_ends(facts[facts["condition"] != "good"])
     assert "None of 2" in tables.lab_sentences(lab.contrasts(worse), pulls)[0]
     nats = gaps[gaps["metric"] == "below_unigram"]

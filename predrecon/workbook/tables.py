@@ -922,13 +922,13 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         f"({_signed(best)} nats, {_range(nats['seeds'])} seeds per choice).",
         f"Less than with the paper's objective is learned with {_listed(clear[clear['value'] < 0])}"
         f" (least with {worst['combination']}: {_signed(worst)} nats), more with "
-        f"{_listed(clear[clear['value'] > 0])}: p < 0.05 by Student's t, corrected for all "
-        f"{len(gaps)} differences (Holm).",
-        f"Without the correction, the 95 % intervals of {_listed(open_)} exclude 0 as well.",
+        f"{_listed(clear[clear['value'] > 0])} (Student's t, p < 0.05 after Holm's correction for "
+        f"{len(gaps)} differences).",
+        f"Uncorrected, the intervals of {_listed(open_)} exclude 0, too.",
         *([f"Corrected alike, {'; '.join(other)}."] if other else []),
         f"At the last shared layer the gradient of the paper's JEPA loss has {paper['share']:.2f} "
-        f"times the norm of MLM's (second half of training), at a cosine of "
-        f"{paper['gradient_cosine']:.2f}; with {strongest} {pulls['share'].max():.1f} times.",
+        f"times the norm of MLM's and a cosine of {paper['gradient_cosine']:.2f} with it; with "
+        f"{strongest} {pulls['share'].max():.1f} times.",
     ]
 
 
