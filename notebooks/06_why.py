@@ -175,7 +175,8 @@ driven = findings.claim(evidence["00_map"], "λ is learned")
 by_lambda = findings.over_mlm(ends)
 sentences = findings.every_lambda(by_lambda)
 names = list(by_lambda["contrast"].unique())
-figures.show(figures.suspect(by_lambda, names, sentences[0].partition(":")[0]))
+title = f"{sentences[0].partition(':')[0]} (hybrid minus MLM-only)"
+figures.show(figures.suspect(by_lambda, names, title))
 typeset.say(*sentences, *findings.balance(gaps, driven), findings.verdict(verdicts, 3))
 
 # %% tags=["nbval-ignore-output"]

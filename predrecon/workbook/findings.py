@@ -223,6 +223,7 @@ def over_mlm(ends: pd.DataFrame) -> pd.DataFrame:
     used = ends[ends["condition"].isin([*_BY_LAMBDA.values(), "mlm"])]
     seeds = [set(rows["seed"]) for _, rows in used.groupby("condition")]
     used = used[used["seed"].isin(set.intersection(*seeds) if seeds else [])]
+    used = used.fillna({"task": ""})  # below_unigram has none
     return contrasts.paired_contrasts(used, {k: (v, "mlm") for k, v in _BY_LAMBDA.items()})
 
 
@@ -348,7 +349,7 @@ def schedule(trajectories: pd.DataFrame) -> list[str]:
     part = (
         "The decay does not explain the difference at equal steps."
         if gap["low"] > 0
-        else "Part of the difference at equal steps may therefore be the decay."
+        else "Part of the difference at equal steps may therefore be what the decay does to each arm."
     )
     return [
         f"> **Gotcha.** The learning rate decays to the end of a run. After {tokens / 1e6:.1f} M "
