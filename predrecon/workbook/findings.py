@@ -346,11 +346,8 @@ def schedule(trajectories: pd.DataFrame) -> list[str]:
     gap = _mean((at["mlm-flops"] - at["hybrid"]).dropna())
     words = compared(gap, "more uniform than the hybrid", "less uniform than the hybrid",
                      "not distinguishable from the hybrid")  # fmt: skip
-    part = (
-        "The decay does not explain the difference at equal steps."
-        if gap["low"] > 0
-        else "Part of the difference at equal steps may therefore be what the decay does to each arm."
-    )
+    part = "Part of the difference at equal steps may be what the decay does to each arm."
+    part = "The decay does not explain the difference at equal steps." if gap["low"] > 0 else part
     return [
         f"> **Gotcha.** The learning rate decays to the end of a run. After {tokens / 1e6:.1f} M "
         f"tokens uniformity is {means['hybrid']} for the hybrid and {means['mlm']} for MLM-only, "
