@@ -26,9 +26,9 @@
 # `demo`.
 #
 # **How to read.** Two judges, each by hand; then one suspect per section: the claim, what would
-# convict it, the picture, and what it shows. Pictures and sentences are made from the numbers in
-# `figures/data/eight-seeds/`, which come with the project. What the runs on this disk say stands
-# below them, and in full at the end.
+# make it the cause, the picture, and a verdict. Verdicts, pictures and sentences are made from the
+# numbers in `figures/data/eight-seeds/`, which come with the project. All verdicts, and what the
+# runs on this disk say, stand at the end.
 
 # %% tags=["parameters"]
 preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
@@ -65,6 +65,8 @@ ends, gaps = evidence["06_ends"], evidence["06_contrasts"]
 typeset.say(findings.grid_budget(evidence))
 title = "Every condition: figures/data/eight-seeds/06_ends.csv"
 typeset.show(*tables.folded(tables.endpoint_table(ends), title))
+typeset.say(findings.same_seeds(ends))
+verdicts = findings.verdicts(evidence, findings.evidence("plateau"))
 
 # %% [markdown]
 # On this disk:
@@ -132,12 +134,12 @@ assert p == statistics.sign_flip_p(d)
 
 # %% [markdown]
 # > **Gotcha.** Three seeds cannot give a p below one quarter, however large the effect. With three
-# > seeds read the interval, and no p at all. Eight seeds can pass one test at one in twenty, but
-# > not Holm's correction for all rows of the grid together.
+# > seeds read the interval, and no p at all. Eight seeds can pass a few tests at one in twenty, but
+# > not all rows of the grid together: Holm's correction multiplies the smallest p by their number.
 #
 # ## Suspect 1: the objective
 #
-# **Claim.** The JEPA loss spreads the embeddings. **It is convicted** if the hybrid is more uniform
+# **Claim.** The JEPA loss spreads the embeddings. **It is the cause** if the hybrid is more uniform
 # than MLM-only at equal steps *and* at equal operations, and if neither the lengths of the texts
 # nor the way of measuring explains it.
 
@@ -145,16 +147,13 @@ assert p == statistics.sign_flip_p(d)
 sentences = findings.objective(gaps)
 names = ["objective", "objective, equal FLOPs"]
 figures.show(figures.suspect(gaps, names, sentences[0].partition(":")[0]))
-typeset.say(*sentences)
-
-# %% tags=["nbval-ignore-output"]
-typeset.say(*findings.here(findings.objective(effects)))
+typeset.say(*sentences, findings.verdict(verdicts, 1))
 
 # %% [markdown]
 # ## What it costs
 #
 # **Suspect 2: compute.** A hybrid step runs the encoder twice more, and the predictor: equal steps
-# are not equal operations. **Compute is convicted** if MLM-only, given as many operations, is as
+# are not equal operations. **It is the cause** if MLM-only, given as many operations, is as
 # uniform as the hybrid.
 #
 # Pale points are seeds, bold ones their means with 95 % intervals.
@@ -162,53 +161,47 @@ typeset.say(*findings.here(findings.objective(effects)))
 # %%
 figures.show(figures.answer(evidence["06_plateau"]))
 cost = findings.claim(evidence["00_map"], "Identical compute")
-typeset.say(*findings.operations(gaps, cost))
-
-# %% tags=["nbval-ignore-output"]
-typeset.show(tables.costs_table(facts), precision=2)
-typeset.say(*findings.here(findings.operations(effects)))
+typeset.say(*findings.operations(gaps, cost), findings.verdict(verdicts, 2))
 
 # %% [markdown]
 # ## Suspect 3: λ
 #
 # **Claim.** λ is driven by the learning rate (notebook 03), so "the objective" might be a schedule
-# in disguise. **It is convicted** if the effect goes away when λ is fixed or slowed. If it *grows*
-# with λ instead, that speaks for the objective.
+# in disguise. **It is the cause** if the difference between hybrid and MLM-only goes away when λ is
+# fixed or slowed. If the difference *grows* with λ instead, that speaks for the objective.
 
 # %%
 driven = findings.claim(evidence["00_map"], "λ is learned")
-sentences = findings.balance(gaps, driven)
-names = [f"λ = {lam} for learned" for lam in (0.25, 0.5, 0.75)] + ["λ's rate / 10"]
-figures.show(figures.suspect(gaps, names, sentences[1].partition(":")[0]))
-typeset.say(*sentences)
+by_lambda = findings.over_mlm(ends)
+sentences = findings.every_lambda(by_lambda)
+names = list(by_lambda["contrast"].unique())
+title = f"{sentences[0].partition(':')[0]} (hybrid minus MLM-only)"
+figures.show(figures.suspect(by_lambda, names, title))
+typeset.say(*sentences, *findings.balance(gaps, driven), findings.verdict(verdicts, 3))
 
 # %% tags=["nbval-ignore-output"]
 balance = snapshots.lambdas(runs)
 if len(balance):
     book.gallery.show("06_lambdas", figures.lambdas(balance), balance)
-typeset.say(*findings.here(findings.balance(effects)))
 
 # %% [markdown]
 # ## Suspect 4: the leak
 #
 # **Claim.** The public code's blocks leave most targets visible in the context (notebook 01), so
-# its hybrid could copy instead of predict. **The leak is convicted** if runs with leaking targets
-# are more uniform than runs without.
+# its hybrid could copy instead of predict. **It is the cause** if runs with leaking targets are
+# more uniform than runs without.
 
 # %%
 sentences = findings.leak(gaps)
-figures.show(figures.suspect(gaps, ["targets leak"], sentences[0].partition(":")[0]))
-typeset.say(*sentences)
-
-# %% tags=["nbval-ignore-output"]
-typeset.say(*findings.here(findings.leak(effects)))
+figures.show(figures.suspect(gaps, ["targets leak"], findings.heading(sentences[0])))
+typeset.say(*sentences, findings.verdict(verdicts, 4))
 
 # %% [markdown]
 # ## Suspect 5: what a run has learned
 #
-# **Claim.** A hybrid step is another step for the loss as well, so the arms may differ in how far
-# they have come. **This is convicted** if the difference goes away where both arms have the same
-# held-out loss.
+# **Claim.** The same number of steps need not bring both arms to the same loss, so they may differ
+# in how far they have come. **It is the cause** if the difference goes away where both arms have
+# the same held-out loss.
 #
 # Snapshots are points on a curve from nats $x$ to a metric $m$. Between two of them the metric is
 # taken as linear:
@@ -236,7 +229,8 @@ assert np.allclose([last.level, last.value], [1.0, at_one - mlm[1][1]])
 
 # %%
 figures.show(figures.plateau(evidence["06_plateau"]))
-typeset.say(*findings.at_equal_loss(evidence["06_equal_nats"], evidence["06_followed"]))
+sentences = findings.at_equal_loss(evidence["06_equal_nats"], evidence["06_followed"])
+typeset.say(*sentences, findings.verdict(verdicts, 5))
 
 # %% [markdown]
 # > **Gotcha.** The loss is an outcome of the objective, too: a hybrid that is more uniform
@@ -248,36 +242,38 @@ at_nats = snapshots.at_equal_nats(trajectories)
 at_equal_loss = plateau.at_equal_loss(endpoints)
 book.gallery.keep("06_equal_nats", at_nats)
 book.gallery.keep("06_followed", at_equal_loss)
-typeset.say(*findings.here(findings.at_equal_loss(at_nats, at_equal_loss)))
 
 # %% [markdown]
 # ## Suspect 6: the plateau
 #
 # **Claim.** The published architecture adds positions of amplitude 1 to token embeddings of
 # standard deviation 0.02 (settings of the public code), so that tokens drown: the JEPA target is a
-# function of the position, and MLM learns word frequencies first. **The plateau is convicted** if
-# runs on it have one geometry, whatever their objective, and if runs that leave it differ by how
-# far they have come.
+# function of the position, and MLM learns word frequencies first. **It is the cause** of what runs
+# of that architecture show if runs on the plateau have one geometry, whatever their objective, and
+# if runs that leave it differ by how far they have come.
 #
-# 27 runs of that architecture on Wikipedia, three seeds a condition (`figures/data/plateau/`):
+# The demo's runs as published all stay on it. So 27 more runs of that architecture, on Wikipedia
+# (`figures/data/plateau/`): nine conditions of three seeds each, seven of the grid's and both
+# arms with token embeddings multiplied by √D, as in the first Transformer, so that tokens do not
+# drown.
 
 # %%
 wiki = findings.evidence("plateau")
 figures.show(figures.plateau(plateau.per_run(wiki["06_ends"])))
-typeset.say(*findings.stuck(ends), *findings.plateau_runs(wiki))
-
-# %% tags=["nbval-ignore-output"]
-typeset.say(*findings.here(findings.stuck(endpoints)))
+typeset.say(*findings.stuck(ends), *findings.plateau_runs(wiki), findings.verdict(verdicts, 6))
 
 # %% [markdown]
-# ## Suspect 7: before the first step
+# ## Suspect 7: the start and the schedule
 #
-# **Claim.** "More uniform" sounds like something that is gained. Before you look: is the untrained
-# encoder more or less uniform than both trained arms?
+# **Claim.** "More uniform" sounds like something that is gained, but it could be something that is
+# not yet lost: uniformity changes while the learning rate decays. **The schedule is not the cause**
+# if MLM-only with more of its learning rate left, after the same number of tokens, is still less
+# uniform than the hybrid. Before you look: is the untrained encoder more or less uniform than both
+# trained arms?
 #
 # <details><summary>Answer</summary>Follow the first panel from its left end. An untrained encoder
-# averages random word vectors, and random vectors are spread. Training pulls the texts of one kind
-# together; what the objectives differ in is how far.</details>
+# averages random word vectors, and random vectors are spread. Training pulls the texts together;
+# what the objectives differ in is how far.</details>
 #
 # Thin lines are seeds, thick ones their mean.
 
@@ -286,22 +282,22 @@ way = evidence["06_trajectories"]
 arms = way["condition"].isin(["hybrid", "mlm", "mlm-flops"])
 curves = way[arms & way["metric"].isin(["uniformity", "below_unigram"])]
 figures.show(figures.trajectories(curves))
-typeset.say(*findings.before_training(way))
-
-# %% tags=["nbval-ignore-output"]
-typeset.say(*findings.here(findings.before_training(trajectories)))
+typeset.say(*findings.before_training(way), findings.verdict(verdicts, 7))
+typeset.say(*findings.schedule(way))
 
 # %% [markdown]
 # ## How small an effect could be seen
 #
-# **Suspect 8: chance.** A contrast that finds nothing says as much as it could have found. The
-# power of $n$ seeds is the probability that a paired test rejects "no effect" if the mean
-# difference is $\delta$ and single differences spread by $\sigma$:
+# **Suspect 8: chance.** **It is the cause** if the signs of the seeds' differences in uniformity,
+# at equal steps or at equal operations, could be chance: p of one in twenty or more, corrected for
+# these two comparisons. And where no difference is found: how large could one have been? The power
+# of $n$ seeds is the probability that a paired test rejects "no effect" if the mean difference is
+# $\delta$ and single differences spread by $\sigma$:
 #
 # $$\text{power} = P\left(\frac{|\bar d|}{s / \sqrt{n}} > t_{0.975,\,n-1}\right), \qquad
 # d_i \sim \mathcal{N}(\delta, \sigma^2)$$
 #
-# The package inverts this by the noncentral t distribution. Ten lines of simulation must agree:
+# The package inverts this by the noncentral t distribution. Five lines of simulation must agree:
 # take the effect that it says eight seeds find four times in five, and count.
 
 # %%
@@ -316,22 +312,32 @@ assert abs(power - 0.8) < 0.01
 # %% [markdown]
 # The same for uniformity, with the spread of the eight seeds' differences. Where the solid line
 # crosses the upper dotted one, this many seeds find the published difference four times in five;
-# where the dashed line crosses the lower one, this many exclude half of it.
+# where the dashed line crosses the lower one, this many can show that it is less than half of that.
 
 # %%
 figures.show(figures.power_curve(gaps))
-typeset.say(*findings.power(gaps))
+typeset.say(*findings.power(gaps), findings.verdict(verdicts, 8))
 
-# %% tags=["nbval-ignore-output"]
-typeset.say(*findings.here(findings.power(effects)))
+# %% [markdown]
+# ## The verdicts
+
+# %%
+typeset.show(verdicts, wrap=True, caption="Uniformity, mean pooling, mean of tasks, by suspect")
 
 # %% [markdown]
 # ## This disk in full
 #
-# The same pictures and tables of the runs on this disk, with every metric. `equal length` counts
-# only pairs of texts with the same number of tokens; `padding attended to` is measured as the
-# public code does, on texts padded to 128 tokens. A star marks a p below one in twenty (sign
-# flips, Holm's correction), which needs six seeds or more.
+# The same sentences, pictures and tables of the runs on this disk, with every metric. `equal
+# length` counts only pairs of texts with the same number of tokens; `padding attended to` is
+# measured as the public code does, on texts padded to 128 tokens.
+
+# %% tags=["nbval-ignore-output"]
+sections = [findings.objective(effects), findings.operations(effects), findings.balance(effects),
+    findings.leak(effects), findings.at_equal_loss(at_nats, at_equal_loss),
+    findings.stuck(endpoints), findings.before_training(trajectories),
+    findings.power(effects)]  # fmt: skip
+typeset.say(*(sentence for section in sections for sentence in section))
+typeset.show(tables.costs_table(facts), precision=2)
 
 # %% tags=["nbval-ignore-output"]
 typeset.show(*tables.folded(tables.endpoint_table(endpoints), "After the last step"))
@@ -342,6 +348,7 @@ if len(trajectories):
 if len(effects):
     book.gallery.add("06_contrasts", figures.contrasts(effects), effects)
     typeset.show(*tables.folded(tables.contrast_table(effects), "Differences, paired by seed"))
+    typeset.say(tables.star_note(effects))
     if effects["seeds"].max() > 1:  # one seed has no interval to draw
         figures.show(book.gallery.entries["06_contrasts"][0])
         typeset.show(tables.power_table(effects), index=False)
@@ -364,12 +371,13 @@ references = contrasts.with_references(
 book.gallery.keep("06_references", references)
 short = ("uniformity", "effective_rank", "semantic_probe")
 typeset.show(*tables.folded(tables.references_table(references), "Reference encoders", short))
+typeset.say(findings.missing_references(references))
 
 # %% [markdown]
 # ## Caveats
 #
-# - One text, one width, two layers, a minute of training: a small-scale run, not the paper's scale. The
-#   tasks are the embedded ones. Wikipedia, GLUE and the paper's size on a GPU: notebook 00.
+# - One text, one width, two layers, a minute of training: a small-scale run, not the paper's scale.
+#   The tasks are the embedded ones. Wikipedia, GLUE and the paper's size on a GPU: notebook 00.
 # - Three seeds are three runs: read "not distinguishable" as "not distinguishable with three".
 # - The metrics of one run are not independent of each other, and neither are the contrasts, which
 #   share runs.

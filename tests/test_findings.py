@@ -64,7 +64,8 @@ def test_lambda_is_the_schedule_only_where_the_numbers_say_so():
     driven = {"value": -0.04, "low": -0.041, "high": -0.039}
     first, second = findings.balance(rising, driven)
     assert "w is 4.0 [3.9, 4.1] % below the sum of the learning rates: the schedule" in first
-    assert second.startswith("Uniformity rises with λ: ") and "at λ = 0.75, minus learned" in second
+    assert second.startswith("The larger λ, the less uniform: ")
+    assert "at λ = 0.75, minus learned (3 seeds); λ = 0.25, λ = 0.5 and" in second
     free = {"value": 1.0, "low": 0.5, "high": 1.5}
     assert (
         "above the sum of the learning rates: the losses move λ"
@@ -83,12 +84,80 @@ def test_without_runs_a_sentence_says_what_is_missing():
         findings.leak(empty),
         findings.at_equal_loss(empty),
         findings.before_training(empty),
+        findings.schedule(empty),
         findings.power(empty),
         findings.power(gaps(seeds=1)),
         findings.probes_alike(pd.DataFrame(columns=["title", "model", "score", "low", "high"])),
     ):
         assert len(sentences) == 1 and re.search(r"\b[Nn]o |needed|One seed", sentences[0])
-    assert findings.here(["A.", "B."]) == ["*This disk.* A.", "B."]
+
+
+def ends(shifts: dict[str, tuple]) -> pd.DataFrame:
+    """`contrasts.endpoints`: uniformity, a value per seed of each condition."""
+    rows = [
+        dict(condition=name, title=name, seed=seed, task="t", metric="uniformity", value=value)
+        for name, values in shifts.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_lambda_is_compared_with_mlm_only_on_the_seeds_that_all_have():
+    table = ends({"mlm": (0, 0.1, 0.2, 5), "hybrid": (-1, -0.8, -0.8, 9),
+                  "hybrid-lam25": (-0.5, 0.3, 0.3)})  # fmt: skip
+    effects = findings.over_mlm(table)
+    assert effects["seeds"].tolist() == [3, 3] and effects["value"].iloc[0] == pytest.approx(
+        -29 / 30
+    )
+    (sentence,) = findings.every_lambda(effects)
+    assert sentence.startswith("The hybrid is more uniform than MLM-only with 1 of 2 choices of λ")
+    assert findings.every_lambda(pd.DataFrame()) == [findings._NO_PAIR]
+    note = findings.same_seeds(table)
+    assert "has 4 seeds and mean uniformity 1.60" in note and "seeds 0 to 2 are" in note
+    assert note.endswith("whose mean is −0.87.")
+
+
+@pytest.mark.parametrize(("late", "words"), [(-1.2, "Part of"), (0.9, "The decay does not")])
+def test_the_longer_schedule_is_read_where_the_hybrid_ends(late, words):
+    runs = {"hybrid": [(0, -2), (10, -1)], "mlm": [(0, -2), (10, -0.5)],
+            "mlm-flops": [(5, late - 0.1), (15, late + 0.1)]}  # fmt: skip
+    way = pd.DataFrame(
+        dict(condition=name, seed=seed, metric="uniformity", tokens=1e6 * t, value=v + 0.01 * seed)
+        for name, points in runs.items() for seed in (0, 1, 2) for t, v in points
+    )  # fmt: skip
+    way.loc[way["condition"] == "hybrid", "value"] -= 0.02 * way["seed"]
+    (sentence,) = findings.schedule(way)
+    assert "After 10.0 M tokens uniformity is −1.0" in sentence and words in sentence
+    assert f"{late + 0.01:.2f} [".replace("-", "−") in sentence, "halfway between snapshots"
+
+
+def test_a_leak_is_judged_metric_by_metric_and_a_picture_takes_the_words():
+    rows = gaps(0.2, 0.1, 0.3, 3, ["targets leak"])
+    rows.loc[rows["metric"] == "uniformity", "low"] = -0.1
+    (sentence,) = findings.leak(rows)
+    assert sentence.startswith(
+        "With targets that leak, uniformity is undecided (0.20 [−0.10, 0.30]"
+    )
+    assert findings.heading(sentence).endswith("the effective rank is higher; more is learned")
+
+
+def test_each_suspect_has_a_verdict_that_follows_the_numbers():
+    seen, wiki = findings.evidence("eight-seeds"), findings.evidence("plateau")
+    table = findings.verdicts(seen, wiki)
+    assert len(table) == 8 and table["verdict"].str.contains("cause|undecided").all()
+    assert findings.verdict(table, 2).startswith("**Verdict: not the cause.** −0.13 [−0.24, −0.02]")
+    turned = seen["06_contrasts"].assign(high=1.0, p=1.0)
+    turned = findings.verdicts(seen | {"06_contrasts": turned}, wiki)
+    assert (turned["verdict"].loc[[1, 2, 4, 8]] == "undecided").all()
+
+
+def test_what_is_missing_is_named_with_its_reason():
+    models = pd.DataFrame({"model": ["hybrid", "untrained", "MiniLM"]})
+    words = "Not in the table: the untrained encoder as published (no run as published here)."
+    assert findings.missing_references(models) == words
+    assert findings.missing_references(pd.DataFrame()).count(" (no") == 3
+    assert "A star marks" in tables.star_note(gaps(seeds=10))
+    assert "takes 10 seeds, and 9 are" in tables.star_note(gaps(seeds=9))
 
 
 def test_training_helps_or_hurts_by_intervals():
@@ -112,6 +181,8 @@ def test_all_evidence_that_the_notebooks_name_makes_sentences(monkeypatch, tmp_p
         *findings.objective(contrasts),
         *findings.operations(contrasts, findings.claim(claims, "Identical compute")),
         *findings.balance(contrasts, findings.claim(claims, "λ is learned")),
+        *findings.every_lambda(findings.over_mlm(grid["06_ends"])),
+        *findings.schedule(grid["06_trajectories"]),
         *findings.leak(contrasts),
         *findings.at_equal_loss(grid["06_equal_nats"], grid["06_followed"]),
         *findings.stuck(grid["06_ends"]),

@@ -5,12 +5,14 @@
 whether its interval contains 0, so the sentence stays true when the numbers change.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from predrecon.audit import contrasts, plateau, published
 from predrecon.audit.claims import DIRECTION, DRIVEN, REFUTED, REPRODUCED, UNKNOWN
-from predrecon.audit.statistics import MOST_SEEDS, student_interval
+from predrecon.audit.statistics import MOST_SEEDS, holm, student_interval
 from predrecon.data import paths
 from predrecon.training.heldout import PLATEAU
 
@@ -23,6 +25,9 @@ GROUPS = {  # of claims, by what they measure
     "cost and λ": ("operations", "balance"),
 }
 _UNIFORM = ("more uniform", "less uniform")
+_FOLLOWS = ("The more nats a run has learned, the more uniform it is",
+            "The more nats a run has learned, the less uniform it is",
+            "Uniformity does not clearly follow the nats")  # fmt: skip
 _UNIFORM_THAN = ("more uniform than MLM-only's", "less uniform than MLM-only's")
 _STATUS_WORDS = {
     REPRODUCED: "are reproduced",
@@ -33,6 +38,20 @@ _STATUS_WORDS = {
 _BOUNDS = ["value", "low", "high"]
 _CAN_BE_SIGNIFICANT = 6  # seeds from which sign flips can give p < 0.05
 _SMALL = 0.001
+_BY_LAMBDA = {  # `{how λ is set: condition}`
+    "learned": "hybrid",
+    "λ = 0.25": "hybrid-lam25",
+    "λ = 0.5": "hybrid-lam50",
+    "λ = 0.75": "hybrid-lam75",
+    "λ's rate / 10": "hybrid-slow",
+}
+_CONTROLS = {  # of the objective's effect on uniformity: `{where: (contrast, metric)}`
+    "at equal operations": ("objective, equal FLOPs", "uniformity"),
+    "between texts of equal length": ("objective", "equal_length"),
+    "measured as the public code does, padding attended to": ("objective", "uniformity_released"),
+    "so measured at equal operations": ("objective, equal FLOPs", "uniformity_released"),
+}
+_RESERVED = "the cause, with a reservation"
 _NO_PAIR = "Both arms are needed: no pair of a hybrid and an MLM-only run is here."
 
 
@@ -58,9 +77,9 @@ def claim(statuses: pd.DataFrame, begins: str, architecture: str = "modern") -> 
     return rows.iloc[0].to_dict() if len(rows) else None
 
 
-def here(sentences: list[str]) -> list[str]:
-    """Sentences about the runs on this disk, marked as such."""
-    return [f"*This disk.* {sentences[0]}", *sentences[1:]]
+def heading(sentence: str) -> str:
+    """A sentence without its numbers in parentheses, as the title of a picture."""
+    return re.sub(r" \([^()]*\d[^()]*\)", "", sentence).rstrip(".")
 
 
 def number(row: dict | pd.Series, digits: int = 2) -> str:
@@ -115,16 +134,7 @@ def objective(gaps: pd.DataFrame, given: str = "At equal steps") -> list[str]:
         f"{given} the hybrid's embeddings are {words}: uniformity, hybrid minus MLM-only, "
         f"{number(row)} ({_over(row)}{sure}; published {_text(effect)})."
     ]
-    controls = {
-        "at equal operations": ("objective, equal FLOPs", "uniformity"),
-        "between texts of equal length": ("objective", "equal_length"),
-        "measured as the public code does, padding attended to": (
-            "objective",
-            "uniformity_released",
-        ),
-        "so measured at equal operations": ("objective, equal FLOPs", "uniformity_released"),
-    }
-    rows = {words: _row(gaps, *key) for words, key in controls.items()}
+    rows = {words: _row(gaps, *key) for words, key in _CONTROLS.items()}
     parts = [f"{number(row)} {words}" for words, row in rows.items() if row]
     if parts:
         sentences.append(f"It is {_listed(parts)}.")
@@ -144,7 +154,9 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
     if cost is not None:
         share = {name: 100 * cost[name] for name in ("value", "low", "high")}
         more = "more" if share["value"] > 0 else "fewer"
-        amount = number({k: abs(v) for k, v in share.items()}, 0)
+        share = {k: abs(v) for k, v in share.items()}
+        wide = _text(share["low"], 0) != _text(share["high"], 0)
+        amount = number(share, 0) if wide else _text(share["value"], 0)
         sentences.append(f"A hybrid step costs {amount} % {more} operations than an MLM-only step.")
     for contrast, given in (
         ("objective", "At equal steps"),
@@ -189,14 +201,58 @@ def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[
         trend = "Fixed λ against the learned one, uniformity"
         if len(values) > 2:
             falls, rises = np.all(np.diff(values) < 0), np.all(np.diff(values) > 0)
-            trend = "Uniformity falls with λ" if falls else trend
-            trend = "Uniformity rises with λ" if rises else trend
+            trend = "The larger λ, the more uniform" if falls else trend
+            trend = "The larger λ, the less uniform" if rises else trend
+        clear = [title for title, row in parts.items() if compared(row, "y", "y", "")]
+        clear = f"only {_listed(clear)} differs clearly" if len(clear) == 1 else (
+            f"{_listed(clear)} differ clearly" if clear else "none differs clearly")  # fmt: skip
         over = _over(next(iter(parts.values())))
-        sentences.append(f"{trend}: {_listed(cells)}, minus learned ({over}).")
+        sentences.append(f"{trend}: {_listed(cells)}, minus learned ({over}); {clear}.")
     if row := _row(gaps, "λ's rate / 10", "uniformity"):
         words = compared(row, *_UNIFORM)
         sentences.append(f"A tenth of λ's learning rate: {words}, uniformity {number(row)}.")
     return sentences or ["No run with a fixed λ is here."]
+
+
+def over_mlm(ends: pd.DataFrame) -> pd.DataFrame:
+    """Hybrid minus MLM-only for each way of setting λ, over the seeds that all of them have.
+
+    Args:
+        ends: from `contrasts.endpoints`. Returns: as `contrasts.paired_contrasts`.
+    """
+    used = ends[ends["condition"].isin([*_BY_LAMBDA.values(), "mlm"])]
+    seeds = [set(rows["seed"]) for _, rows in used.groupby("condition")]
+    used = used[used["seed"].isin(set.intersection(*seeds) if seeds else [])]
+    used = used.fillna({"task": ""})  # below_unigram has none
+    return contrasts.paired_contrasts(used, {k: (v, "mlm") for k, v in _BY_LAMBDA.items()})
+
+
+def every_lambda(effects: pd.DataFrame) -> list[str]:
+    """Is the hybrid more uniform than MLM-only however λ is set? From `over_mlm`."""
+    rows = effects[effects["metric"] == "uniformity"].to_dict("records") if len(effects) else []
+    if not rows:
+        return [_NO_PAIR]
+    count = sum(row["high"] < 0 for row in rows)
+    many = f"all {len(rows)}" if count == len(rows) else f"{count} of {len(rows)}"
+    cells = [f"{number(row)} ({row['contrast']})" for row in rows]
+    return [
+        f"The hybrid is more uniform than MLM-only with {many} choices of λ: {_listed(cells)}, "
+        f"hybrid minus MLM-only ({_over(rows[0])})."
+    ]
+
+
+def same_seeds(ends: pd.DataFrame) -> str:
+    """Why differences of conditions with few seeds are not differences of the table's means."""
+    rows = ends[ends["metric"] == "uniformity"]
+    seeds = rows.groupby("condition")["seed"].unique().map(set)
+    few, hybrid = min(seeds, key=len), rows[rows["condition"] == "hybrid"]
+    means = [hybrid[hybrid["seed"].isin(s)]["value"].mean() for s in (seeds["hybrid"], few)]
+    return (
+        f"Differences below are paired by seed. The table's hybrid has {len(seeds['hybrid'])} "
+        f"seeds and mean uniformity {_text(means[0])}; conditions with only seeds "
+        f"{min(few)} to {max(few)} are compared with the hybrid of these seeds, whose mean is "
+        f"{_text(means[1])}."
+    )
 
 
 def leak(gaps: pd.DataFrame) -> list[str]:
@@ -204,9 +260,13 @@ def leak(gaps: pd.DataFrame) -> list[str]:
     row, nats = (_row(gaps, "targets leak", m) for m in ("uniformity", "below_unigram"))
     if row is None:
         return ["No run with leaking targets is here."]
-    words = compared(row, *_UNIFORM, "not distinguishable from the hybrid's")
-    sentence = f"With targets that leak the embeddings are {words}: uniformity {number(row)}"
-    return [f"{sentence} ({_over(row)}).", f"The leak changes the nats by {number(nats, 3)}."]
+    words = compared(row, "lower (more uniform)", "higher (less uniform)", "undecided")
+    parts = [f"With targets that leak, uniformity is {words} ({number(row)}, {_over(row)})"]
+    if rank := _row(gaps, "targets leak", "effective_rank"):
+        words = compared(rank, "lower", "higher", "undecided")
+        parts.append(f"the effective rank is {words} ({number(rank, 1)})")
+    words = compared(nats, "less is learned", "more is learned", "what is learned is undecided")
+    return [f"{'; '.join(parts)}; {words} ({number(nats, 3)} nats)."]
 
 
 def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) -> list[str]:
@@ -231,11 +291,10 @@ def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) ->
         row = rho[rho["among"] == among].iloc[0]
         of = {"value": row["rho"], "low": row["rho_low"], "high": row["rho_high"]}
         if np.isfinite(row["rho"]) and np.isfinite(row["value"]):
-            words = compared(of, "falls with", "rises with", "does not follow")
             among = among.replace("but those", "all but those")
             sentences.append(
-                f"Over {int(row['runs'])} runs ({among}) uniformity {words} the nats: rank "
-                f"correlation {number(of)}; at equal nats the objective adds {number(row)}."
+                f"{compared(of, *_FOLLOWS)}: rank correlation {number(of)} over {int(row['runs'])} "
+                f"runs ({among}); at equal nats the objective adds {number(row)}."
             )
     return sentences
 
@@ -278,24 +337,139 @@ def before_training(trajectories: pd.DataFrame) -> list[str]:
     ]
 
 
+def schedule(trajectories: pd.DataFrame) -> list[str]:
+    """How uniform MLM-only on its longer schedule is where the hybrid has ended."""
+    at, tokens = _where_the_hybrid_ends(trajectories)
+    if not {"hybrid", "mlm", "mlm-flops"} <= set(at):
+        return ["No runs of both arms and of the longer schedule are here."]
+    means = {condition: number(_mean(at[condition])) for condition in at}
+    gap = _mean((at["mlm-flops"] - at["hybrid"]).dropna())
+    words = compared(gap, "more uniform than the hybrid", "less uniform than the hybrid",
+                     "not distinguishable from the hybrid")  # fmt: skip
+    part = "Part of the difference at equal steps may be what the decay does to each arm."
+    part = "The decay does not explain the difference at equal steps." if gap["low"] > 0 else part
+    return [
+        f"> **Gotcha.** The learning rate decays to the end of a run. After {tokens / 1e6:.1f} M "
+        f"tokens uniformity is {means['hybrid']} for the hybrid and {means['mlm']} for MLM-only, "
+        f"both at their end, but {means['mlm-flops']} for MLM-only on its longer schedule, whose "
+        f"learning rate has decayed less. There it is {words}: {number(gap)}, paired by seed. "
+        f"{part} A hybrid on the longer schedule, beside that run, would decide it; it is not "
+        "trained."
+    ]
+
+
+def _where_the_hybrid_ends(trajectories: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Uniformity of every seed (rows) and arm at the tokens of the hybrid's last snapshot."""
+    if trajectories.empty:
+        return pd.DataFrame(), np.nan
+    rows = trajectories[trajectories["metric"] == "uniformity"]
+    tokens = rows[rows["condition"] == "hybrid"]["tokens"].max()
+    arms = rows[rows["condition"].isin(["hybrid", "mlm", "mlm-flops"])]
+    at = {
+        run: np.interp(tokens, points["tokens"], points["value"])
+        for run, points in arms.groupby(["seed", "condition"])
+    }
+    return pd.Series(at, dtype=float).unstack() if at else pd.DataFrame(), tokens
+
+
 def power(gaps: pd.DataFrame) -> list[str]:
     """How small an effect of the objective on uniformity these seeds could find."""
     row = _row(gaps, "objective", "uniformity")
     if row is None or row["seeds"] < 2:
         return ["One seed has no spread: how small an effect it could find is not known."]
     effect = abs(contrasts.published_effects()["uniformity"])
-    needed = []
-    for metric, how in (("uniformity", ""), ("uniformity_released", " (measured as released)")):
+    needed = {}
+    for metric in ("uniformity", "uniformity_released"):
         rows = [_row(gaps, name, metric) for name in ("objective", "objective, equal FLOPs")]
         counts = [row["seeds_needed"] for row in rows if row]
-        if counts:
-            most = _span(counts, 0) if np.isfinite(counts).all() else f"over {MOST_SEEDS:,}"
-            needed.append(f"{most} seeds{how}")
+        needed[metric] = [_text(n, 0) if np.isfinite(n) else f"over {MOST_SEEDS:,}" for n in counts]
+    places = ("at equal steps", "at equal operations")
+    first, *others = needed["uniformity"]
+    parts = [f"{first} seeds {places[0]}", *(f"{n} {places[1]}" for n in others)]
+    released = needed["uniformity_released"]
+    released = f" (measured as released: {_listed(released)})" if released else ""
     return [
         f"{int(row['seeds'])} seeds find a difference of {row['detectable']:.2f} in uniformity "
         f"four times in five (published: {effect:.2f}).",
-        f"To exclude half of the published difference takes {_listed(needed)}.",
+        "To show that the true difference is smaller than half the published one takes "
+        f"{_listed(parts)}{released}.",
     ]
+
+
+def verdicts(seen: dict[str, pd.DataFrame], wiki: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Eight suspects, each with its verdict and the numbers that decide.
+
+    Args:
+        seen: `evidence("eight-seeds")`. wiki: `evidence("plateau")`.
+
+    Returns:
+        Columns `suspect, verdict, decided by`; the index counts from 1.
+    """
+    gaps, levels, followed = seen["06_contrasts"], seen["06_equal_nats"], wiki["06_followed"]
+    names = ("objective", "objective, equal FLOPs", "objective, as published", "targets leak")
+    steps, equal, published, leaked = (_row(gaps, name, "uniformity") for name in names)
+    controls = {words: _row(gaps, *key) for words, key in _CONTROLS.items()}
+    unclear = [f"{number(row)} {words}" for words, row in controls.items() if row["high"] >= 0]
+    objective = _RESERVED if unclear else "the cause"
+    objective = objective if max(steps["high"], equal["high"]) < 0 else "undecided"
+    most = f"{number(steps)} at equal steps, {number(equal)} at equal operations"
+    unclear = _listed(unclear).replace("so measured", "measured as the public code does,")
+    most += f"; undecided: {unclear}" if unclear else ""
+    least = over_mlm(seen["06_ends"]).query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
+    level = levels.query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
+    followed = followed[followed["metric"] == "uniformity"].set_index("among")
+    rhos = followed[["rho", "rho_low", "rho_high"]].set_axis(_BOUNDS, axis=1)
+    rho, strict = rhos.loc["within conditions"], rhos.loc["within conditions and seeds"]
+    shaped = "the cause, as published" if compared(strict, "y", "y", "") else _RESERVED
+    alike = published["low"] <= 0 <= published["high"]
+    at, tokens = _where_the_hybrid_ends(seen["06_trajectories"])
+    longer = _mean((at["mlm-flops"] - at["hybrid"]).dropna())
+    p = holm([steps["p"], equal["p"]])
+    stays = ("not the cause", "the cause", "undecided")  # the hybrid is still more uniform
+    rows = {
+        "the objective": (objective, most),
+        "compute": (compared(equal, *stays), f"{number(equal)} at equal operations, hybrid minus "
+                    "MLM-only"),
+        "λ": (compared(least, *stays), f"{number(least)} with the least favourable choice of λ "
+              f"({least['contrast']}), hybrid minus MLM-only"),
+        "the leak": (compared(leaked, "the cause", "not the cause", "undecided"),
+                     f"{number(leaked)}, with the leak minus without"),
+        "what a run has learned": (compared(level, *stays),
+                                   f"{number(level)} at {level['level']:.2f} nats for both"),
+        "the plateau": (
+            shaped if alike and compared(rho, "y", "y", "") else "undecided",
+            f"on it the difference of the arms is {number(published)}; on Wikipedia, rank "
+            f"correlation with the nats {number(rho)} within conditions, "
+            f"{number(strict)} within conditions and seeds"),
+        "the schedule": (
+            "not the cause" if longer["low"] > 0 else "undecided",
+            f"{number(longer)} at {tokens / 1e6:.1f} M tokens, MLM-only on its longer schedule "
+            "minus the hybrid"),
+        "chance": ("not the cause" if max(p) < 0.05 else "undecided",
+                   f"corrected for these two comparisons, p is {p[0]:.3f} at equal steps and "
+                   f"{p[1]:.3f} at equal operations"),
+    }  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["verdict", "decided by"])
+    table = table.rename_axis("suspect").reset_index()
+    return table.set_axis(range(1, len(table) + 1))
+
+
+def verdict(table: pd.DataFrame, suspect: int) -> str:
+    """One row of `verdicts` as the last line of its section."""
+    row = table.loc[suspect]
+    return f"**Verdict: {row['verdict']}.** {_capital(row['decided by'])}."
+
+
+def missing_references(references: pd.DataFrame) -> str:
+    """Which rows of `contrasts.with_references` are not here, and why."""
+    reasons = {
+        "untrained": "the untrained encoder (no run of preset `demo`'s architecture here)",
+        "untrained, as published": "the untrained encoder as published (no run as published here)",
+        "MiniLM": "MiniLM (not installed)",
+    }
+    models = set(references["model"]) if len(references) else set()
+    absent = [reason for name, reason in reasons.items() if name not in models]
+    return f"Not in the table: {_listed(absent)}." if absent else "All three are in the table."
 
 
 # Findings of other runs (notebook 00)
@@ -347,7 +521,7 @@ def statuses(claims: pd.DataFrame) -> list[str]:
     sentences = []
     for architecture, rows in claims.groupby("architecture", sort=False):
         count = rows["status"].value_counts()
-        title, seeds = architecture[0].upper() + architecture[1:], rows["seeds"].max()
+        title, seeds = _capital(architecture), rows["seeds"].max()
         if not seeds > 0:
             sentences.append(f"{title}: no runs.")
             continue
@@ -380,13 +554,15 @@ def plateau_runs(seen: dict[str, pd.DataFrame]) -> list[str]:
     rho = followed[(followed["among"] == "all runs") & (followed["metric"] == "uniformity")]
     rho = rho[["rho", "rho_low", "rho_high"]].set_axis([*_BOUNDS], axis=1).iloc[0]
     words = compared(gap, *_UNIFORM, "not distinguishable from MLM-only")
-    follows = compared(rho, "falls with", "rises with", "does not follow")
+    stuck = (nats < PLATEAU).sum()
+    stuck = f", {stuck} of them on the plateau, which the picture leaves out" if stuck else ""
     return [
         f"{len(nats)} runs of the published architecture ended {_span(nats)} nats below word "
         f"frequencies; the hybrid is {words} there: uniformity {number(gap)} ({_over(gap)}).",
         f"Scaling the tokens by √D moves uniformity by {number(scale[0])} (hybrid) and "
         f"{number(scale[1])} (MLM-only).",
-        f"Uniformity {follows} the nats: rank correlation {number(rho)} over all runs.",
+        f"{compared(rho, *_FOLLOWS)}: rank correlation {number(rho)} (all {len(nats)} "
+        f"runs{stuck}).",
     ]
 
 
@@ -439,6 +615,10 @@ def groups_table(claims: pd.DataFrame) -> pd.DataFrame:
     wide = counts.unstack(["architecture", "mark"], fill_value=0)
     order = pd.MultiIndex.from_product([table["architecture"].unique(), marks.values()])
     return wide.reindex(index=list(GROUPS), columns=order, fill_value=0).astype(int)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _text(value: float, digits: int = 2) -> str:

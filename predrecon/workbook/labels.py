@@ -46,3 +46,8 @@ def short_path(folder: Path) -> str:
 def contents(folder: Path) -> list[str]:
     """Names of the files and folders in a run's folder, sorted, without hidden ones."""
     return sorted(item.name for item in folder.iterdir() if not item.name.startswith("."))
+
+
+def contrast_title(contrast: str) -> str:
+    """A contrast's name for readers; tables of results keep the name."""
+    return contrast.replace(" for learned", " instead of learned")

@@ -1,5 +1,6 @@
 """Tables as the notebooks show them: ours with an interval in every cell, and published numbers."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from predrecon.training.heldout import PLATEAU, learned
 from predrecon.training.run_folder import Run
 from predrecon.workbook import typeset
 from predrecon.workbook.figures.panels import METRICS as METRIC_TITLES
+from predrecon.workbook.labels import contrast_title
 
 PUBLISHED_DIM = 512  # the paper's D, the upper bound of its ranks
 
@@ -721,14 +723,14 @@ def _nats(ends: pd.Series) -> str:
 
 
 def costs_table(facts: pd.DataFrame) -> pd.DataFrame:
-    """Operations and time of each condition (`contrasts.training_facts`), mean of its seeds."""
+    """Operations of each condition (`contrasts.training_facts`), mean of its seeds."""
     per_token = facts["flops"] / facts["tokens"] / 1e6
     table = facts.assign(**{"TFLOP": facts["flops"] / 1e12, "MFLOP a token": per_token})
-    columns = ["steps", "TFLOP", "MFLOP a token", "seconds"]
+    columns = ["steps", "TFLOP", "MFLOP a token"]
     means = table.groupby("title", sort=False)[columns].mean().rename_axis("condition")
     if (base := table.loc[table["condition"] == "mlm", "TFLOP"]).size:
         means["times MLM-only"] = means["TFLOP"] / base.mean()
-    return means.round(2).assign(**means[["steps", "seconds"]].round().astype(int))
+    return means.round(2).assign(steps=means["steps"].round().astype(int))
 
 
 def _rounded(table: pd.DataFrame) -> list[str]:
@@ -752,7 +754,20 @@ def contrast_table(gaps: pd.DataFrame) -> pd.DataFrame:
     notes = gaps["seeds"].map({1: " (1 seed)"}).fillna("")
     notes += gaps["p_corrected"].map(lambda p: " *" if p < 0.05 else "")
     cells = _rounded(gaps) + notes
+    gaps = gaps.assign(contrast=gaps["contrast"].map(contrast_title))
     return pivot_cells(gaps, ["contrast"], ["metric"], cells, first=("seeds",))
+
+
+def star_note(gaps: pd.DataFrame) -> str:
+    """What a star in `contrast_table` means, or how many seeds one would take."""
+    if gaps.empty:
+        return "No contrast has both its sides here."
+    rows, seeds = len(gaps), int(gaps["seeds"].max())
+    needed = math.floor(math.log2(2 * rows / 0.05)) + 1  # the smallest p is rows x 2 / 2^seeds
+    sure = f"p < 0.05 (sign flips, Holm's correction over {rows} rows)"
+    if seeds >= needed:
+        return f"A star marks {sure}."
+    return f"No star is possible: {sure} takes {needed} seeds, and {seeds} are the most here."
 
 
 def folded(wide: pd.DataFrame, caption: str, short: tuple[str, ...] = _SHORT) -> list[Styler]:
@@ -792,7 +807,7 @@ def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
         cells = {"effect": cell_text(row["value"], row["low"], row["high"])}
         cells |= {"could be seen": f"{row['detectable']:.3f}", "published": f"{published:.3f}"}
         labels = {name: row[name] for name in ("contrast", "metric", "seeds")}
-        rows.append(labels | cells | {"seeds to exclude": needed})
+        rows.append(labels | cells | {"seeds to exclude half": needed})
     return pd.DataFrame(rows)
 
 

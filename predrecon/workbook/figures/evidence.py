@@ -1,5 +1,7 @@
 """Figures of evidence: intervals over seeds, and how runs developed (notebooks 05, 06)."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,6 +11,7 @@ from predrecon.audit.statistics import student_interval
 from predrecon.training.heldout import PLATEAU
 from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish, wrapped
+from predrecon.workbook.labels import contrast_title
 
 _SHAPE, _PROBES = ("uniformity", "effective_rank"), ("semantic_probe", "token_probe")
 _WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
@@ -92,6 +95,7 @@ def contrasts(gaps: pd.DataFrame) -> go.Figure:
     """
     of_architecture = gaps["contrast"].str.startswith("architecture")
     gaps = gaps if of_architecture.all() else gaps[~of_architecture]
+    gaps = gaps.assign(contrast=gaps["contrast"].map(contrast_title))
     metrics = [m for m in _CONTRASTED if m in set(gaps["metric"])]
     note = "" if np.isfinite(gaps["low"]).all() else "; grey: one seed, no interval"
     heading = f"What each suspect changes (mean pooling, mean of tasks{note})"
@@ -152,16 +156,17 @@ def trajectories(table: pd.DataFrame, x: str = "tokens") -> go.Figure:
 def lambdas(table: pd.DataFrame) -> go.Figure:
     """`snapshots.lambdas`: solid as trained, dashed as predicted from the learning rates alone."""
     fig, colors = go.Figure(), [c for c in SEQUENCE if c != COLORS["mlm"]]
-    predicted = dict(line=dict(color="#333333", width=1.2, dash="dash"), legendrank=2000)
-    for i, (title, rows) in enumerate(table.groupby("title", sort=False)):
-        trained = dict(color=colors[i % len(colors)], width=max(2, 5 - 1.5 * i))
-        for seed, run in rows.groupby("seed"):
-            x = dict(x=run["step"], mode="lines")
-            fig.add_scatter(y=run["lam"], name=title, line=trained, **x)
-            if seed == rows["seed"].min():  # all seeds have the same learning rates
-                fig.add_scatter(y=run["predicted"], name="predicted", **predicted, **x)
+    groups = table.groupby("title", sort=False)
+    for color, (title, rows) in zip(itertools.cycle(colors), groups, strict=False):
+        for _, run in rows.groupby("seed"):
+            line = dict(name=title, line=dict(color=color, width=2.5), opacity=0.7)
+            fig.add_scatter(x=run["step"], y=run["lam"], mode="lines", **line)
+    predicted = dict(name="predicted", line=dict(color="#333333", width=1.2, dash="dash"))
+    for _, rows in groups:  # all seeds have the same learning rates
+        run = rows[rows["seed"] == rows["seed"].min()]
+        fig.add_scatter(x=run["step"], y=run["predicted"], mode="lines", **predicted)
     fig.update_xaxes(title="step")
-    fig.update_yaxes(title="λ", range=[0, 1])
+    fig.update_yaxes(title="λ")
     heading = "λ as trained, and (dashed) as the learning rates alone predict it"
     return finish(fig, heading, height=440)
 
