@@ -16,7 +16,7 @@
 # # Start here
 #
 # One text encoder, pre-trained twice: with a JEPA objective in addition to masked language
-# modelling (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did to it.
+# modelling (*hybrid*), and without (*MLM-only*). The notebooks ask what the JEPA objective did.
 #
 # | notebook | answers | minutes, two cores |
 # |---|---|---|

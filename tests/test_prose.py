@@ -63,6 +63,7 @@ def built() -> list[str]:
         *findings.attention_ratio(grid["00_map"]),
         *findings.stuck(grid["06_ends"]),
         *findings.h100(gpu),
+        *findings.wikipedia(findings.evidence("wikipedia"), gpu),
         *tables.lab_sentences(lab.contrasts(ends), lab.pulls(histories)),
     ]
 
