@@ -199,8 +199,7 @@ book.gallery.show("01_blocks", figure, mask_counts.block_table(batch, samples=12
 # ### Explore
 #
 # With a running kernel you choose the sentence, the scales of the blocks and the numbers of
-# targets and of masked tokens, and step through the draws of a seed. Try first: drag the target
-# scale up and watch the context shrink.
+# targets and of masked tokens, and step through the draws of a seed.
 
 # %% tags=["nbval-ignore-output"]
 widgets.masking_explorer(book.recipe, book.corpus)
@@ -265,7 +264,7 @@ typeset.say(
 # %% [markdown]
 # > **Gotcha.** A JEPA loss that falls fast does not prove learning. With a leak the predictor can
 # > copy. With token embeddings of std 0.02 added to positions of amplitude 1, as published, it can
-# > also predict the position alone and be nearly right: notebook 02 shows where the loss ends.
+# > also predict the position alone and be nearly right: the toy model of notebook 02 does.
 #
 # ## Coverage: the ends are rarely seen
 #
@@ -278,7 +277,9 @@ typeset.say(
 #
 # <details><summary>Answer</summary>
 #
-# $n$ times. One start reaches the first token, $n$ starts reach a position in the middle.
+# $n$ times, for one block that is drawn freely: one start reaches the first token, $n$ starts reach
+# a position in the middle. On real batches it is less: a target in the middle often leaves too
+# little context and is drawn again.
 #
 # </details>
 
@@ -297,7 +298,7 @@ assert (drawn - torch.tensor(chance)).abs().max() < 0.01, "20,000 draws of the p
 
 # %% [markdown]
 # On real batches the curve is the average over all block sizes and targets. The first position is
-# [CLS] and the last [SEP]: they are never masked, and the JEPA branch hardly ever predicts them.
+# [CLS] and the last [SEP]: they are never masked, and the JEPA branch predicts them less often.
 # Look for a dip of the targets in the middle of short texts: a target there would leave fewer than
 # `min_context` positions, so it is drawn again.
 

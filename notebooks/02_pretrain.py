@@ -236,7 +236,8 @@ print(f"of the batch {jepa:.2f}")
 # $$L_\mathrm{MLM} = -\frac{1}{M} \sum_{i\,:\,y_i \ne -100}
 # \log\,\mathrm{softmax}(h_\psi(z_i))_{y_i}$$
 #
-# Logits are computed at the $M$ masked positions only: they are most of the cost of an MLM step.
+# Logits are computed at the $M$ masked positions only: with few layers and many words, those of all
+# positions would cost more than the encoder.
 # **Before you run it:** what is the loss of a model that knows nothing about 50 words?
 
 # %%
@@ -316,7 +317,8 @@ assert losses[-1] < losses[4] < losses[0]
 # <details><summary>Answer</summary>
 #
 # The JEPA loss. Positions of amplitude 1 drown tokens of std 0.02, so a target is nearly a function
-# of its position, and the predictor is told the position. Notebook 06 takes this suspect apart.
+# of its position, and the predictor is told the position. The real runs below add no positions to
+# tokens (architecture `modern`), and their JEPA loss stays far higher. Notebook 06 examines this.
 #
 # </details>
 #
@@ -431,8 +433,8 @@ for arm, run in book.runs.items():
 # %% [markdown]
 # ### Where everything is
 #
-# `AutoModel.from_pretrained(folder)` opens the encoder (after `import predrecon`). Until a run is
-# finished its folder also holds checkpoints, from which the next call resumes.
+# `AutoModel.from_pretrained(folder)` opens the encoder (after `import predrecon`). An interrupted
+# run resumes from the newest of its checkpoints.
 
 # %% tags=["nbval-ignore-output"]
 for arm, run in book.runs.items():

@@ -61,7 +61,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # $L = \lambda L_\mathrm{JEPA} + (1 - \lambda) L_\mathrm{MLM}$ gives
 # $\partial L / \partial \lambda = L_\mathrm{JEPA} - L_\mathrm{MLM}$, and
 # $\partial \sigma / \partial w = \sigma (1 - \sigma)$. It is negative as long as the MLM loss is
-# the larger one, which is always. The optimiser goes against the gradient: $w$ grows.
+# the larger one: in every run so far. The optimiser goes against the gradient: $w$ grows.
 #
 # </details>
 
@@ -149,7 +149,8 @@ print(f"plain SGD, 1,000 x         {1_000 * rate * size.sum():.2f}")
 #
 # ## Step 3: so the schedule predicts λ
 #
-# $w(t) \approx \sum_s \eta_s$, and the schedule knows all $\eta_s$ before training begins: a linear
+# $w(t) \approx \sum_s \eta_s$, with the rates $\eta_s$ of $w$ itself (`lam_lr`; AdamW updates it
+# whatever updates the matrices). The schedule knows them before training begins: a linear
 # warm-up, then a cosine. Ten steps, two of them warm-up, a peak of 0.5:
 
 # %%

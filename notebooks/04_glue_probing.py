@@ -72,8 +72,8 @@ assert package.predictions.tolist() == answers.tolist() and package.score == 1.0
 # What no direction shows, no linear probe finds. Four corners of a square, labelled by whether both
 # coordinates are equal: which $w$ does ridge regression choose?
 #
-# <details><summary>Answer</summary>None: w = (0, 0). Each direction has one corner of either class
-# at both of its ends. The label is in the vectors, but not linearly.</details>
+# <details><summary>Answer</summary>None: w = (0, 0). Along every direction both classes have the
+# same mean. The label is in the vectors, but not linearly.</details>
 
 # %%
 corners = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -315,7 +315,7 @@ typeset.show(tables.epoch_gain_table(gains))
 # %% [markdown]
 # ## Explore: where do the arms disagree?
 #
-# Choose task and pooling; with a running kernel also arms and seed. Try first: the task on which
+# With a running kernel you choose task, pooling, arms and seed. Try first: the task on which
 # the arms differ most, under max pooling. Heads are fitted on the first 2,000 training texts (at
 # most `max_train`), so scores differ a little from Table 3. `weighted` is `mean`: the paper's
 # weights were never trained.

@@ -343,7 +343,9 @@ for metric in (spectral_entropy, effective_rank, stable_rank, alignment, uniform
 # Now the encoders. Mean of tasks, paired by seed, with 95 % intervals: over seeds, which say what
 # another training run would give, or with one seed over texts, which say what *these* weights would
 # give on other texts. A point left of 0: the hybrid is lower. An interval that holds 0 shows no
-# difference.
+# difference. `weighted` has the numbers of `mean`: the paper's weights were never trained. A pair
+# of sentences is one text here, "s1 [SEP] s2"; in notebook 04 both are encoded separately. The
+# semantic probe's mean is over accuracies and one rank correlation.
 
 # %% tags=["nbval-ignore-output"]
 gaps = book.gaps
@@ -410,7 +412,7 @@ print(", ".join(file.name for file in files if file.suffix == ".csv"))
 # ## Explore the geometry
 #
 # With a running kernel you choose task, pooling, arms, seed and the definitions of the metrics.
-# Without one the picture below has its own menus. *Try first*: max pooling beside mean pooling,
+# *Try first*: max pooling instead of mean pooling,
 # then "the paper's tables" instead of "the paper's equations".
 
 # %% tags=["nbval-ignore-output"]

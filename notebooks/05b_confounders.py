@@ -36,6 +36,8 @@ data_dir = None  # local copies of the real data; None: the variable PREDRECON_D
 overrides = {}  # any other field of a recipe
 
 # %% tags=["nbval-ignore-output"]
+import torch
+
 from predrecon import metrics, model, pooling
 from predrecon.audit import length, poolers, seeds
 from predrecon.workbook import Notebook, figures, sentences, tables, typeset
@@ -146,22 +148,25 @@ else:
 # mean of the positions 1 to 10 points elsewhere than that of 1 to 100. So texts of different length
 # are spread out whatever they say.
 #
-# Take texts without any words: the mean of the first $n$ position vectors, for $n$ from 10 to 128.
-# The direction of a mean is that of the sum. Before you run the cell: what is their uniformity, and
-# what is it between texts of one length?
+# Take texts of meaningless words: the sum of the first $n$ position vectors and of $n$ random word
+# vectors of standard deviation 0.5, five texts for each $n$ from 10 to 128. (The direction of a
+# mean is that of the sum.) Before you run the cell: what is their uniformity, and what is it
+# between texts of one length?
 #
-# <details><summary>Answer</summary>Well below 0: an encoder that reads no words seems to spread
-# texts out. Between texts of one length it is exactly 0, they are one point.</details>
+# <details><summary>Answer</summary>Well below 0: words without a meaning seem to spread texts out.
+# Between texts of one length it is near 0: most of the spread was length.</details>
 
 # %%
 positions = model.SineCosinePositions(128, 64).table  # (L, D)
-texts = positions.cumsum(dim=0)[9:]  # (119, D): sums of the first 10, 11, ... 128
-counts = range(10, 129)
-first = texts / texts.norm(dim=1, keepdim=True) @ (texts[0] / texts[0].norm())
-for n in (10, 20, 40, 128):
-    print(f"cosine of {n:3} positions with 10: {first[n - 10]:.2f}")
-print(f"uniformity without a word: {metrics.uniformity(texts):.2f}")
-print(f"explained by length: {metrics.explained_share(texts, counts):.0%} of the variance")
+rng = torch.Generator().manual_seed(0)
+counts = torch.arange(10, 129).repeat_interleave(5)  # (595,) tokens in each text
+words = 0.5 * counts.sqrt()[:, None] * torch.randn(595, 64, generator=rng)  # their sums
+texts = positions.cumsum(dim=0)[counts - 1] + words  # (595, D)
+shuffled = counts[torch.randperm(595, generator=rng)]
+print(f"uniformity of all pairs {metrics.uniformity(texts):.2f}", end=", ")
+print(f"of equal length {metrics.uniformity(texts, groups=counts):.2f}")
+print(f"explained by length {metrics.explained_share(texts, counts):.0%} of the variance", end=", ")
+print(f"by as many random groups {metrics.explained_share(texts, shuffled):.0%}")
 
 # %% [markdown]
 # Two corrections follow. `equal_length` is uniformity over pairs of texts with the same number of
@@ -171,7 +176,7 @@ print(f"explained by length: {metrics.explained_share(texts, counts):.0%} of the
 # \right]$$
 #
 # `explained` is the share of the variance of directions that lies between groups of equal length
-# ($\eta^2$); beside it stands what as many random groups would explain. Four texts of two lengths
+# ($\eta^2$), compared with what as many random groups would explain. Four texts of two lengths
 # show both: lengths point in two directions, words do not matter.
 
 # %%
@@ -185,7 +190,8 @@ print(f"all pairs {every:.2f}, pairs of equal length {abs(equal):.2f}, explained
 
 # %% [markdown]
 # On the encoders, and on each of them before its first step: an *untrained* encoder may look spread
-# out too.
+# out too. Preset `demo` adds no positions (they are rotations in attention), so length should
+# matter less here than in the toy and in the published architecture.
 
 # %% tags=["nbval-ignore-output"]
 control = length.length_control(book.models, book.tasks, max_samples=book.max_samples)

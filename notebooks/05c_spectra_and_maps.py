@@ -89,9 +89,9 @@ _ = figures.show(figures.known_spectrum([1 / 40] * 40, samples))
 # > **Gotcha.** So compare spectra and ranks only at the same number of texts N and dimensions D.
 # > N differs between tasks, and D between our encoders and the published ones.
 #
-# On the encoders: mean pooling, a curve a training seed; the menu changes the task. Dotted curves
-# are the published ones, where the task is one of the paper's: 50 components are known of these,
-# and the sum of all through the stable rank, so that shares compare at any scale.
+# On the encoders: mean pooling, a curve per training seed; in JupyterLab a menu changes the task.
+# Dotted curves are the published ones, where the task is one of the paper's: 50 components are
+# known of these, and the sum of all through the stable rank, so that shares compare at any scale.
 
 # %% tags=["nbval-ignore-output"]
 spectra = geometry.seed_spectra(book.geometry).query("pooling == 'mean'")
@@ -145,8 +145,8 @@ assert abs(r - geometry.shape_metrics(z, labels)["intra_inter_ratio"]) < 1e-6
 print(f"{same.sum()} pairs within, {(~same).sum()} between: ratio {r:.3f}")
 
 # %% [markdown]
-# On the encoders, one point a task; the menu changes the pooling. Right: at a ratio of 1 nothing
-# separates the classes.
+# On the encoders, one point per task; in JupyterLab a menu changes the pooling. Right: at a ratio
+# of 1 nothing separates the classes.
 
 # %% tags=["nbval-ignore-output"]
 means = tables.geometry_with_published(book.geometry.table)
@@ -210,8 +210,8 @@ for a, b in ((0, 1), (0, 2), (1, 2)):
 # > off it: for that PCA is shown as well. What PCA leaves out, all directions but two, it leaves
 # > out silently: the eigenspectrum above says how much that is.
 #
-# The first 250 texts of the first task, coloured by label; hover for the text. What to look for:
-# whether colours gather, and whether they do so in one arm only.
+# The first 250 texts of the first task, coloured by label; in JupyterLab, hover for the text. What
+# to look for: whether colours gather, and whether they do so in one arm only.
 
 # %% tags=["nbval-ignore-output"]
 first_task = book.tasks[0]

@@ -175,7 +175,8 @@ def load_task(name: str, data_dir: str | Path | None = None) -> Task:
     title, parts, notes = task.title, ("train", task.validation), []
     if task.examples:
         splits = [Split(*embedded_tasks.build_split(name, part, task.examples)) for part in parts]
-        notes.append("embedded task, labels computed from the text")
+        question = task.examples.__doc__.partition("?")[0]
+        notes.append(f"embedded, in the place of {_definition(GLUE_TWIN[name]).title}: {question}?")
     else:
         root = paths.data_dir(data_dir)
         splits = [_read_split(name, part, task, root, _FOLDS) for part in parts]

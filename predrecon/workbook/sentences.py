@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from predrecon.audit.geometry import Geometry
-from predrecon.audit.poolers import LARGE
+from predrecon.audit.poolers import FITTED, LARGE
 from predrecon.audit.seeds import headline
 from predrecon.workbook.figures.style import name
 from predrecon.workbook.tables import HEADLINE, margins
@@ -47,6 +47,7 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
     mean, pairs = ratios.loc[ratios["pooler"] == "mean", "ratio"], own["ratio"]
     by_run, large = own.groupby(["title", "seed"])["ratio"], int((pairs >= LARGE).sum())
     factor = (by_run.max() / by_run.min()).median()
+    keeps = 1 + (mean.median() - 1) / 2  # half of the difference under mean pooling
     return [
         f"**Mean pooling.** The hybrid's uniformity is {_range(mean)} times that of MLM-only, by "
         f"task and seed (median {mean.median():.2f}).",
@@ -54,6 +55,13 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
         f"{large or 'none'} of {len(pairs):,} pairs of draws reach {LARGE}.",
         f"**The draw alone** moves the ratio of one pair of encoders by a factor of {factor:.2f} "
         "(median over tasks and seeds of highest over lowest).",
+        *[
+            f"**{pooler.capitalize()}.** {_range(rows)} times, by task and seed (median "
+            f"{rows.median():.2f}): a pooler that has learned the task "
+            + ("keeps the difference." if rows.median() > keeps else "leaves little of it.")
+            for pooler, rows in ratios.groupby("pooler", sort=False)["ratio"]
+            if pooler in FITTED
+        ],
     ]
 
 
@@ -105,10 +113,14 @@ def of_classes(means: pd.DataFrame, pooling: str = "mean") -> list[str]:
             f"**Alignment and uniformity** of {len(wide)} pairs of task and encoder: rank "
             f"correlation {f'{rho:.2f}'.replace('-', '−')}; {together}."
         ]
+    by_arm = [f"{_range(rows, 3)} ({name(m)})" for m, rows in ratio.groupby("model", sort=False)]
+    if {"hybrid", "mlm"} <= set(ratio.index.unique("model")):
+        gap = (ratio.xs("hybrid", level="model") - ratio.xs("mlm", level="model")).mean()
+        by_arm.append(f"hybrid minus MLM-only {f'{gap:+.3f}'.replace('-', '−')} (mean of tasks)")
     return [
         *sentences,
-        f"**Classes.** Distance within classes over distance between: {_range(ratio, 3)}; 1 is no "
-        "separation at all.",
+        f"**Classes.** Distance within classes over distance between, by task: {', '.join(by_arm)};"
+        " 1 is no separation at all.",
     ]
 
 

@@ -58,12 +58,14 @@ def headline_differences(headline: pd.DataFrame) -> go.Figure:
     """`differences` of the paper's three claims; the title counts the supporting poolings."""
     rows, counts = headline[headline["metric"].isin(_CLAIMS)], []
     rows = rows.sort_values("metric", key=lambda m: m.map(list(_CLAIMS).index), kind="stable")
+    same = {"mean", "weighted"} <= set(rows["pooling"])  # weights that were never trained
+    distinct = rows[rows["pooling"] != "weighted"] if same else rows
     for metric, (sign, word) in _CLAIMS.items():
-        part = rows[rows["metric"] == metric]
+        part = distinct[distinct["metric"] == metric]
         clear = (part["low"] * part["high"] > 0) & (np.sign(part["value"]) == sign)
         counts.append(f"{word} under {int(clear.sum())}")
-    poolings = rows["pooling"].nunique()
-    return differences(rows, f"The hybrid is {', '.join(counts)} of {poolings} poolings")
+    poolings = distinct["pooling"].nunique()
+    return differences(rows, f"The hybrid is {', '.join(counts)} of {poolings} different poolings")
 
 
 def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> go.Figure:
