@@ -81,7 +81,9 @@ def test_poolers_and_lengths_and_spectra_in_words():
          *[("a", 0, "random attention", "own draw", r) for r in (1.0, 2.0, 6.0)]],
         columns=["title", "seed", "pooler", "basis", "ratio"],
     )  # fmt: skip
-    mean, random, draw = sentences.of_poolers(ratios)
+    mean, random, draw, fitted = sentences.of_poolers(ratios)
+    assert fitted.startswith("**Weighted fitted.** 1.00 to 1.00 times, by task and seed")
+    assert fitted.endswith("leaves little of it.")
     assert "1.50 to 1.50 times" in mean and "1 of 3 pairs of draws reach 5" in random
     assert "a factor of 6.00" in draw
     table = tables.pooler_table(ratios)
@@ -127,5 +129,6 @@ def test_classes_in_words_of_one_task_and_of_several():
                               ("intra_inter_ratio", 0.9 + number / 100))
     ]  # fmt: skip
     together, apart = sentences.of_classes(pd.DataFrame(rows))
-    assert "rank correlation −1.00; what spreads out" in together and "0.900 to 0.930" in apart
+    assert "rank correlation −1.00; what spreads out" in together
+    assert "0.900 to 0.920 (hybrid), 0.910 to 0.930 (MLM-only)" in apart
     assert len(sentences.of_classes(pd.DataFrame(rows).query("task == 'a'"))) == 1

@@ -65,7 +65,7 @@ def headline_differences(headline: pd.DataFrame) -> go.Figure:
         clear = (part["low"] * part["high"] > 0) & (np.sign(part["value"]) == sign)
         counts.append(f"{word} under {int(clear.sum())}")
     poolings = distinct["pooling"].nunique()
-    return differences(rows, f"The hybrid is {', '.join(counts)} of {poolings} different poolings")
+    return differences(rows, f"The hybrid is {', '.join(counts)} of {poolings} poolings")
 
 
 def pair_differences(gaps: pd.DataFrame, one: str, other: str, pooling: str) -> go.Figure:
