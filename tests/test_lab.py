@@ -144,7 +144,8 @@ def test_sentences_and_table_say_what_the_numbers_say():
     assert "Holm's correction for 10 differences" in second
     assert third == "Uncorrected, the intervals of none exclude 0, too."
     assert fourth == (
-        "Corrected alike, uniformity is lower (more uniform) with bad and higher with none."
+        "Corrected alike, uniformity is lower (more uniform) with bad and higher with none "
+        "(3 seeds)."
     )
     assert "has 0.70 times the norm of MLM's" in fifth and "and a cosine of 0.02 with it" in fifth
     worse = made_ends(facts[facts["condition"] != "good"])

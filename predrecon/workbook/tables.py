@@ -923,6 +923,8 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
     other = [
         f"{words} is {lower} with {_listed(rows[rows['value'] < 0])} and {higher} with "
         f"{_listed(rows[rows['value'] > 0])}"
+        if len(rows)
+        else f"no choice changes {words}"
         for metric, words, lower, higher in (
             ("uniformity", "uniformity", "lower (more uniform)", "higher"),
             ("semantic_probe", "the semantic probe", "worse", "better"),
@@ -930,6 +932,7 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         for rows in [beside[(beside["metric"] == metric) & (beside["p_corrected"] < 0.05)]]
         if metric in set(beside["metric"])
     ]
+    measured = _range(beside[beside["metric"] != "below_unigram"]["seeds"]) if other else ""
     paper, strongest, worst = pulls.loc["hybrid"], pulls["share"].idxmax(), learned.iloc[0]
     return [
         f"{', '.join(better['combination']) or 'None'} of {len(over_mlm)} choices learns more than "
@@ -940,7 +943,7 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         f"{_listed(clear[clear['value'] > 0])} (Student's t, p < 0.05 after Holm's correction for "
         f"{len(gaps)} differences).",
         f"Uncorrected, the intervals of {_listed(open_)} exclude 0, too.",
-        *([f"Corrected alike, {'; '.join(other)}."] if other else []),
+        *([f"Corrected alike, {'; '.join(other)} ({measured} seeds)."] if other else []),
         f"At the last shared layer the gradient of the paper's JEPA loss has {paper['share']:.2f} "
         f"times the norm of MLM's and a cosine of {paper['gradient_cosine']:.2f} with it; with "
         f"{strongest} {pulls['share'].max():.1f} times.",
