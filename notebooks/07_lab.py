@@ -150,16 +150,16 @@ if answer:
     nats = gaps[gaps["metric"] == "below_unigram"]
     figures.show(figures.laboratory(nats, "mlm-flops", sentences[0].partition(";")[0]))
     typeset.show(tables.lab_table(first_facts, gaps), index=False)
-    typeset.say(*sentences[:2])
+    typeset.say(*sentences[:3])
 
 # %% tags=["nbval-ignore-output"]
 if answer:
     geometry = gaps[gaps["metric"] != "below_unigram"]
     title = "What each choice does to the embeddings, minus the paper's objective"
     figures.show(figures.laboratory(geometry, "hybrid", title))
-    typeset.say(*sentences[2:3])
+    typeset.say(*sentences[3:4])
 
 # %% tags=["nbval-ignore-output"]
 if answer:
     figures.show(figures.pulls(pulls))
-    typeset.say(*sentences[3:])
+    typeset.say(*sentences[4:])

@@ -924,7 +924,7 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         f"{words} is {lower} with {_listed(rows[rows['value'] < 0])} and {higher} with "
         f"{_listed(rows[rows['value'] > 0])}"
         if len(rows)
-        else f"no choice changes {words}"
+        else f"no change of {words} is clear"
         for metric, words, lower, higher in (
             ("uniformity", "uniformity", "lower (more uniform)", "higher"),
             ("semantic_probe", "the semantic probe", "worse", "better"),
