@@ -241,7 +241,7 @@ typeset.say(*sentences, findings.verdict(verdicts, 5))
 at_nats = snapshots.at_equal_nats(trajectories)
 at_equal_loss = plateau.at_equal_loss(endpoints)
 book.gallery.keep("06_equal_nats", at_nats)
-book.gallery.keep("06_followed", at_equal_loss)
+_ = book.gallery.keep("06_followed", at_equal_loss)
 
 # %% [markdown]
 # ## Suspect 6: the plateau
