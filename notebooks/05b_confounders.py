@@ -38,8 +38,7 @@ overrides = {}  # any other field of a recipe
 # %% tags=["nbval-ignore-output"]
 import torch
 
-from predrecon import metrics, model, pooling
-from predrecon.audit import length, poolers, seeds
+from predrecon import audit, metrics, model, pooling
 from predrecon.workbook import Notebook, figures, sentences, tables, typeset
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
@@ -61,7 +60,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # to do with training.</details>
 
 # %%
-hidden, mask = poolers.random_tokens()
+hidden, mask = audit.poolers.random_tokens()
 print("hidden", tuple(hidden.shape), "mask", tuple(mask.shape))
 for how, s in {"mean": hidden.mean(1), "max": hidden.amax(1)}.items():  # (N, D)
     assert (s - pooling.pool(hidden, mask, how)).abs().max() < 1e-5
@@ -107,7 +106,7 @@ book.gallery.show("05_pooling_ablation", figure, means[means["task"] == first_ta
 # shared direction hears the same from all tokens, and stays near the mean.</details>
 
 # %%
-hidden, mask = poolers.random_tokens(loud=4.0, shared=2.0)
+hidden, mask = audit.poolers.random_tokens(loud=4.0, shared=2.0)
 uniformities = []
 for draw in range(20):
     v = pooling.attention_direction(16, seed=draw)  # (D,)
@@ -126,9 +125,9 @@ print(f"ratios to itself from {min(ratios):.2f} to {max(ratios):.2f}")
 # is one of the paper's; shaded is "5 to 10 times".
 
 # %% tags=["nbval-ignore-output"]
-by_pooler = poolers.spread(book.encoders, book.tasks, max_samples=book.max_samples)
-ratios = poolers.ratios(by_pooler)
-figure = figures.pooler_spread(by_pooler, ratios, poolers.published_ratios())
+by_pooler = audit.poolers.spread(book.encoders, book.tasks, max_samples=book.max_samples)
+ratios = audit.poolers.ratios(by_pooler)
+figure = figures.pooler_spread(by_pooler, ratios, audit.poolers.published_ratios())
 book.gallery.show("05_poolers", figure, by_pooler)
 
 # %% tags=["nbval-ignore-output"]
@@ -137,7 +136,7 @@ if ratios.empty:
 else:
     typeset.say(*sentences.of_poolers(ratios))
     short = typeset.styled(tables.pooler_table(ratios), "Ratios, medians of seeds.")
-    by_seed = poolers.summary(ratios)
+    by_seed = audit.poolers.summary(ratios)
     typeset.show(short, typeset.styled(by_seed, "By seed.", precision=2, index=False))
 
 # %% [markdown]
@@ -194,8 +193,8 @@ print(f"all pairs {every:.2f}, pairs of equal length {abs(equal):.2f}, explained
 # matter less here than in the toy and in the published architecture.
 
 # %% tags=["nbval-ignore-output"]
-control = length.length_control(book.models, book.tasks, max_samples=book.max_samples)
-lengths = seeds.over_seeds(control)
+control = audit.length.length_control(book.models, book.tasks, max_samples=book.max_samples)
+lengths = audit.seeds.over_seeds(control)
 book.gallery.show("05_length", figures.length_control(lengths), lengths)
 
 # %% tags=["nbval-ignore-output"]
