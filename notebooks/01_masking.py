@@ -23,7 +23,8 @@
 # **How to read.** Each section states a rule, applies it by hand to a text short enough to check
 # by eye, asserts that `predrecon.masking` computes the same, and then shows it on real batches.
 # Answer the questions before you run the cell below them. Shapes: $B$ samples of $L$ positions,
-# $C$ context positions, $K$ target blocks of $T$ positions.
+# $C$ context positions, $K$ target blocks of $T$ positions. $L$ is 6 to 20 in worked examples, 64
+# with preset `demo`, 128 in the public code and 512 in the paper.
 
 # %% tags=["parameters"]
 preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
@@ -50,14 +51,16 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # The first text of the first training batch. In the upper panel blue tokens are the context and
 # orange ones the targets; neither contains the grey tokens. In the lower panel pink tokens were
 # chosen by BERT's rule. The JEPA context is cut from the *corrupted* text (Eq. 1), the targets from
-# the clean one (Eq. 3).
+# the clean one (Eq. 3), so blue words are shown as in the lower panel.
 
 # %% tags=["nbval-ignore-output"]
 batch, to_tokens = book.batch, book.corpus.tokenizer.convert_ids_to_tokens
 jepa_roles, mlm_roles = mask_counts.roles(batch, sample=0)
 clean, corrupted = (to_tokens(batch[name][0].tolist()) for name in ("input_ids", "masked_ids"))
+words = zip(clean, corrupted, jepa_roles, strict=True)
+read = [dirty if role == "context" else word for word, dirty, role in words]
 typeset.show_html(
-    figures.sentence_html(clean[:96], jepa_roles[:96], "JEPA branch:"),
+    figures.sentence_html(read[:96], jepa_roles[:96], "JEPA branch:"),
     figures.sentence_html(corrupted[:96], mlm_roles[:96], "MLM branch:"),
 )
 

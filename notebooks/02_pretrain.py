@@ -118,14 +118,16 @@ assert torch.equal(z_full, encoder.encode(x_tilde))
 # ### Inside a block
 #
 # $$(q, k, v) = W_{qkv}\,\mathrm{LN}(x), \qquad
-# a = x + W_o\,\mathrm{softmax}\left(\frac{q k^\top}{\sqrt{d}}\right) v$$
+# a = x + W_o\,\mathrm{softmax}\left(\frac{q k^\top}{\sqrt{d_h}}\right) v$$
 #
 # $$\mathrm{block}(x) = a + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(a))$$
+#
+# with $d_h$ dimensions in each head, here 8.
 
 # %%
 block, heads = encoder.blocks[0], 2
 qkv = block.qkv(block.norm1(embedded)).view(B, L, 3, heads, 8)
-q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d)
+q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, heads, L, d_h)
 scores = q @ k.transpose(-2, -1) / 8**0.5  # (B, heads, L, L)
 mixed = scores.softmax(-1) @ v  # (B, heads, L, d)
 a = embedded + block.proj(mixed.transpose(1, 2).reshape(B, L, 16))
@@ -337,18 +339,21 @@ assert losses[-1] < losses[4] < losses[0]
 # | MLP: products with $[D, 4D]$ and $[4D, D]$ | $16nD^2$ |
 #
 # Backward costs twice the forward. The hybrid step runs the encoder twice, the predictor once a
-# target, and the target encoder forward only. **Before you run it:** at the paper's size, how many
-# MLM-only steps does a hybrid step cost?
+# target, and the target encoder forward only. The last layer needs queries, keys and values of all
+# tokens, but $W_o$ and the MLP, $18 D^2$, only for the tokens whose vectors are used. At $L = 512$
+# and a batch of 64 the masks have about $C = 205$ (the narrowest of 64 contexts), $T = 89$
+# ($0.175 L - \tfrac12$, notebook 01) and $M = 77$ ($0.15 L$). **Before you run it:** at the paper's
+# size, how many MLM-only steps does a hybrid step cost?
 
 
 # %%
-def layers(count, n, wanted, d=512):  # the last layer computes only what is wanted
+def layers(count, n, wanted, d=512):
     mixing = 6 * n * d**2 + 4 * n**2 * d
     return count * mixing + 18 * d**2 * ((count - 1) * n + wanted)
 
 
 L, D, V = 512, 512, 30_522
-C, K, T, M = 205, 2, 89, 77  # about what the masks are at this length
+C, K, T, M = 205, 2, 89, 77
 reconstruct = layers(6, L, M) + M * 2 * D * (D + V)
 through = 2 * D * D * (C + K * T)  # into the predictor and out of it
 predict = layers(6, C, C) + through + K * layers(6, C + T, T)
@@ -412,8 +417,7 @@ typeset.show(*tables.training_tables(book.runs))
 # ### Explore
 #
 # With a running kernel you choose runs on disk, smoothing and axis. Uniformity and effective rank
-# are those of the encoders kept during training, on the first labelled task. Try first: the axis
-# FLOPs, which moves the hybrid's curves to the right.
+# are those of the encoders kept during training, on the first labelled task.
 
 # %% tags=["nbval-ignore-output"]
 folders = [run.folder for run in book.runs.values()]

@@ -176,7 +176,8 @@ run = book.runs["hybrid"]
 table = tables.balance_table(run)
 book.gallery.show("03_lambda", figures.lambda_dynamics(table), table)
 typeset.say(*tables.balance_sentences(table))
-print(tables.budget(book.runs))
+for arm, runs in book.all_runs.items():
+    print(tables.budget(arm, runs))
 
 # %% [markdown]
 # A trained λ that lies a little below the prediction has two reasons: Adam's averages need some
@@ -185,8 +186,8 @@ print(tables.budget(book.runs))
 # ### Explore
 #
 # With a running kernel you choose runs on disk and plot them against steps, tokens, operations or
-# time; "live" follows runs that are in training. Try first: two seeds of one recipe. Their losses
-# differ, their λ does not.
+# time; "live" follows runs that are in training. Two seeds of one recipe have different losses and
+# the same λ.
 
 # %% tags=["nbval-ignore-output"]
 widgets.training_explorer([run.folder], task=book.first_task, tokenizer=book.corpus.tokenizer)

@@ -300,7 +300,8 @@ typeset.say(*findings.probes_alike(tables.probes_over_seeds(scores)))
 # over seeds holds no sampling error of the texts; that of the majority class shows it.
 
 # %% tags=["nbval-ignore-output"]
-print(tables.budget(book.runs))
+for arm, runs in book.all_runs.items():
+    print(tables.budget(arm, runs))
 typeset.show(*tables.probing_tables(scores, select))
 files = tables.export_probing_table(scores, book.gallery.data_folder, select)
 print(", ".join(file.name for file in files))
@@ -315,10 +316,9 @@ typeset.show(tables.epoch_gain_table(gains))
 # %% [markdown]
 # ## Explore: where do the arms disagree?
 #
-# With a running kernel you choose task, pooling, arms and seed. Try first: the task on which
-# the arms differ most, under max pooling. Heads are fitted on the first 2,000 training texts (at
-# most `max_train`), so scores differ a little from Table 3. `weighted` is `mean`: the paper's
-# weights were never trained.
+# With a running kernel you choose task, pooling, arms and seed. Heads are fitted on the first 2,000
+# training texts (at most `max_train`), so scores differ a little from Table 3. `weighted` is
+# `mean`: the paper's weights were never trained.
 
 # %% tags=["nbval-ignore-output"]
 max_texts = min(2000, book.max_train or 2000)

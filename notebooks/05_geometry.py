@@ -40,7 +40,7 @@ overrides = {}  # any other field of a recipe
 import torch
 
 from predrecon import metrics, pool, probes
-from predrecon.workbook import Notebook, figures, sentences, tables, typeset, widgets
+from predrecon.workbook import Notebook, figures, findings, sentences, tables, typeset, widgets
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
                 seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
@@ -340,16 +340,28 @@ for metric in (spectral_entropy, effective_rank, stable_rank, alignment, uniform
 # %% [markdown]
 # ## Hybrid minus MLM-only
 #
-# Now the encoders. Mean of tasks, paired by seed, with 95 % intervals: over seeds, which say what
-# another training run would give, or with one seed over texts, which say what *these* weights would
-# give on other texts. A point left of 0: the hybrid is lower. An interval that holds 0 shows no
-# difference. `weighted` has the numbers of `mean`: the paper's weights were never trained. A pair
-# of sentences is one text here, "s1 [SEP] s2"; in notebook 04 both are encoded separately. The
-# semantic probe's mean is over accuracies and one rank correlation.
+# Now the encoders: mean of tasks, paired by seed. A point left of 0: the hybrid is lower. An
+# interval that contains 0 shows no difference. `weighted` has the numbers of `mean`: the paper's
+# weights were never trained. A pair of sentences is one text here, "s1 [SEP] s2"; in notebook 04
+# both are encoded separately. The semantic probe's mean is over accuracies and one rank
+# correlation.
+#
+# First the eight seeds that come with the project (preset `demo`, embedded tasks;
+# `figures/data/eight-seeds/05_differences.csv`):
+
+# %%
+eight = findings.evidence("eight-seeds")["05_differences"]
+figures.show(figures.headline_differences(eight))
+typeset.say(*sentences.of_gaps(eight))
+
+# %% [markdown]
+# And the runs on this disk. Intervals over seeds say what another training run would give; with one
+# seed they are over texts, and say what *these* weights would give on other texts.
 
 # %% tags=["nbval-ignore-output"]
 gaps = book.gaps
-print(tables.budget(book.runs))
+for arm, runs in book.all_runs.items():
+    print(tables.budget(arm, runs))
 if gaps is not None:
     book.gallery.show("05_headline", figures.headline_differences(gaps), gaps)
 
@@ -378,15 +390,14 @@ if gaps is not None:
 # %% [markdown]
 # ## Task by task
 #
-# All six metrics under mean pooling. The published bars, where a task has them, are pale.
+# All six metrics under mean pooling. On GLUE tasks pale bars are the published values.
 
 # %% tags=["nbval-ignore-output"]
 means = tables.geometry_with_published(book.geometry.table)
 book.gallery.show("05_metrics", figures.metric_bars(means, "mean"), means)
 
 # %% [markdown]
-# Both probes under attention pooling, of which the paper makes its lexical claim (Table 6). If the
-# bars of a panel are alike, so are the embeddings for that probe.
+# Both probes under attention pooling, about which the paper makes its lexical claim (Table 6).
 
 # %% tags=["nbval-ignore-output"]
 book.gallery.show("05_probes", figures.probe_comparison(means, "attention"), means)
@@ -397,7 +408,15 @@ book.gallery.show("05_probes", figures.probe_comparison(means, "attention"), mea
 # Tables 4 to 11 with our numbers; click on a line to unfold it. Published numbers stand beside GLUE
 # tasks only: the embedded tasks have the same shapes and other texts. All are written to
 # `figures/data/` as CSV, Markdown and LaTeX; Table 3 is in notebook 04. Ranks are at most
-# min(N, D), so a published rank names its D if ours differs.
+# min(N, D), so a published rank names its D if ours differs. Tables 7 to 11 have more metrics:
+#
+# - *components for 90 %*: how many directions hold 90 % of the variance (the public code's).
+# - *RankMe*: effective rank without centring (Garrido et al. 2023). A shared direction lowers it,
+#   so it can order two encoders the other way round than Eq. 12.
+# - *alignment of true pairs*: mean squared distance of paraphrases or entailed pairs, both
+#   sentences encoded separately (Wang and Isola 2020).
+# - *distance within classes / between*: the ratio of mean distances, explained in
+#   [05c](05c_spectra_and_maps.ipynb); 1 is no separation.
 
 # %% tags=["nbval-ignore-output"]
 measured = book.geometry
@@ -411,9 +430,8 @@ print(", ".join(file.name for file in files if file.suffix == ".csv"))
 # %% [markdown]
 # ## Explore the geometry
 #
-# With a running kernel you choose task, pooling, arms, seed and the definitions of the metrics.
-# *Try first*: max pooling instead of mean pooling,
-# then "the paper's tables" instead of "the paper's equations".
+# With a running kernel you choose task, pooling, arms, seed and the definitions of the metrics:
+# "the paper's tables" instead of "the paper's equations".
 
 # %% tags=["nbval-ignore-output"]
 widgets.geometry_explorer(measured)

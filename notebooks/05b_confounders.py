@@ -39,7 +39,7 @@ overrides = {}  # any other field of a recipe
 import torch
 
 from predrecon import audit, metrics, model, pooling
-from predrecon.workbook import Notebook, figures, sentences, tables, typeset
+from predrecon.workbook import Notebook, figures, findings, sentences, tables, typeset
 
 book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps, arms=arms,
                 seed=seed, tasks=tasks, data_dir=data_dir, overrides=overrides,
@@ -120,9 +120,10 @@ print(f"ratios to itself from {min(ratios):.2f} to {max(ratios):.2f}")
 
 # %% [markdown]
 # On the encoders: twenty random draws for each, mean pooling, and poolers fitted on the task's
-# training split. Above, a box holds all 20 × 20 ratios of the hybrid to MLM-only. Differences
-# between training seeds are not due to the pooler. Lines are the published ratios, where the task
-# is one of the paper's; shaded is "5 to 10 times".
+# training split. In the upper panels a box holds all 20 × 20 ratios, hybrid over MLM-only, for one
+# training seed; the lower one shows uniformity itself, on the first task. Differences between
+# training seeds are not due to the pooler. Lines are the published ratios, where the task is one of
+# the paper's; shaded is "5 to 10 times".
 
 # %% tags=["nbval-ignore-output"]
 by_pooler = audit.poolers.spread(book.encoders, book.tasks, max_samples=book.max_samples)
@@ -190,7 +191,14 @@ print(f"all pairs {every:.2f}, pairs of equal length {abs(equal):.2f}, explained
 # %% [markdown]
 # On the encoders, and on each of them before its first step: an *untrained* encoder may look spread
 # out too. Preset `demo` adds no positions (they are rotations in attention), so length should
-# matter less here than in the toy and in the published architecture.
+# matter less here than in the toy and in the published architecture. First the eight seeds that
+# come with the project (`figures/data/eight-seeds/`), then the runs on this disk:
+
+# %%
+gaps = findings.evidence("eight-seeds")["06_contrasts"].query("contrast == 'objective'")
+for metric, words in {"uniformity": "all pairs", "equal_length": "pairs of equal length"}.items():
+    row = gaps[gaps["metric"] == metric].iloc[0]
+    print(f"hybrid minus MLM-only, {words}: {findings.number(row)}")
 
 # %% tags=["nbval-ignore-output"]
 control = audit.length.length_control(book.models, book.tasks, max_samples=book.max_samples)

@@ -167,7 +167,8 @@ if book.gaps is not None:
 #
 # The public code's radar: six metrics of one task under mean pooling, outwards is better. Every
 # spoke runs from the worst to the best value of any model under any pooling, so a spoke says who
-# leads and not by how much.
+# leads and not by how much. A point near the centre: under another pooling this metric is far
+# better, for both arms.
 
 # %% tags=["nbval-ignore-output"]
 pictures = {}
@@ -228,8 +229,8 @@ book.gallery.show("05_map", figure, places, caption=book.caption(seed))
 # ## Explore the maps
 #
 # With a running kernel, click a point or draw a box to read the texts and their nearest neighbours
-# in each arm. *Try first*: colour by length, and see whether an axis of the map is the number of
-# tokens ([05b](05b_confounders.ipynb)); then colour by the most frequent token.
+# in each arm. Coloured by length: is an axis of the map the number of tokens
+# ([05b](05b_confounders.ipynb))?
 
 # %% tags=["nbval-ignore-output"]
 widgets.map_explorer(book.geometry, book.tasks, book.encoders, seed=book.seed)

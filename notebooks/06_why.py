@@ -15,20 +15,22 @@
 # %% [markdown]
 # # 06 · Why it differs
 #
-# **The question.** The paper's hybrid has more uniform embeddings than its MLM-only twin. Is the
-# cause the objective, or the λ that the learning rate drives, or targets that leak into the
-# context, or simply that a hybrid step costs more? And how small a difference could be seen at all?
+# **The question.** The paper's hybrid has more uniform embeddings than its MLM-only twin. Why?
+# Eight suspects: the objective, compute, λ, a leak, what a run has learned, the plateau, the
+# schedule, and chance.
 #
 # **The experiment.** The paper compares two runs. Here every suspect has runs of its own: both
 # objectives and MLM-only with the operations of the hybrid (eight seeds each); λ fixed at three
 # values or with a tenth of its learning rate, targets that leak, and both arms as published (three
 # seeds each). `python -m predrecon grid` trains them, in about an hour on two cores for preset
-# `demo`.
+# `demo`. Unless it says "as published", a run has the architecture and optimiser `modern`: rotary
+# positions and gated MLPs as in ModernBERT, trained with Muon. The published architecture learns
+# next to nothing here (suspect 6).
 #
-# **How to read.** Two judges, each by hand; then one suspect per section: the claim, what would
-# make it the cause, the picture, and a verdict. Verdicts, pictures and sentences are made from the
-# numbers in `figures/data/eight-seeds/`, which come with the project. All verdicts, and what the
-# runs on this disk say, stand at the end.
+# **How to read.** Two tests, each computed by hand; then one suspect per section: the claim, what
+# would make it the cause, the picture, and a verdict. Verdicts, pictures and sentences are made
+# from the numbers in `figures/data/eight-seeds/`, which come with the project. All verdicts, and
+# what the runs on this disk say, are at the end.
 
 # %% tags=["parameters"]
 preset = "auto"  # demo, demo-published, modern, paper, smoke; auto: demo, on a GPU paper
@@ -56,14 +58,21 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # %% [markdown]
 # ## The runs
 #
-# Every condition after its last step: mean pooling, mean of tasks, 95 % intervals over seeds. Nats
-# below word frequencies say how much a run has learned; a run near 0 has learned little else.
+# Every condition after its last step: mean pooling, mean of five tasks, 95 % intervals over seeds.
+#
+# - *nats below word frequencies*: the held-out MLM loss of a model that knows only how frequent
+#   each word is, minus the run's. At 0 a run knows no more than that.
+# - *uniformity* and *effective rank*: notebook 05; lower uniformity is more uniform. *Equal length*
+#   counts only pairs of texts with the same number of tokens; *padding attended to* is measured as
+#   the public code does, on texts padded to 128 tokens.
+# - *semantic probe*, *token probe*: accuracy of a linear head that reads a text's label, or which
+#   words are in it, off the mean vector.
 
 # %%
 evidence = findings.evidence("eight-seeds")
 ends, gaps = evidence["06_ends"], evidence["06_contrasts"]
 typeset.say(findings.grid_budget(evidence))
-title = "Every condition: figures/data/eight-seeds/06_ends.csv"
+title = "Every condition (uniformity and rank: geometric means over seeds): 06_ends.csv"
 typeset.show(*tables.folded(tables.endpoint_table(ends), title))
 typeset.say(findings.same_seeds(ends))
 verdicts = findings.verdicts(evidence, findings.evidence("plateau"))
@@ -88,20 +97,20 @@ with_snapshots = {cell: run for cell, run in runs.items() if run.snapshots}
 trajectories = snapshots.trajectories(with_snapshots, book.tasks[0], book.corpus.tokenizer)
 
 # %% [markdown]
-# ## The first judge: an interval over seeds
+# ## The first test: an interval over seeds
 #
 # Runs of one seed share initial weights, text and masks, so they are compared in pairs: one
-# difference $d_i$ a seed. Student's interval holds the mean difference of all seeds that could have
-# been drawn in 95 of 100 such experiments:
+# difference $d_i$ per seed. In 95 of 100 such experiments Student's interval contains the mean
+# difference over all possible seeds:
 #
 # $$\bar d \pm t_{0.975,\,n-1}\,\frac{s}{\sqrt{n}} \qquad
 # s^2 = \frac{1}{n-1}\sum_{i=1}^{n}(d_i - \bar d)^2$$
 #
 # Three seeds give three differences, all negative. Before you run the cell: does their interval
-# hold 0?
+# contain 0?
 #
 # <details><summary>Answer</summary>It does. With three values the quantile t is 4.3, not 2: the
-# spread is itself only guessed, from two degrees of freedom.</details>
+# spread itself is only estimated, from two degrees of freedom.</details>
 
 # %%
 d = np.array([-0.22, -0.05, -0.18])
@@ -114,7 +123,7 @@ interval = statistics.student_interval(d)
 assert np.allclose([interval.low, interval.high], [mean - margin, mean + margin], atol=1e-4)
 
 # %% [markdown]
-# ## The second judge: signs
+# ## The second test: signs
 #
 # If the objective did nothing, each difference might as well have had the other sign. Count in how
 # many of the $2^n$ patterns of signs the sum is at least as far from 0 as the one observed:
@@ -150,11 +159,11 @@ figures.show(figures.suspect(gaps, names, sentences[0].partition(":")[0]))
 typeset.say(*sentences, findings.verdict(verdicts, 1))
 
 # %% [markdown]
-# ## What it costs
+# ## Suspect 2: compute
 #
-# **Suspect 2: compute.** A hybrid step runs the encoder twice more, and the predictor: equal steps
-# are not equal operations. **It is the cause** if MLM-only, given as many operations, is as
-# uniform as the hybrid.
+# **Claim.** A hybrid step runs the encoder twice more, and the predictor: equal steps are not equal
+# operations. **It is the cause** if MLM-only, given as many operations, is as uniform as the
+# hybrid.
 #
 # Pale points are seeds, bold ones their means with 95 % intervals.
 
@@ -188,8 +197,9 @@ if len(balance):
 # ## Suspect 4: the leak
 #
 # **Claim.** The public code's blocks leave most targets visible in the context (notebook 01), so
-# its hybrid could copy instead of predict. **It is the cause** if runs with leaking targets are
-# more uniform than runs without.
+# its hybrid could copy instead of predict. The hybrid above has no leak, so a leak is not needed
+# for the difference. **It adds to it** if runs with leaking targets are more uniform than runs
+# without.
 
 # %%
 sentences = findings.leak(gaps)
@@ -224,18 +234,20 @@ last = snapshots.at_equal_nats(toy).iloc[-1]
 assert np.allclose([last.level, last.value], [1.0, at_one - mlm[1][1]])
 
 # %% [markdown]
-# Every run after its last step. If the objective shaped the geometry beyond what a run has learned,
-# blue and orange lie on two curves. Runs as published stay at 0 nats and are left out.
+# Every run after its last step. If the objective shapes the geometry beyond what a run has learned,
+# the hybrid's points lie below MLM-only's (orange and brown) at the same nats. Runs as published
+# stay at 0 nats and are left out.
 
 # %%
 figures.show(figures.plateau(evidence["06_plateau"]))
-sentences = findings.at_equal_loss(evidence["06_equal_nats"], evidence["06_followed"])
+task = evidence["06_trajectories"]["task"].iloc[0]
+sentences = findings.at_equal_loss(evidence["06_equal_nats"], evidence["06_followed"], task)
 typeset.say(*sentences, findings.verdict(verdicts, 5))
 
 # %% [markdown]
 # > **Gotcha.** The loss is an outcome of the objective, too: a hybrid that is more uniform
-# > *because* it has learned more adds nothing here. The architectures lie far apart, so the
-# > correlation is over the runs of one of them.
+# > *because* it has learned more adds nothing here. Runs as published would dominate the
+# > correlation, so it is over all others; the linear fit has the nats, the objective and the seeds.
 
 # %% tags=["nbval-ignore-output"]
 at_nats = snapshots.at_equal_nats(trajectories)
@@ -249,8 +261,8 @@ _ = book.gallery.keep("06_followed", at_equal_loss)
 # **Claim.** The published architecture adds positions of amplitude 1 to token embeddings of
 # standard deviation 0.02 (settings of the public code), so that tokens drown: the JEPA target is a
 # function of the position, and MLM learns word frequencies first. **It is the cause** of what runs
-# of that architecture show if runs on the plateau have one geometry, whatever their objective, and
-# if runs that leave it differ by how far they have come.
+# of that architecture show if all runs on the plateau have one uniformity, near 0, whatever their
+# objective, and if runs that leave it differ by how far they have come.
 #
 # The demo's runs as published all stay on it. So 27 more runs of that architecture, on Wikipedia
 # (`figures/data/plateau/`): nine conditions of three seeds each, seven of the grid's and both
@@ -286,19 +298,19 @@ typeset.say(*findings.before_training(way), findings.verdict(verdicts, 7))
 typeset.say(*findings.schedule(way))
 
 # %% [markdown]
-# ## How small an effect could be seen
+# ## Suspect 8: chance
 #
-# **Suspect 8: chance.** **It is the cause** if the signs of the seeds' differences in uniformity,
-# at equal steps or at equal operations, could be chance: p of one in twenty or more, corrected for
-# these two comparisons. And where no difference is found: how large could one have been? The power
-# of $n$ seeds is the probability that a paired test rejects "no effect" if the mean difference is
-# $\delta$ and single differences spread by $\sigma$:
+# **Claim.** Eight differences could have one sign by luck. **It is the cause** if p is 0.05 or more
+# at equal steps or at equal operations, corrected for these two comparisons. And where no
+# difference is found: how small a one could have been found? The power of $n$ seeds is the
+# probability that a paired test rejects "no effect" if the mean difference is $\delta$ and single
+# differences spread by $\sigma$:
 #
 # $$\text{power} = P\left(\frac{|\bar d|}{s / \sqrt{n}} > t_{0.975,\,n-1}\right), \qquad
 # d_i \sim \mathcal{N}(\delta, \sigma^2)$$
 #
 # The package inverts this by the noncentral t distribution. Five lines of simulation must agree:
-# take the effect that it says eight seeds find four times in five, and count.
+# take the effect that it says eight seeds find with 80 % power, and count.
 
 # %%
 n, sigma = 8, 1.0
@@ -311,8 +323,9 @@ assert abs(power - 0.8) < 0.01
 
 # %% [markdown]
 # The same for uniformity, with the spread of the eight seeds' differences. Where the solid line
-# crosses the upper dotted one, this many seeds find the published difference four times in five;
-# where the dashed line crosses the lower one, this many can show that it is less than half of that.
+# crosses the upper dotted one, this many seeds find the published difference with 80 % power. Where
+# the dashed line crosses the lower one, this many show that it is less than half of that, if the
+# true difference is 0.
 
 # %%
 figures.show(figures.power_curve(gaps))
@@ -322,14 +335,13 @@ typeset.say(*findings.power(gaps), findings.verdict(verdicts, 8))
 # ## The verdicts
 
 # %%
-typeset.show(verdicts, wrap=True, caption="Uniformity, mean pooling, mean of tasks, by suspect")
+title = "Uniformity, mean pooling, mean of tasks unless one is named, by suspect"
+typeset.show(verdicts, wrap=True, caption=title)
 
 # %% [markdown]
 # ## This disk in full
 #
-# The same sentences, pictures and tables of the runs on this disk, with every metric. `equal
-# length` counts only pairs of texts with the same number of tokens; `padding attended to` is
-# measured as the public code does, on texts padded to 128 tokens.
+# The same sentences, pictures and tables of the runs on this disk, with every metric.
 
 # %% tags=["nbval-ignore-output"]
 sections = [findings.objective(effects), findings.operations(effects), findings.balance(effects),
@@ -376,8 +388,8 @@ typeset.say(findings.missing_references(references))
 # %% [markdown]
 # ## Caveats
 #
-# - One text, one width, two layers, a minute of training: a small-scale run, not the paper's scale.
-#   The tasks are the embedded ones. Wikipedia, GLUE and the paper's size on a GPU: notebook 00.
+# - One text, one width, two layers, minutes of training: a small-scale run, not the paper's scale.
+#   The tasks are the embedded ones. Wikipedia, GLUE and the paper's width on a GPU: notebook 00.
 # - Three seeds are three runs: read "not distinguishable" as "not distinguishable with three".
 # - The metrics of one run are not independent of each other, and neither are the contrasts, which
 #   share runs.

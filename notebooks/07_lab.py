@@ -117,7 +117,8 @@ for control, words in {"mlm-flops": "MLM-only, equal operations", "hybrid": "the
 #
 # $g_{\text{JEPA}}$ and $g_{\text{MLM}}$ are the gradients of the two losses in the last layer that
 # both share, before λ weights them. A cosine near 0: the losses neither help nor hinder each other
-# there. A ratio far below 1: the JEPA loss hardly moves the encoder, whatever λ does.
+# there. A ratio far below 1: the JEPA gradient is small beside MLM's, unless $\lambda / (1 -
+# \lambda)$ makes up for it. Means over the second half of training, and over seeds.
 
 # %% tags=["nbval-ignore-output"]
 history = lab.histories(runs)
@@ -128,7 +129,7 @@ if "jepa_gradient" in history and history["jepa_gradient"].notna().any():
 # %% [markdown]
 # ## Explore
 #
-# Try first: the cosine of the gradients of `hybrid` and `leak`; then the JEPA loss of `live`.
+# Histories of all runs on this disk: losses, λ, gradients and the monitor's columns.
 
 # %% tags=["nbval-ignore-output"]
 widgets.lab_explorer(facts, history) if len(history) else print("No run yet.")
@@ -137,9 +138,11 @@ widgets.lab_explorer(facts, history) if len(history) else print("No run yet.")
 # ## The first answer
 #
 # Preset `demo` on the embedded text (800 steps, 1.6 M tokens), every choice by itself and three
-# pairs. What the runs cost is in `figures/data/lab/facts.csv`, their embeddings of the embedded
-# tasks are measured in `figures/data/lab/geometry.csv`. Intervals are of one comparison. A star
-# stands for p < 0.05 after Holm's correction for all comparisons of this section.
+# pairs: four seeds of each for the nats, two to four for the embeddings. Nats and costs are in
+# `figures/data/lab/facts.csv`, metrics of the embeddings in `figures/data/lab/geometry.csv`.
+# Intervals are of one comparison; with two seeds a short one is mostly luck, and one may be shorter
+# than its dot. A star stands for p < 0.05 after Holm's correction for all comparisons of this
+# section.
 
 # %% tags=["nbval-ignore-output"]
 answer = lab.first_answer()

@@ -162,7 +162,7 @@ else:
 # %% [markdown]
 # ## Explore the geometry
 #
-# Try first: another pooling; then the task on which the encoders differ most.
+# All encoders, tasks and poolings, by layer too.
 
 # %% tags=["nbval-ignore-output"]
 widgets.geometry_explorer(measured, layers)
@@ -170,8 +170,8 @@ widgets.geometry_explorer(measured, layers)
 # %% [markdown]
 # ## Explore the maps
 #
-# Try first: a point between two clusters. Which sentence is it, and who are its neighbours in the
-# other encoder?
+# Every text as a point. Click one between two clusters: which sentence is it, and which are its
+# neighbours in the other encoder?
 
 # %% tags=["nbval-ignore-output"]
 widgets.map_explorer(measured, book.tasks, models, seed=book.seed)

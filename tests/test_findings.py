@@ -64,8 +64,8 @@ def test_lambda_is_the_schedule_only_where_the_numbers_say_so():
     driven = {"value": -0.04, "low": -0.041, "high": -0.039}
     first, second = findings.balance(rising, driven)
     assert "w is 4.0 [3.9, 4.1] % below the sum of the learning rates: the schedule" in first
-    assert second.startswith("The larger λ, the less uniform: ")
-    assert "at λ = 0.75, minus learned (3 seeds); λ = 0.25, λ = 0.5 and" in second
+    assert second.startswith("The larger λ, the less uniform on average: ")
+    assert "at λ = 0.75, minus the learned λ (3 seeds); λ = 0.25, λ = 0.5 and" in second
     free = {"value": 1.0, "low": 0.5, "high": 1.5}
     assert (
         "above the sum of the learning rates: the losses move λ"
@@ -136,7 +136,7 @@ def test_a_leak_is_judged_metric_by_metric_and_a_picture_takes_the_words():
     rows.loc[rows["metric"] == "uniformity", "low"] = -0.1
     (sentence,) = findings.leak(rows)
     assert sentence.startswith(
-        "With targets that leak, uniformity is undecided (0.20 [−0.10, 0.30]"
+        "With targets that leak, uniformity is not clearly different (0.20 [−0.10, 0.30]"
     )
     assert findings.heading(sentence).endswith("the effective rank is higher; more is learned")
 
@@ -148,7 +148,7 @@ def test_each_suspect_has_a_verdict_that_follows_the_numbers():
     assert findings.verdict(table, 2).startswith("**Verdict: not the cause.** −0.13 [−0.24, −0.02]")
     turned = seen["06_contrasts"].assign(high=1.0, p=1.0)
     turned = findings.verdicts(seen | {"06_contrasts": turned}, wiki)
-    assert (turned["verdict"].loc[[1, 2, 4, 8]] == "undecided").all()
+    assert turned["verdict"].loc[[1, 2, 4, 8]].str.contains("undecided").all()
 
 
 def test_what_is_missing_is_named_with_its_reason():

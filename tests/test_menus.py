@@ -11,6 +11,7 @@ import pytest
 
 from predrecon.workbook import figures
 from predrecon.workbook.figures.geometry import SIX
+from predrecon.workbook.figures.menus import as_printed
 from predrecon.workbook.figures.probes import probing_view
 
 TASKS = {"SST-2": "sst2", "MNLI (stand-in)": "mnli", "STS-B": "stsb"}
@@ -173,3 +174,11 @@ def test_choices_may_differ_in_everything_and_none_is_an_error(tables):
         assert page["layout"]["title"].get("text") == ("two" if number else None)
     with pytest.raises(ValueError, match="no choices"):
         figures.switchable({}, "Task")
+
+
+def test_a_picture_has_the_choice_in_words_where_no_menu_opens():
+    parts = {name: go.Figure(go.Scatter(y=[1, 2])) for name in ("SST-2", "MNLI")}
+    fig = figures.switchable(parts, "Task")
+    printed = as_printed(fig)
+    assert not printed.layout.updatemenus and fig.layout.updatemenus
+    assert [note.text for note in printed.layout.annotations] == ["Task: SST-2"]

@@ -81,7 +81,8 @@ def test_poolers_and_lengths_and_spectra_in_words():
          *[("a", 0, "random attention", "own draw", r) for r in (1.0, 2.0, 6.0)]],
         columns=["title", "seed", "pooler", "basis", "ratio"],
     )  # fmt: skip
-    mean, random, draw, fitted = sentences.of_poolers(ratios)
+    mean, random, draw, fitted, answer = sentences.of_poolers(ratios)
+    assert "1.50, times a lucky draw, 6.00, is 9.0: together they can reach 5." in answer
     assert fitted.startswith("**Weighted fitted.** 1.00 to 1.00 times, by task and seed")
     assert fitted.endswith("leaves little of it.")
     assert "1.50 to 1.50 times" in mean and "1 of 3 pairs of draws reach 5" in random

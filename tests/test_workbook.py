@@ -31,8 +31,11 @@ def test_run_reports(smoke_runs, corpus):
     assert (table["gradient"] < 0).all()
     with pytest.raises(ValueError, match="MLM-only run"):
         tables.balance_table(smoke_runs["mlm"])
-    line = tables.budget(smoke_runs)
-    assert "seed 0" in line and "0.01 M tokens in 30 steps" in line
+    line = tables.budget("hybrid", [smoke_runs["hybrid"]])
+    assert "seed 0" in line and "0.01 M tokens in 30 steps" in line and " each" not in line
+    both = tables.budget("both", list(smoke_runs.values()))
+    assert "seeds 0, 0" in both and " s each on cpu" in both
+    assert tables.budget("hybrid", []) == "hybrid: no finished run"
     run = smoke_runs["mlm"]
     guesses = tables.fill_masks(run.model(), corpus, run.recipe, n=3)
     assert len(guesses) == 3 and guesses["text"].str.contains(" [?] ", regex=False).all()

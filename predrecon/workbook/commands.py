@@ -75,7 +75,7 @@ def _pretrain(options):
         shard=options.shard,
     )
     if accelerate.PartialState().is_main_process:
-        print(f"{run.folder}\n{tables.budget({recipe.arm: run})}")
+        print(f"{run.folder}\n{tables.budget(recipe.arm, [run])}")
 
 
 def _grid(options):

@@ -30,10 +30,10 @@ _FOLLOWS = ("The more nats a run has learned, the more uniform it is",
             "Uniformity does not clearly follow the nats")  # fmt: skip
 _UNIFORM_THAN = ("more uniform than MLM-only's", "less uniform than MLM-only's")
 _STATUS_WORDS = {
-    REPRODUCED: "are reproduced",
-    DIRECTION: "have the direction only",
-    REFUTED: "are not reproduced",
-    UNKNOWN: "cannot be decided at this budget",
+    REPRODUCED: "reproduced",
+    DIRECTION: "with the right direction only",
+    REFUTED: "not reproduced",
+    UNKNOWN: "that cannot be decided at this budget",
 }
 _BOUNDS = ["value", "low", "high"]
 _CAN_BE_SIGNIFICANT = 6  # seeds from which sign flips can give p < 0.05
@@ -48,8 +48,8 @@ _BY_LAMBDA = {  # `{how λ is set: condition}`
 _CONTROLS = {  # of the objective's effect on uniformity: `{where: (contrast, metric)}`
     "at equal operations": ("objective, equal FLOPs", "uniformity"),
     "between texts of equal length": ("objective", "equal_length"),
-    "measured as the public code does, padding attended to": ("objective", "uniformity_released"),
-    "so measured at equal operations": ("objective, equal FLOPs", "uniformity_released"),
+    "with padding attended to as in the public code": ("objective", "uniformity_released"),
+    "so at equal operations": ("objective, equal FLOPs", "uniformity_released"),
 }
 _TOKEN_PROBE = ("objective, equal FLOPs", "token_probe")
 _RESERVED = "the cause, with a reservation"
@@ -129,18 +129,23 @@ def objective(gaps: pd.DataFrame) -> list[str]:
         return [_NO_PAIR]
     words = compared(row, *_UNIFORM_THAN, "not distinguishable from MLM-only's")
     effect = contrasts.published_effects()["uniformity"]
-    p = f", p = {row['p']:.3f}, {row['p_corrected']:.2f} after Holm's correction over {len(gaps)}"
-    sure = f"{p} rows" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
+    lowest = ", the least that their signs can give" if row["p"] < 2.01 / 2 ** row["seeds"] else ""
+    p = f", p = {row['p']:.3f}{lowest}, {row['p_corrected']:.2f} after Holm's correction over"
+    sure = f"{p} {len(gaps)} rows" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
     sentences = [
         f"At equal steps the hybrid's embeddings are {words}: uniformity, hybrid minus MLM-only, "
         f"{number(row)} ({_over(row)}{sure}; published {_text(effect)})."
     ]
     rows = {words: _row(gaps, *key) for words, key in _CONTROLS.items()}
     parts = [f"{number(row)} {words}" for words, row in rows.items() if row]
-    sentences += [f"It is {_listed(two)}." for two in (parts[:2], parts[2:]) if two]
+    sentences += [f"It is {_listed(parts)}."] if parts else []
     if row := _row(gaps, "objective", "effective_rank"):
         words = compared(row, "poorer", "richer")
-        sentences.append(f"The spectrum is {words}: effective rank {number(row, 1)}.")
+        paper = _text(contrasts.published_effects()["effective_rank"], 1)
+        sentences.append(
+            f"The spectrum is {words}: effective rank {number(row, 1)} (published {paper}, of a "
+            "wider encoder)."
+        )
     return sentences
 
 
@@ -201,13 +206,15 @@ def balance(gaps: pd.DataFrame, driven: dict | pd.Series | None = None) -> list[
         trend = "Fixed λ against the learned one, uniformity"
         if len(values) > 2:
             falls, rises = np.all(np.diff(values) < 0), np.all(np.diff(values) > 0)
-            trend = "The larger λ, the more uniform" if falls else trend
-            trend = "The larger λ, the less uniform" if rises else trend
+            trend = "The larger λ, the more uniform on average" if falls else trend
+            trend = "The larger λ, the less uniform on average" if rises else trend
         clear = [title for title, row in parts.items() if compared(row, "y", "y", "")]
-        clear = f"only {_listed(clear)} differs clearly" if len(clear) == 1 else (
-            f"{_listed(clear)} differ clearly" if clear else "none differs clearly")  # fmt: skip
+        clear = f"only {_listed(clear)} clearly differs" if len(clear) == 1 else (
+            f"{_listed(clear)} clearly differ" if clear else "none clearly differs")  # fmt: skip
         over = _over(next(iter(parts.values())))
-        sentences.append(f"{trend}: {_listed(cells)}, minus learned ({over}); {clear}.")
+        sentences.append(
+            f"{trend}: {_listed(cells)}, minus the learned λ ({over}); {clear} from it."
+        )
     if row := _row(gaps, "λ's rate / 10", "uniformity"):
         words = compared(row, *_UNIFORM)
         sentences.append(f"A tenth of λ's learning rate: {words}, uniformity {number(row)}.")
@@ -260,20 +267,23 @@ def leak(gaps: pd.DataFrame) -> list[str]:
     row, nats = (_row(gaps, "targets leak", m) for m in ("uniformity", "below_unigram"))
     if row is None:
         return ["No run with leaking targets is here."]
-    words = compared(row, "lower (more uniform)", "higher (less uniform)", "undecided")
+    words = compared(row, "lower (more uniform)", "higher (less uniform)", "not clearly different")
     parts = [f"With targets that leak, uniformity is {words} ({number(row)}, {_over(row)})"]
     if rank := _row(gaps, "targets leak", "effective_rank"):
-        words = compared(rank, "lower", "higher", "undecided")
+        words = compared(rank, "lower", "higher", "not clearly different")
         parts.append(f"the effective rank is {words} ({number(rank, 1)})")
-    words = compared(nats, "less is learned", "more is learned", "what is learned is undecided")
+    words = compared(nats, "less is learned", "more is learned", "as much is learned")
     return [f"{'; '.join(parts)}; {words} ({number(nats, 3)} nats)."]
 
 
-def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) -> list[str]:
+def at_equal_loss(
+    levels: pd.DataFrame, followed: pd.DataFrame | None = None, task: str = ""
+) -> list[str]:
     """What remains of the objective's effect where both arms have learned equally much.
 
     Args:
         levels: from `snapshots.at_equal_nats`. followed: from `plateau.at_equal_loss`.
+        task: the one on which snapshots were measured.
     """
     rows = levels[levels["metric"] == "uniformity"] if len(levels) else levels
     if len(rows) == 0:
@@ -283,7 +293,8 @@ def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) ->
     count = f"{max(clear)} of {len(rows)} levels"
     words = f"The hybrid is {_UNIFORM[int(clear[1] > clear[0])]} at {count} of equal loss"
     words = words if max(clear) else "At equal loss the arms are not distinguishable"
-    sentences = [f"{words}: {_listed(cells)} ({_over(rows.iloc[0])})."]
+    on = f"on {task}, the task on which snapshots are measured; " if task else ""
+    sentences = [f"{words}: {_listed(cells)} ({on}{_over(rows.iloc[0])})."]
     if followed is not None and len(followed):
         rho = followed[followed["metric"] == "uniformity"]
         among = "but those as published" if "but those as published" in set(rho["among"]) else ""
@@ -294,7 +305,7 @@ def at_equal_loss(levels: pd.DataFrame, followed: pd.DataFrame | None = None) ->
             among = among.replace("but those", "all but those")
             sentences.append(
                 f"{compared(of, *_FOLLOWS)}: rank correlation {number(of)} over {int(row['runs'])} "
-                f"runs ({among}); at equal nats the objective adds {number(row)}."
+                f"runs ({among}); in a linear fit the objective adds {number(row)} at equal nats."
             )
     return sentences
 
@@ -308,11 +319,11 @@ def stuck(ends: pd.DataFrame) -> list[str]:
     nats = runs["below_unigram"]
     titles, size = list(dict.fromkeys(runs["title"])), runs["uniformity"].abs().max()
     size = f"below {size + 5e-4:.3f}" if size >= _SMALL else f"below {_SMALL}"
+    both = ", with the JEPA loss and without" if len(titles) > 1 else ""
     return [
-        f"{len(runs)} runs ({_listed(titles)}) end on the plateau: they predict masked "
-        f"tokens no better than word frequencies do, to {max(_SMALL, nats.abs().max()):.2f} nats. "
-        f"The size of their uniformity is {size}: all texts lie at one point, whatever the "
-        "objective."
+        f"{len(runs)} runs ({_listed(titles)}) end on the plateau, within "
+        f"{max(_SMALL, nats.abs().max()):.2f} nats of the loss of word frequencies. The size of "
+        f"their uniformity is {size}: all texts lie nearly at one point{both}."
     ]
 
 
@@ -387,12 +398,12 @@ def power(gaps: pd.DataFrame) -> list[str]:
     first, *others = needed["uniformity"]
     parts = [f"{first} seeds {places[0]}", *(f"{n} {places[1]}" for n in others)]
     released = needed["uniformity_released"]
-    released = f" (measured as released: {_listed(released)})" if released else ""
+    released = f" (with padding attended to: {_listed(released)})" if released else ""
     return [
         f"{int(row['seeds'])} seeds find a difference of {row['detectable']:.2f} in uniformity "
-        f"four times in five (published: {effect:.2f}).",
-        "To show that the true difference is smaller than half the published one takes "
-        f"{_listed(parts)}{released}.",
+        f"with 80 % power (published: {effect:.2f}).",
+        "If the true difference were 0, it would take "
+        f"{_listed(parts)} to show that it is less than half the published one{released}.",
     ]
 
 
@@ -413,13 +424,13 @@ def verdicts(seen: dict[str, pd.DataFrame], wiki: dict[str, pd.DataFrame]) -> pd
     objective = _RESERVED if unclear else "the cause"
     objective = objective if max(steps["high"], equal["high"]) < 0 else "undecided"
     most = f"{number(steps)} at equal steps, {number(equal)} at equal operations"
-    unclear = _listed(unclear).replace("so measured", "measured as the public code does,")
-    most += f"; undecided: {unclear}" if unclear else ""
+    most += f"; undecided: {_listed(unclear)}".replace(" so ", " with padding ") if unclear else ""
     least = over_mlm(seen["06_ends"]).query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
     level = levels.query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
     followed = followed[followed["metric"] == "uniformity"].set_index("among")
     rhos = followed[["rho", "rho_low", "rho_high"]].set_axis(_BOUNDS, axis=1)
-    rho, strict = rhos.loc["within conditions"], rhos.loc["within conditions and seeds"]
+    rho, strict = rhos.loc[plateau.WITHIN], rhos.loc[plateau.BOTH]
+    rank = _row(gaps, "objective, as published", "effective_rank")
     shaped = "the cause, as published" if compared(strict, "y", "y", "") else _RESERVED
     alike = published["low"] <= 0 <= published["high"]
     at, tokens = _where_the_hybrid_ends(seen["06_trajectories"])
@@ -432,22 +443,28 @@ def verdicts(seen: dict[str, pd.DataFrame], wiki: dict[str, pd.DataFrame]) -> pd
                     "MLM-only"),
         "λ": (compared(least, *stays), f"{number(least)} with the least favourable choice of λ "
               f"({least['contrast']}), hybrid minus MLM-only"),
-        "the leak": (compared(leaked, "the cause", "not the cause", "undecided"),
-                     f"{number(leaked)}, with the leak minus without"),
-        "what a run has learned": (compared(level, *stays),
-                                   f"{number(level)} at {level['level']:.2f} nats for both"),
+        "the leak": (
+            compared(leaked, "a further cause", "not the cause", "undecided"),
+            f"not needed, as the hybrid has none; with a leak minus without {number(leaked)}"),
+        "what a run has learned": (
+            compared(level, *stays),
+            f"{number(level)} where both have learned {level['level']:.2f} nats, the level with "
+            f"the weakest evidence (on {seen['06_trajectories']['task'].iloc[0]})"),
         "the plateau": (
             shaped if alike and compared(rho, "y", "y", "") else "undecided",
-            f"on it the difference of the arms is {number(published)}; on Wikipedia, rank "
+            f"on it uniformity, hybrid minus MLM-only, is {number(published)} (effective rank "
+            f"{number(rank, 1)}); on Wikipedia, rank "
             f"correlation with the nats {number(rho)} within conditions, "
             f"{number(strict)} within conditions and seeds"),
         "the schedule": (
             "not the cause" if longer["low"] > 0 else "undecided",
             f"{number(longer)} at {tokens / 1e6:.1f} M tokens, MLM-only on its longer schedule "
-            "minus the hybrid"),
+            f"minus the hybrid (on {seen['06_trajectories']['task'].iloc[0]})"),
         "chance": ("not the cause" if max(p) < 0.05 else "undecided",
                    f"corrected for these two comparisons, p is {p[0]:.3f} at equal steps and "
-                   f"{p[1]:.3f} at equal operations"),
+                   f"{p[1]:.3f} at equal operations; corrected for all {len(gaps)} rows no p "
+                   f"could pass, as {int(steps['seeds'])} seeds give {2 / 2 ** steps['seeds']:.3f} "
+                   "at the least"),
     }  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["verdict", "decided by"])
     table = table.rename_axis("suspect").reset_index()
@@ -527,7 +544,7 @@ def statuses(claims: pd.DataFrame) -> list[str]:
             continue
         over = f"{int(seeds)} seeds" if seeds > 1 else "one seed"
         parts = [f"{count.get(status, 0)} {words}" for status, words in _STATUS_WORDS.items()]
-        sentences.append(f"{title}, {over}: of {len(rows)} claims {_listed(parts)}.")
+        sentences.append(f"{title} ({over}), of {len(rows)} claims: {_listed(parts)}.")
     return sentences
 
 
@@ -551,18 +568,24 @@ def plateau_runs(seen: dict[str, pd.DataFrame]) -> list[str]:
     nats = ends[ends["metric"] == "below_unigram"]["value"]
     gap = _row(gaps, "objective", "uniformity")
     scale = [_row(gaps, f"token scale, {arm}", "uniformity") for arm in ("hybrid", "MLM-only")]
-    rho = followed[(followed["among"] == "all runs") & (followed["metric"] == "uniformity")]
-    rho = rho[["rho", "rho_low", "rho_high"]].set_axis([*_BOUNDS], axis=1).iloc[0]
+    rhos = followed[followed["metric"] == "uniformity"].set_index("among")
+    rhos = rhos[["rho", "rho_low", "rho_high"]].set_axis(_BOUNDS, axis=1)
+    rho, within, strict = (rhos.loc[among] for among in ("all runs", plateau.WITHIN, plateau.BOTH))
     words = compared(gap, *_UNIFORM, "not distinguishable from MLM-only")
     stuck = (nats < PLATEAU).sum()
-    stuck = f", {stuck} of them on the plateau, which the picture leaves out" if stuck else ""
+    stuck = (
+        f", {stuck} of them less than {PLATEAU} nats below, left out of the picture"
+        if stuck
+        else ""
+    )
     return [
         f"{len(nats)} runs of the published architecture ended {_span(nats)} nats below word "
         f"frequencies; the hybrid is {words} there: uniformity {number(gap)} ({_over(gap)}).",
         f"Scaling the tokens by √D moves uniformity by {number(scale[0])} (hybrid) and "
         f"{number(scale[1])} (MLM-only).",
         f"{compared(rho, *_FOLLOWS)}: rank correlation {number(rho)} (all {len(nats)} "
-        f"runs{stuck}).",
+        f"runs{stuck}), {number(within)} among runs of one condition, {number(strict)} with "
+        "condition and seed held fixed.",
     ]
 
 
@@ -579,27 +602,35 @@ def wikipedia(seen: dict[str, pd.DataFrame], trained: dict[str, pd.DataFrame]) -
     return [
         f"{steps:,} steps, {tokens / 1e6:.1f} M tokens, {nats.size().max()} seeds. Nats below word "
         f"frequencies: {_listed(ended)}.",
-        f"On Wikipedia and GLUE the difference is {differs}: {number(gap)} ({_over(gap)}).",
+        f"On Wikipedia and GLUE uniformity, hybrid minus MLM-only, is {differs}: {number(gap)} "
+        f"({_over(gap)}).",
         *power(gaps)[1:],
-        f"The token probe is {words} at equal operations: {number(token, 3)}.",
+        f"The hybrid's token probe is {words} at equal operations: {number(token, 3)}.",
     ]
 
 
 def h100(seen: dict[str, pd.DataFrame]) -> list[str]:
     """The paper's size on one H100 (`evidence("h100")`)."""
-    rows = seen["heldout"]
-    modern = rows[rows["preset"] == "modern"]
-    last = modern.groupby("arm")["tokens"].max().min()
-    at = {}
-    for arm, run in modern.groupby("arm"):
-        at[arm] = [np.interp(last, run["tokens"], run[c]) for c in ("below_unigram", "flops")]
+    runs, rows = seen["three_seeds"].set_index(["seed", "condition"]), seen["heldout"]
+    nats, cosine = (runs[c].unstack() for c in ("below_unigram", "last_look_text_cosine"))
+    steps, equal = (_mean(nats["hybrid"] - nats[arm]) for arm in ("mlm", "mlm-flops"))
+    spread = _mean(cosine["hybrid"] - cosine["mlm"])
+    hybrid = runs.xs("hybrid", level="condition").iloc[0]
+    apart = compared(spread, "further apart in direction than", "closer in direction than",
+                     "as far apart as")  # fmt: skip
+    pull = (runs["jepa_gradient"] / runs["mlm_gradient"]).mean()
     paper = rows[rows["preset"] == "paper"].sort_values("tokens").iloc[-1]
     state = "on the plateau" if paper["below_unigram"] < PLATEAU else "off the plateau"
     return [
-        f"After {last / 1e6:.0f} M tokens the hybrid is {at['hybrid'][0]:.2f} nats below word "
-        f"frequencies and MLM-only {at['mlm'][0]:.2f} (preset `modern`, one seed); the hybrid has "
-        f"spent {at['hybrid'][1] / at['mlm'][1]:.1f} times the operations.",
-        f"At the paper's size on Wikipedia (preset `paper`), "
+        f"At the paper's width on Wikipedia (preset `modern`, {hybrid['steps']:.0f} steps, "
+        f"{hybrid['tokens'] / 1e6:.1f} M tokens, {len(nats)} seeds) nats, hybrid minus MLM-only, "
+        f"are {number(steps)} at equal steps and {number(equal)} at equal operations.",
+        f"The hybrid's texts lie {apart} MLM-only's: the mean cosine between the mean vectors of "
+        f"two held-out blocks is {_text(cosine['hybrid'].mean())} and "
+        f"{_text(cosine['mlm'].mean())}, a difference of {number(spread)}.",
+        f"The gradient of the JEPA loss in the last shared layer has {pull:.2f} times the norm of "
+        "MLM's there.",
+        f"At the paper's size as published (preset `paper`), "
         f"{'MLM-only' if paper['arm'] == 'mlm' else 'the hybrid'} is {state} after "
         f"{paper['tokens'] / 1e6:.1f} M tokens ({_text(paper['below_unigram'])} nats, one seed).",
     ]

@@ -88,23 +88,20 @@ def pivot_cells(
     return lines[list(first)].join(wide) if first else wide
 
 
-def budget(runs: dict[str, Run]) -> str:
-    """What the numbers below cost and what the runs have learned: one line per arm."""
-    return "\n".join(
-        f"{arm}: {run.recipe.preset} preset, {run.recipe.corpus}, seed {run.facts['seed']}, "
-        f"{run.metrics['tokens'] / 1e6:.2f} M tokens in {run.metrics['steps']:,} steps, "
-        f"{run.metrics['seconds']:.0f} s on {run.metrics['device']}; {learned(run.metrics)}"
-        for arm, run in runs.items()
-    )
-
-
-def runs_line(name: str, runs: list[Run]) -> str:
-    """How many runs there are under a name, and what they have learned."""
+def budget(name: str, runs: list[Run]) -> str:
+    """What the runs of one recipe cost, and what they have learned: a line."""
     if not runs:
         return f"{name}: no finished run"
-    counted = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
-    seeds = ", ".join(str(run.facts["seed"]) for run in runs)
-    return f"{name}: {counted} (seeds {seeds}), {learned(*(run.metrics for run in runs))}"
+    run, seeds = runs[0], sorted(run.facts["seed"] for run in runs)
+    counted = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    each = " each" if len(seeds) > 1 else ""
+    seconds = np.mean([run.metrics["seconds"] for run in runs])
+    return (
+        f"{name}: {run.recipe.preset} preset, {run.recipe.corpus}, {counted}, "
+        f"{run.metrics['tokens'] / 1e6:.2f} M tokens in {run.metrics['steps']:,} steps and "
+        f"{seconds:.0f} s{each} on {run.metrics['device']}; "
+        f"{learned(*(run.metrics for run in runs))}"
+    )
 
 
 def recipe_tables(recipe: Recipe, corpus: Corpus) -> list[Styler]:
@@ -140,11 +137,16 @@ def training_tables(runs: dict[str, Run]) -> list[Styler]:
     }
     short = pd.DataFrame.from_dict(lines, orient="index")
     short["JEPA loss"] = short["JEPA loss"].astype(float)
-    every = pd.DataFrame({arm: run.metrics for arm, run in runs.items()}).map(str)
+    every = pd.DataFrame({arm: run.metrics for arm, run in runs.items()}).map(_short)
     return [
         typeset.styled(short, "Held-out losses and cost", precision=2),
         typeset.styled(every, "All that was measured"),
     ]
+
+
+def _short(value) -> str:
+    """Six digits of a number, as 9.46557e12; other values as they are."""
+    return f"{value:.6g}".replace("e+", "e") if isinstance(value, float) else str(value)
 
 
 def training_sentences(runs: dict[str, Run]) -> list[str]:
@@ -805,9 +807,12 @@ def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
         needed = row["seeds_needed"]
         needed = f"{needed:.0f}" if np.isfinite(needed) else f"over {MOST_SEEDS:,}"
         cells = {"effect": cell_text(row["value"], row["low"], row["high"])}
-        cells |= {"could be seen": f"{row['detectable']:.3f}", "published": f"{published:.3f}"}
+        cells |= {
+            "found with 80 % power": f"{row['detectable']:.3f}",
+            "published": f"{published:.3f}",
+        }
         labels = {name: row[name] for name in ("contrast", "metric", "seeds")}
-        rows.append(labels | cells | {"seeds to exclude half": needed})
+        rows.append(labels | cells | {"seeds to exclude half, if it is 0": needed})
     return pd.DataFrame(rows)
 
 
@@ -918,35 +923,42 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
     better, best = over_mlm[over_mlm["value"] > 0], over_mlm.iloc[-1]
     beside = gaps[gaps["against"] == "hybrid"].sort_values("value")
     learned = beside[beside["metric"] == "below_unigram"]
-    clear = learned[(learned["p_corrected"] < 0.05)]
-    open_ = learned[(learned["p_corrected"] >= 0.05) & (learned["low"] * learned["high"] > 0)]
-    other = [
-        f"{words} is {lower} with {_listed(rows[rows['value'] < 0])} and {higher} with "
-        f"{_listed(rows[rows['value'] > 0])}"
-        if len(rows)
-        else f"no change of {words} is clear"
-        for metric, words, lower, higher in (
-            ("uniformity", "uniformity", "lower (more uniform)", "higher"),
-            ("semantic_probe", "the semantic probe", "worse", "better"),
-        )
-        for rows in [beside[(beside["metric"] == metric) & (beside["p_corrected"] < 0.05)]]
-        if metric in set(beside["metric"])
-    ]
-    measured = _range(beside[beside["metric"] != "below_unigram"]["seeds"]) if other else ""
+    other = beside[beside["metric"].isin(["uniformity", "semantic_probe"])]
     paper, strongest, worst = pulls.loc["hybrid"], pulls["share"].idxmax(), learned.iloc[0]
+    variants = f"None of the paper's objective and {len(over_mlm) - 1} variants"
+    clear, single = learned["p_corrected"] < 0.05, learned["low"] * learned["high"] > 0
+    less, more = learned["value"] < 0, learned["value"] > 0
+    geometry = []
+    if len(other):
+        passes, shown = other[other["p_corrected"] < 0.05], other[other["low"] * other["high"] > 0]
+        parts = [
+            f"{words} is {lower} with {_listed(rows[rows['value'] < 0])} and {higher} with "
+            f"{_listed(rows[rows['value'] > 0])}"
+            for metric, words, lower, higher in (
+                ("uniformity", "uniformity", "lower (more uniform)", "higher"),
+                ("semantic_probe", "the semantic probe", "lower", "higher"),
+            )
+            for rows in [shown[shown["metric"] == metric]]
+        ]
+        geometry = [
+            f"With {_range(other['seeds'])} seeds {_listed(passes, 'no choice')} changes "
+            "uniformity or the semantic probe after the same correction; by single intervals "
+            f"{', '.join(parts)}."
+        ]
     return [
-        f"{', '.join(better['combination']) or 'None'} of {len(over_mlm)} choices learns more than "
-        f"MLM-only with the hybrid's operations; the closest is {best['combination']} "
-        f"({_signed(best)} nats, {_range(nats['seeds'])} seeds per choice).",
-        f"Less than with the paper's objective is learned with {_listed(clear[clear['value'] < 0])}"
-        f" (least with {worst['combination']}: {_signed(worst)} nats), more with "
-        f"{_listed(clear[clear['value'] > 0])} (Student's t, p < 0.05 after Holm's correction for "
-        f"{len(gaps)} differences).",
-        f"Uncorrected, the intervals of {_listed(open_)} exclude 0, too.",
-        *([f"Corrected alike, {'; '.join(other)} ({measured} seeds)."] if other else []),
+        f"{', '.join(better['combination']) or variants} learns more than MLM-only with the "
+        f"hybrid's operations; the closest is {best['combination']} ({_signed(best)} nats, "
+        f"{_range(nats['seeds'])} seeds each).",
+        f"Less than with the paper's objective is learned with {_listed(learned[clear & less])} "
+        f"({worst['combination']}: {_signed(worst)} nats), more with "
+        f"{_listed(learned[clear & more])} (Student's t, Holm's correction for {len(gaps)} "
+        "differences).",
+        f"By single intervals, less is also learned with {_listed(learned[~clear & single & less])}"
+        f" and more with {_listed(learned[~clear & single & more])}.",
+        *geometry,
         f"At the last shared layer the gradient of the paper's JEPA loss has {paper['share']:.2f} "
-        f"times the norm of MLM's and a cosine of {paper['gradient_cosine']:.2f} with it; with "
-        f"{strongest} {pulls['share'].max():.1f} times.",
+        f"times the norm of MLM's (cosine {paper['gradient_cosine']:.2f}); that of {strongest} "
+        f"{pulls['share'].max():.1f} times.",
     ]
 
 
@@ -954,8 +966,8 @@ def _signed(row: pd.Series) -> str:
     return f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]".replace("-", "−")
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    return ", ".join(rows["combination"]) or "none"
+def _listed(rows: pd.DataFrame, nothing: str = "none") -> str:
+    return ", ".join(dict.fromkeys(rows["combination"])) or nothing
 
 
 def _range(counts: pd.Series) -> str:

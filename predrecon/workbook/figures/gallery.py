@@ -27,7 +27,7 @@ import psutil
 
 from predrecon.data import files, paths
 from predrecon.data.progress import one_line
-from predrecon.workbook.figures.menus import switchable
+from predrecon.workbook.figures.menus import as_printed, switchable
 
 PLOTLY = "application/vnd.plotly.v1+json"  # plotly's own mime type, drawn by JupyterLab
 
@@ -168,7 +168,7 @@ def write_images(figures: Iterable[go.Figure], images: Iterable[Path], **size) -
         return ""
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            work = [[json.loads(figure.to_json()) for figure in figures], images]
+            work = [[json.loads(as_printed(figure).to_json()) for figure in figures], images]
             (Path(folder) / "work.json").write_text(json.dumps([*work, size | {"height": heights}]))
             return _draw(folder, images)
     except Exception as error:  # no temporary folder, or a figure that is not JSON

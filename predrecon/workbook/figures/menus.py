@@ -39,6 +39,16 @@ def switchable(figures: dict[str, go.Figure], label: str) -> go.Figure:
     return fig.update_layout(updatemenus=[dict(name=label, buttons=buttons, **place, **look)])
 
 
+def as_printed(fig: go.Figure) -> go.Figure:
+    """The figure for a picture, where no menu opens: each menu becomes "label: choice"."""
+    printed = go.Figure(fig)
+    for menu in fig.layout.updatemenus:
+        place = dict(x=menu.x, y=menu.y, xref="paper", yref="paper", xanchor="left", yanchor="top")
+        text = f"{menu.name}: {menu.buttons[max(menu.active or 0, 0)].label}"
+        printed.add_annotation(text=text, showarrow=False, font_size=13, **place)
+    return printed.update_layout(updatemenus=[], overwrite=True)
+
+
 def _single(tree):
     """A trace with its numbers in single precision."""
     if isinstance(tree, dict):

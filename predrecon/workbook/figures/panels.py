@@ -127,7 +127,7 @@ def forest(
     details, hover = ["low", "high"], "%{y}: %{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
     if "p_corrected" in table:
         details = ["seeds", "p_corrected"]
-        hover = "%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f}"
+        hover = "%{y}: %{x:.3f}, %{customdata[0]} seeds, p = %{customdata[1]:.3f} (Holm)"
     for metric, place in zip(metrics, places, strict=True):
         rows = table[table["metric"] == metric]
         color = np.where(np.isfinite(rows["low"]), COLORS["hybrid"], COLORS["untrained"])
