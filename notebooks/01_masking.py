@@ -58,7 +58,7 @@ batch, to_tokens = book.batch, book.corpus.tokenizer.convert_ids_to_tokens
 jepa_roles, mlm_roles = mask_counts.roles(batch, sample=0)
 clean, corrupted = (to_tokens(batch[name][0].tolist()) for name in ("input_ids", "masked_ids"))
 words = zip(clean, corrupted, jepa_roles, strict=True)
-read = [dirty if role == "context" else word for word, dirty, role in words]
+read = [word if role in ("target", "unused") else dirty for word, dirty, role in words]
 typeset.show_html(
     figures.sentence_html(read[:96], jepa_roles[:96], "JEPA branch:"),
     figures.sentence_html(corrupted[:96], mlm_roles[:96], "MLM branch:"),

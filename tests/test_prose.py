@@ -98,3 +98,11 @@ def test_a_wrong_number_would_be_seen():
     assert numbers("by −0.18 [−0.29, −0.07] at `0.5` and $0.7$, Python 3.11") == [
         "0.18", "0.29", "0.07", "3.11"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["eight-seeds", "wikipedia"])
+def test_the_committed_maps_point_to_sections_that_are_there(name):
+    table = findings.evidence(name)["00_map"]
+    files = {source.stem.partition("_")[0]: source for source in SOURCES}
+    for number, section in {tuple(cell.split(" · ")) for cell in table["cell"]}:
+        assert f"# ## {section}\n" in files[number].read_text(encoding="utf-8"), section

@@ -85,7 +85,7 @@ def test_poolers_and_lengths_and_spectra_in_words():
     assert "1.50, times a lucky draw, 6.00, is 9.0: together they can reach 5." in answer
     assert fitted.startswith("**Weighted fitted.** 1.00 to 1.00 times, by task and seed")
     assert fitted.endswith("leaves little of it.")
-    assert "1.50 to 1.50 times" in mean and "1 of 3 pairs of draws reach 5" in random
+    assert "1.50 to 1.50 times" in mean and "5 is reached by 1 of 3 pairs of draws." in random
     assert "a factor of 6.00" in draw
     table = tables.pooler_table(ratios)
     assert table.loc["a", "random pairs"] == "1.00 to 6.00"
@@ -99,7 +99,8 @@ def test_poolers_and_lengths_and_spectra_in_words():
     )  # fmt: skip
     arms, alone = sentences.of_lengths(control)
     assert "−0.200 ± 0.014 over all pairs" in arms and "−0.100 ± 0.014 over pairs" in arms
-    assert "hybrid 50.0%, MLM-only 50.0%; as many random groups explain 10.0%" in alone
+    assert "50.0% (hybrid), 50.0% (MLM-only) of the variance" in alone
+    assert alone.endswith("groups explain 10.0%.")
     assert len(sentences.of_lengths(control[control["model"] == "mlm"])) == 1
     assert list(tables.length_means(control).index) == ["hybrid", "MLM-only"]
 

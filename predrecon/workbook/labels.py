@@ -50,4 +50,5 @@ def contents(folder: Path) -> list[str]:
 
 def contrast_title(contrast: str) -> str:
     """A contrast's name for readers; tables of results keep the name."""
-    return contrast.replace(" for learned", " instead of learned")
+    title = contrast.replace(" for learned", " instead of learned")
+    return {"objective": "objective, equal steps"}.get(title, title.replace("FLOPs", "operations"))

@@ -54,7 +54,7 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
         f"**Mean pooling.** The hybrid's uniformity is {_range(mean)} times that of MLM-only, by "
         f"task and seed (median {mean.median():.2f}).",
         f"**Random attention poolers.** {_range(pairs)} times (median {pairs.median():.2f}); "
-        f"{large or 'none'} of {len(pairs):,} pairs of draws reach {LARGE}.",
+        f"{LARGE} is reached by {large or 'none'} of {len(pairs):,} pairs of draws.",
         f"**The draw alone** moves the ratio of one pair of encoders by a factor of {factor:.2f} "
         "(median over tasks and seeds of highest over lowest).",
         *[
@@ -81,11 +81,11 @@ def of_lengths(control: pd.DataFrame) -> list[str]:
             f"equal length (mean of tasks; ± is half a 95 % interval over {_basis(gaps)})."
         ]
     shares = control.pivot_table("value", "metric", "model", sort=False)
-    explained = ", ".join(f"{name(m)} {share:.1%}" for m, share in shares.loc["explained"].items())
+    explained = [f"{share:.1%} ({name(m)})" for m, share in shares.loc["explained"].items()]
     return [
         *sentences,
-        f"**Length alone** explains of the variance of directions: {explained}; as many random "
-        f"groups explain {shares.loc['by_chance'].mean():.1%}.",
+        f"**Length alone** explains {', '.join(explained)} of the variance of directions; as many "
+        f"random groups explain {shares.loc['by_chance'].mean():.1%}.",
     ]
 
 

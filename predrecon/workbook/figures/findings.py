@@ -9,6 +9,7 @@ from predrecon.audit.contrasts import published_effects
 from predrecon.audit.statistics import detectable_effect, half_width
 from predrecon.workbook.figures.panels import forest
 from predrecon.workbook.figures.style import COLORS, finish
+from predrecon.workbook.labels import contrast_title
 
 # Each status also has its own mark.
 _STATUS = dict(zip(STATUSES, ("✓", "~", "✗", "?"), strict=True))
@@ -63,6 +64,7 @@ def suspect(
     metrics = [metric for metric in metrics if metric in set(rows["metric"])]
     rows = rows.set_index("contrast").loc[[n for n in names if n in set(rows["contrast"])]]
     rows = rows.reset_index()
+    rows = rows.assign(contrast=rows["contrast"].map(contrast_title))
     return forest(rows, metrics, "contrast", title, cell=30 * rows["contrast"].nunique() + 30)
 
 
