@@ -203,7 +203,8 @@ if len(balance):
 
 # %%
 sentences = findings.leak(gaps)
-figures.show(figures.suspect(gaps, ["targets leak"], findings.heading(sentences[0])))
+title = findings.heading(sentences[0]).partition(";")[0]
+figures.show(figures.suspect(gaps, ["targets leak"], title))
 typeset.say(*sentences, findings.verdict(verdicts, 4))
 
 # %% [markdown]

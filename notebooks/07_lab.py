@@ -151,7 +151,7 @@ if answer:
     gaps, pulls = lab.contrasts(ends), lab.pulls(first_history)
     sentences = tables.lab_sentences(gaps, pulls)
     nats = gaps[gaps["metric"] == "below_unigram"]
-    figures.show(figures.laboratory(nats, "mlm-flops", sentences[0].partition(";")[0]))
+    figures.show(figures.laboratory(nats, "mlm-flops", sentences[0].partition(" with")[0]))
     typeset.show(tables.lab_table(first_facts, gaps), index=False)
     typeset.say(*sentences[:3])
 

@@ -48,7 +48,9 @@ def test_contrasts_find_what_was_put_in():
         assert row["low"] < value < row["high"] and row["high"] - row["low"] < 0.1
         assert row["seeds"] == 3 and row["p"] == 0.25 and row["same_sign"] == 1
     text = tables.contrast_table(contrasts.paired_contrasts(made_up()))
-    assert text.loc["objective, equal steps", "uniformity"].endswith("]"), "three seeds earn no star"
+    assert text.loc["objective, equal steps", "uniformity"].endswith("]"), (
+        "three seeds earn no star"
+    )
     text = tables.contrast_table(contrasts.paired_contrasts(made_up(10)))
     assert text.loc["objective, equal steps", "uniformity"].endswith("] *")
 

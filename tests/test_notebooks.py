@@ -176,6 +176,9 @@ def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
     figures = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
     assert all("image/png" in data for data in figures), "run: make notebooks (needs a Chromium)"
+    for data in figures:  # 90 characters are the 620 pixels of a cell in a narrow window
+        title = data[gallery.PLOTLY]["layout"].get("title", {}).get("text") or ""
+        assert max(len(gallery.words(line)) for line in title.split("<br>")) <= 90, title
 
 
 @pytest.mark.slow
