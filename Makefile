@@ -28,10 +28,10 @@ $(READY): pyproject.toml constraints.txt
 		--constraint constraints.txt --editable ".[test]"
 	@touch $@
 
-demo: $(READY) ## run all notebooks on the embedded data; about 9 minutes on two cores
+demo: $(READY) ## run all notebooks on the embedded data; 10 to 30 minutes on two cores
 	@$(BIN)/python -m predrecon demo --preset demo --out $(OUT)
 
-test: $(READY) ## all tests, notebooks included; about 9 minutes on two cores
+test: $(READY) ## all tests, notebooks included; 10 to 30 minutes on two cores
 	@$(BIN)/python -m pytest --nbval $(PARALLEL)
 
 check: $(READY) ## the quick tests, for while you edit; about a minute

@@ -35,7 +35,8 @@
 # **Order.** As in the table: 02 trains both arms and saves them, 03 to 05c open them, 00 sums up.
 # In a hurry, read 00 first: it holds all findings.
 # Each notebook can be read as it is, with the outputs of its last run; *Run → Run All Cells* runs
-# it again. Times are with preset `demo` and the embedded text. `make demo` runs all of them.
+# it again. Times are with preset `demo`, the embedded text and two fast cores; slow ones take three
+# times as long. `make demo` runs all of them.
 #
 # **Explorers.** With a running kernel some cells become explorers with menus; the line *Try first*
 # says where to begin. Without one a picture stays in their place.

@@ -49,7 +49,7 @@ _CONTROLS = {  # of the objective's effect on uniformity: `{where: (contrast, me
     "at equal operations": ("objective, equal FLOPs", "uniformity"),
     "between texts of equal length": ("objective", "equal_length"),
     "with padding attended to as in the public code": ("objective", "uniformity_released"),
-    "so at equal operations": ("objective, equal FLOPs", "uniformity_released"),
+    "with padding and at equal operations": ("objective, equal FLOPs", "uniformity_released"),
 }
 _TOKEN_PROBE = ("objective, equal FLOPs", "token_probe")
 _RESERVED = "the cause, with a reservation"
@@ -424,7 +424,7 @@ def verdicts(seen: dict[str, pd.DataFrame], wiki: dict[str, pd.DataFrame]) -> pd
     objective = _RESERVED if unclear else "the cause"
     objective = objective if max(steps["high"], equal["high"]) < 0 else "undecided"
     most = f"{number(steps)} at equal steps, {number(equal)} at equal operations"
-    most += f"; undecided: {_listed(unclear)}".replace(" so ", " with padding ") if unclear else ""
+    most += f"; undecided: {_listed(unclear)}" if unclear else ""
     least = over_mlm(seen["06_ends"]).query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
     level = levels.query("metric == 'uniformity'").nlargest(1, "high").iloc[0]
     followed = followed[followed["metric"] == "uniformity"].set_index("among")
