@@ -85,13 +85,13 @@ print("w", (w + 0).tolist())
 # %% [markdown]
 # ## The head of single sentences
 #
-# SST-2 and CoLA: LayerNorm → Dropout → Linear, cross-entropy, AdamW. With $\mu$ and $s$ the mean
-# and standard deviation of one vector's own entries:
+# SST-2 and CoLA: LayerNorm → Dropout → Linear, cross-entropy, AdamW. With $\mu$ and $\sigma$ the
+# mean and standard deviation of one vector's own entries:
 #
 # $$p(y \mid z) = \operatorname{softmax}\Big(W \operatorname{dropout}\big(\gamma \odot
-# \tfrac{z - \mu}{s} + \beta\big) + b\Big)$$
+# \tfrac{z - \mu}{\sigma} + \beta\big) + b\Big)$$
 #
-# Forty steps on eight vectors, without dropout so that two codes can be compared:
+# Forty steps on eight vectors, without dropout, so that both computations must agree:
 
 # %%
 draws = torch.Generator().manual_seed(0)
@@ -297,7 +297,7 @@ typeset.say(*findings.probes_alike(tables.probes_over_seeds(scores)))
 
 # %% [markdown]
 # The numbers, with 95 % intervals: over texts with one seed, over seeds with several. An interval
-# over seeds holds no sampling error of the texts; that of the majority class shows it.
+# over seeds leaves out the sampling error of the texts; that of the majority class shows it.
 
 # %% tags=["nbval-ignore-output"]
 for arm, runs in book.all_runs.items():

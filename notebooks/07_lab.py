@@ -117,8 +117,8 @@ for control, words in {"mlm-flops": "MLM-only, equal operations", "hybrid": "the
 #
 # $g_{\text{JEPA}}$ and $g_{\text{MLM}}$ are the gradients of the two losses in the last layer that
 # both share, before λ weights them. A cosine near 0: the losses neither help nor hinder each other
-# there. A ratio far below 1: the JEPA gradient is small beside MLM's, unless $\lambda / (1 -
-# \lambda)$ makes up for it. Means over the second half of training, and over seeds.
+# there. A ratio far below 1: the JEPA gradient is small beside MLM's, unless the weights,
+# $\lambda / (1 - \lambda)$, make up for it. Means over the second half of training and over seeds.
 
 # %% tags=["nbval-ignore-output"]
 history = lab.histories(runs)

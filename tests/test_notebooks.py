@@ -172,6 +172,14 @@ def test_exported_pages_show_figures_without_kernel_or_network(tmp_path):
 
 
 @pytest.mark.parametrize("stem", STEMS)
+def test_inline_mathematics_stays_on_its_line_for_code_hosts(stem):
+    for cell in read(stem).cells:
+        text = re.sub(r"\$\$.*?\$\$|`[^`]*`", "", cell.source, flags=re.DOTALL)
+        if cell.cell_type == "markdown":
+            assert not [m for m in re.findall(r"\$[^$]+\$", text) if "\n" in m]
+
+
+@pytest.mark.parametrize("stem", STEMS)
 def test_every_figure_has_a_picture_for_hosts_without_scripts(stem):
     outputs = [o for c in read(stem).cells for o in c.get("outputs", [])]
     figures = [o["data"] for o in outputs if gallery.PLOTLY in o.get("data", {})]
