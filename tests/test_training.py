@@ -295,6 +295,19 @@ def test_precision_is_what_is_fastest_unless_the_recipe_says(monkeypatch):
     assert machine.compiles(True, cpu) and not machine.compiles(False, gpu)
 
 
+def test_a_checkout_that_is_not_installed_trains_and_says_so(monkeypatch):
+    version = machine.importlib.metadata.version
+
+    def only_others(name):
+        if name == "predrecon":
+            raise machine.importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(machine.importlib.metadata, "version", only_others)
+    versions = machine.environment(torch.device("cpu"))["versions"]
+    assert versions["predrecon"] == "not installed" and versions["torch"] == version("torch")
+
+
 def test_recipes_of_other_versions_open(tmp_path):
     values = dataclasses.asdict(SMOKE) | {"of_a_later_version": 1}
     del values["lam_lr"]  # as a version wrote it that did not have this field

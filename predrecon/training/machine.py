@@ -93,7 +93,7 @@ def environment(device: torch.device, processes: int = 1) -> dict:
     names = ("predrecon", "torch", "transformers", "accelerate", "tokenizers", "numpy")
     facts = {
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in names},
+        "versions": {name: _version(name) for name in names},
         "commit": _commit(),
         "device": device.type,
         "processes": processes,
@@ -103,6 +103,14 @@ def environment(device: torch.device, processes: int = 1) -> dict:
     if device.type == "cuda":
         return facts | {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return facts | {"cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+def _version(package: str) -> str:
+    """A checkout can be on the path without being installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _commit() -> str | None:

@@ -502,7 +502,7 @@ def grid_budget(seen: dict[str, pd.DataFrame]) -> str:
     seeds = seen["06_ends"].query("condition == 'hybrid'")["seed"].nunique()
     return (
         f"Preset `demo`: {len(ends) - len(longer)} runs of {steps:,} steps ({tokens / 1e6:.1f} M "
-        f"tokens of the embedded text), {len(longer)} of MLM-only with the hybrid's operations "
+        f"tokens of docstrings), {len(longer)} of MLM-only with the hybrid's operations "
         f"({longer['step'].max():,} steps, {longer['tokens'].max() / 1e6:.1f} M tokens); {seeds} "
         f"seeds of both arms; {len(n)} embedded tasks of {_span(n, 0)} texts, mean pooling."
     )
