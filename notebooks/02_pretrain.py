@@ -373,8 +373,8 @@ assert mlm_only == step_flops(PredictReconstructConfig(arm="mlm"), **sizes)
 #
 # ## The real runs
 #
-# The recipe and the text. Below, each call of `book.train` is the loop above with schedules,
-# checkpoints and a live curve.
+# The recipe and the text (`max_steps`, where set, overrides `epochs`). Below, each call of
+# `book.train` is the loop above with schedules, checkpoints and a live curve.
 
 # %% tags=["nbval-ignore-output"]
 typeset.show(*tables.recipe_tables(book.recipe, book.corpus))

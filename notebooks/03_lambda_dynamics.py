@@ -13,7 +13,7 @@
 # ---
 
 # %% [markdown]
-# # 03 · The balance λ follows the learning rate
+# # 03 · λ follows the sum of the learning rates
 #
 # **Claim.** $\lambda = \sigma(w)$ is "learned" (Eq. 7), but what it learns is the sum of the
 # learning rates $\eta_s$:
@@ -61,7 +61,7 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # $L = \lambda L_\mathrm{JEPA} + (1 - \lambda) L_\mathrm{MLM}$ gives
 # $\partial L / \partial \lambda = L_\mathrm{JEPA} - L_\mathrm{MLM}$, and
 # $\partial \sigma / \partial w = \sigma (1 - \sigma)$. It is negative as long as the MLM loss is
-# the larger one: in every run so far. The optimiser goes against the gradient: $w$ grows.
+# the larger one: in every run of this project. The optimiser goes against the gradient: $w$ grows.
 #
 # </details>
 
@@ -151,7 +151,7 @@ print(f"plain SGD, 1,000 x         {1_000 * rate * size.sum():.2f}")
 #
 # $w(t) \approx \sum_s \eta_s$, with the rates $\eta_s$ of $w$ itself (`lam_lr`; AdamW updates it
 # whatever updates the matrices). The schedule knows them before training begins: a linear
-# warm-up, then a cosine. Ten steps, two of them warm-up, a peak of 0.5:
+# warm-up, then a cosine. $w$ has no weight decay. Ten steps, two of them warm-up, a peak of 0.5:
 
 # %%
 recipe, total = recipes.get("demo", warmup_steps=2, lam_lr=0.5), 10

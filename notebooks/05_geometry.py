@@ -341,10 +341,10 @@ for metric in (spectral_entropy, effective_rank, stable_rank, alignment, uniform
 # ## Hybrid minus MLM-only
 #
 # Now the encoders: mean of tasks, paired by seed. A point left of 0: the hybrid is lower. An
-# interval that contains 0 shows no difference. `weighted` has the numbers of `mean`: the paper's
-# weights were never trained. A pair of sentences is one text here, "s1 [SEP] s2"; in notebook 04
-# both are encoded separately. The semantic probe's mean is over accuracies and one rank
-# correlation.
+# interval that contains 0 shows no difference. `weighted` has the numbers of `mean`, as the paper's
+# weights were never trained, and is not counted in titles. A pair of sentences is one text here,
+# "s1 [SEP] s2"; in notebook 04 both are encoded separately. The semantic probe's mean is over
+# accuracies and one rank correlation.
 #
 # First the eight seeds that come with the project (preset `demo`, embedded tasks;
 # `figures/data/eight-seeds/05_differences.csv`):
@@ -352,7 +352,7 @@ for metric in (spectral_entropy, effective_rank, stable_rank, alignment, uniform
 # %%
 eight = findings.evidence("eight-seeds")["05_differences"]
 figures.show(figures.headline_differences(eight))
-typeset.say(*sentences.of_gaps(eight))
+typeset.say(*sentences.of_gaps(eight), sentences.of_claims(eight))
 
 # %% [markdown]
 # And the runs on this disk. Intervals over seeds say what another training run would give; with one

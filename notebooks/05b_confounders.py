@@ -101,9 +101,9 @@ book.gallery.show("05_pooling_ablation", figure, means[means["task"] == first_ta
 #
 # Before you run the cell: how far from 1 can that ratio be?
 #
-# <details><summary>Answer</summary>In either direction by more than a factor of 2 here. A draw that
-# listens to the loud direction picks single tokens, which lie far apart. One that listens to the
-# shared direction hears the same from all tokens, and stays near the mean.</details>
+# <details><summary>Answer</summary>In either direction by more than a factor of 2 here. If $v$ lies
+# along the loud direction, the softmax picks single tokens, which lie far apart. If it lies along
+# the shared one, all tokens score alike and the result stays near the mean.</details>
 
 # %%
 hidden, mask = audit.poolers.random_tokens(loud=4.0, shared=2.0)
@@ -153,8 +153,9 @@ else:
 # mean is that of the sum.) Before you run the cell: what is their uniformity, and what is it
 # between texts of one length?
 #
-# <details><summary>Answer</summary>Well below 0: words without a meaning seem to spread texts out.
-# Between texts of one length it is near 0: most of the spread was length.</details>
+# <details><summary>Answer</summary>Below 0, though far from uniform: words without a meaning seem
+# to spread texts out. Between texts of one length it is near 0: most of that spread was
+# length.</details>
 
 # %%
 positions = model.SineCosinePositions(128, 64).table  # (L, D)

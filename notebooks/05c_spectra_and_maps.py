@@ -167,8 +167,9 @@ if book.gaps is not None:
 #
 # The public code's radar: six metrics of one task under mean pooling, outwards is better. Every
 # spoke runs from the worst to the best value of any model under any pooling, so a spoke says who
-# leads and not by how much. A point near the centre: under another pooling this metric is far
-# better, for both arms.
+# leads and not by how much: a full spoke can be a difference that is not clear (notebook
+# [05](05_geometry.ipynb) says which are). A point near the centre: under another pooling this
+# metric is far better, for both arms.
 
 # %% tags=["nbval-ignore-output"]
 pictures = {}
@@ -181,8 +182,8 @@ book.gallery.show_each(pictures, "Task")
 # %% [markdown]
 # ## Maps
 #
-# Two coordinates a text. PCA takes the two directions of largest variance, the first two columns of
-# $V$ in the singular value decomposition of the centred embeddings:
+# Each text gets two coordinates. PCA takes the two directions of largest variance, the first two
+# columns of $V$ in the singular value decomposition of the centred embeddings:
 #
 # $$Z - \bar{Z} = U \Sigma V^{\top}, \qquad \text{map} = (Z - \bar{Z})\, V_{:, 1:2}$$
 #
@@ -212,7 +213,8 @@ for a, b in ((0, 1), (0, 2), (1, 2)):
 # > out silently: the eigenspectrum above says how much that is.
 #
 # The first 250 texts of the first task, coloured by label; in JupyterLab, hover for the text. What
-# to look for: whether colours gather, and whether they do so in one arm only.
+# to look for: whether colours gather, and whether they do so in one arm only. The sign of an axis
+# is free: up in one arm and down in the other means nothing.
 
 # %% tags=["nbval-ignore-output"]
 first_task = book.tasks[0]

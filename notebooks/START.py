@@ -36,7 +36,7 @@
 # In a hurry, read 00 first: it holds all findings.
 # Each notebook can be read as it is, with the outputs of its last run; *Run → Run All Cells* runs
 # it again. Times are with preset `demo`, the embedded text and two fast cores; slow ones take three
-# times as long. `make demo` runs all of them.
+# times as long (the saved outputs are of such a machine). `make demo` runs all of them.
 #
 # **Explorers.** With a running kernel some cells become explorers with menus; the line *Try first*
 # says where to begin. Without one a picture stays in their place.
@@ -90,7 +90,8 @@
 #     python -m predrecon lab
 #
 # `grid` trains both objectives and MLM-only with the hybrid's operations (eight seeds each), fixed
-# and slow λ, leaking targets and both arms as published (three seeds each): 45 runs, 70 minutes
+# λ (three values) and slow λ, leaking targets and both arms as published (three seeds each): 45
+# runs, 70 minutes
 # on two cores with preset `demo`. `lab` trains what the paper did not try: 21 choices and two
 # controls with four seeds each, 92 runs, some three hours. Both take every field of a recipe as
 # an option, run two at a time (`--workers 1` on a GPU), and resume where they were stopped.

@@ -82,7 +82,7 @@ def test_poolers_and_lengths_and_spectra_in_words():
         columns=["title", "seed", "pooler", "basis", "ratio"],
     )  # fmt: skip
     mean, random, draw, fitted, answer = sentences.of_poolers(ratios)
-    assert "1.50, times a lucky draw, 6.00, is 9.0: together they can reach 5." in answer
+    assert "The luckiest pair of draws gives 6.00: encoder and draw can reach 5." in answer
     assert fitted.startswith("**Weighted fitted.** 1.00 to 1.00 times, by task and seed")
     assert fitted.endswith("leaves little of it.")
     assert "1.50 to 1.50 times" in mean and "5 is reached by 1 of 3 pairs of draws." in random
@@ -134,3 +134,16 @@ def test_classes_in_words_of_one_task_and_of_several():
     assert "rank correlation −1.00; what spreads out" in together
     assert "0.900 to 0.920 (hybrid), 0.910 to 0.930 (MLM-only)" in apart
     assert len(sentences.of_classes(pd.DataFrame(rows).query("task == 'a'"))) == 1
+
+
+def test_the_papers_claims_are_answered_by_intervals():
+    rows = [
+        ("uniformity", "mean", -0.2), ("uniformity", "max", 0.0), ("uniformity", "attention", -0.2),
+        ("effective_rank", "max", -0.2), ("probe_gap", "attention", 0.2),
+    ]  # fmt: skip
+    gaps = pd.DataFrame(rows, columns=["metric", "pooling", "value"])
+    gaps = gaps.assign(low=gaps["value"] - 0.1, high=gaps["value"] + 0.1)
+    assert sentences.of_claims(gaps) == (
+        "**The paper's claims.** More uniform: under mean, attention only; richer under max "
+        "pooling: no, the opposite; less lexical under attention pooling: yes."
+    )

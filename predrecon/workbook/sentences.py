@@ -41,6 +41,24 @@ def of_gaps(gaps: pd.DataFrame, metrics: tuple[str, ...] = HEADLINE) -> list[str
     ]
 
 
+def of_claims(gaps: pd.DataFrame) -> str:
+    """What `seeds.headline` says of the paper's three claims, in one sentence."""
+    claims = {  # `{words: (metric, poolings, sign of the claim)}`
+        "more uniform": ("uniformity", ("mean", "max", "attention"), -1),
+        "richer under max pooling": ("effective_rank", ("max",), 1),
+        "less lexical under attention pooling": ("probe_gap", ("attention",), 1),
+    }
+    parts = []
+    for words, (metric, poolings, sign) in claims.items():
+        rows = gaps[(gaps["metric"] == metric) & gaps["pooling"].isin(poolings)]
+        side = sign * np.sign(rows["value"]).where(rows["low"] * rows["high"] > 0, 0)
+        yes, no = rows.loc[side > 0, "pooling"], rows.loc[side < 0, "pooling"]
+        answer = f"under {', '.join(yes)} only" if len(yes) else "not clear"
+        answer = "yes" if len(yes) == len(rows) else answer
+        parts.append(f"{words}: {'no, the opposite' if len(no) else answer}")
+    return f"**The paper's claims.** {_capital('; '.join(parts))}."
+
+
 def of_poolers(ratios: pd.DataFrame) -> list[str]:
     """What `poolers.ratios` say about the published "5-10 x"."""
     own = ratios[ratios["basis"] == "own draw"]
@@ -48,8 +66,7 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
     by_run, large = own.groupby(["title", "seed"])["ratio"], int((pairs >= LARGE).sum())
     factor = (by_run.max() / by_run.min()).median()
     keeps = 1 + (mean.median() - 1) / 2  # half of the difference under mean pooling
-    reach = mean.max() * factor  # the encoders that differ most, and a lucky draw
-    words = "do not reach" if reach < LARGE else "can reach"
+    words = "do not reach" if max(mean.max(), pairs.max()) < LARGE else "can reach"
     return [
         f"**Mean pooling.** The hybrid's uniformity is {_range(mean)} times that of MLM-only, by "
         f"task and seed (median {mean.median():.2f}).",
@@ -61,12 +78,13 @@ def of_poolers(ratios: pd.DataFrame) -> list[str]:
             f"**{pooler.capitalize()}.** {_range(rows)} times, by task and seed (median "
             f"{rows.median():.2f}): a pooler that has learned the task "
             + ("keeps the difference." if rows.median() > keeps else "leaves little of it.")
+            + (" Below 1 MLM-only is the more uniform." if rows.min() < 1 else "")
             for pooler, rows in ratios.groupby("pooler", sort=False)["ratio"]
             if pooler in FITTED
         ],
         f"**So how much is the encoder?** A factor of {mean.median():.2f}, the median of tasks "
-        f"and seeds under mean pooling, where nothing is drawn. The largest, {mean.max():.2f}, "
-        f"times a lucky draw, {factor:.2f}, is {reach:.1f}: together they {words} {LARGE}.",
+        f"and seeds under mean pooling, where nothing is drawn (the largest is {mean.max():.2f}). "
+        f"The luckiest pair of draws gives {pairs.max():.2f}: encoder and draw {words} {LARGE}.",
     ]
 
 
@@ -81,6 +99,13 @@ def of_lengths(control: pd.DataFrame) -> list[str]:
             f"equal length (mean of tasks; ± is half a 95 % interval over {_basis(gaps)})."
         ]
     shares = control.pivot_table("value", "metric", "model", sort=False)
+    every = shares.loc["uniformity"]
+    if every.get("untrained", 0) < every.drop("untrained", errors="ignore").min():
+        cells = ", ".join(f"{_signed(value)} ({name(m)})" for m, value in every.items())
+        sentences.append(
+            f"**Uniformity is not quality.** Untrained encoders are the most uniform: {cells}, "
+            "means of tasks and seeds. Training lowers the spread."
+        )
     explained = [f"{share:.1%} ({name(m)})" for m, share in shares.loc["explained"].items()]
     return [
         *sentences,
@@ -137,6 +162,10 @@ def _poolings(rows: pd.DataFrame) -> str:
 def _basis(gaps: pd.DataFrame) -> str:
     seeds = int(gaps["seeds"].max())
     return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, not over seeds"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _range(values: pd.Series, digits: int = 2) -> str:

@@ -160,6 +160,7 @@ def training_sentences(runs: dict[str, Run]) -> list[str]:
         if jepa is not None:
             ends = f"; its JEPA loss ends at {'< 0.001' if jepa < 1e-3 else f'{jepa:.3f}'}"
         sentences.append(f"**{name}** ends {nats:.2f} nats below word frequencies{plateau}{ends}.")
+        sentences += _against_a_constant(run.history)
     if set(ARMS) <= set(runs):
         hybrid, mlm = (runs[arm].metrics for arm in ARMS)
         ratio, gap = (
@@ -167,10 +168,25 @@ def training_sentences(runs: dict[str, Run]) -> list[str]:
             mlm["validation_mlm"] - hybrid["validation_mlm"],
         )
         sentences.append(
-            f"The hybrid's MLM loss is {abs(gap):.3f} nats {'lower' if gap > 0 else 'higher'} than "
-            f"MLM-only's, in one seed; its steps cost {ratio:.2f} times the operations."
+            f"On held-out text the hybrid's MLM loss is {abs(gap):.3f} nats "
+            f"{'lower' if gap > 0 else 'higher'} than MLM-only's, in one seed; its steps cost "
+            f"{ratio:.2f} times the operations."
         )
     return sentences
+
+
+def _against_a_constant(history: pd.DataFrame) -> list[str]:
+    """How far the predictor is ahead of one that gives every target the same vector."""
+    if "constant_floor" not in history or len(looks := history.dropna(subset="constant_floor")) < 2:
+        return []
+    first, last = looks.iloc[0], looks.iloc[-1]
+    fell = first["jepa_cosine"] - last["jepa_cosine"]
+    alike = fell > 0 and first["constant_floor"] - last["constant_floor"] > fell / 2
+    why = ": most of its fall is that targets became more alike" if alike else ""
+    return [
+        f"On the monitored texts the JEPA loss is {last['jepa_cosine']:.3f}; the best constant "
+        f"vector has {last['constant_floor']:.3f}{why}."
+    ]
 
 
 def balance_table(run: Run) -> pd.DataFrame:

@@ -75,10 +75,8 @@ def pooling_ablation(table: pd.DataFrame, task: str, title: str) -> go.Figure:
     fig, _ = metric_panels(rows, metrics, "pooling", 3, "<br>", spacing=0.07)
     fig.update_xaxes(tickfont_size=10)
     first = rows[rows["model"] == rows["model"].iloc[0]].pivot_table("value", "pooling", "metric")
-    uniform, rich = first["uniformity"].idxmin(), first["spectral_entropy_sigma2"].idxmax()
-    return finish(
-        fig, f"{title}: {uniform} pooling is the most uniform, {rich} pooling the richest"
-    )
+    least, rich = first["uniformity"].idxmax(), first["spectral_entropy_sigma2"].idxmax()
+    return finish(fig, f"{title}: {least} pooling is the least uniform, {rich} pooling the richest")
 
 
 def length_control(table: pd.DataFrame) -> go.Figure:

@@ -63,7 +63,7 @@ def training_curves(
         f"{history['mlm_loss'].tail(smooth).mean():.2f} ({name(arm)})"
         for arm, history in histories.items()
     ]
-    return finish(fig, f"The MLM loss ends at {' and '.join(ends)} nats", plot=plot)
+    return finish(fig, f"The training MLM loss ends at {' and '.join(ends)} nats", plot=plot)
 
 
 def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
@@ -79,7 +79,7 @@ def lambda_dynamics(table: pd.DataFrame) -> go.Figure:
         fig.add_scatter(x=table["step"], y=table[column], name=label, line=line, **place)
     fig.add_hline(y=0, line=dict(color="#555", width=1), **right)
     fig.update_xaxes(title="step")
-    return finish(fig, "The balance follows the learning rate")
+    return finish(fig, "λ follows the sum of the learning rates")
 
 
 def training_view(
