@@ -58,8 +58,8 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # - *cannot tell at this budget* otherwise; also without runs, and for runs on the plateau of word
 #   frequencies, where the geometry does not depend on the objective yet.
 #
-# A claim that both arms are *alike* is reproduced if the interval lies within a margin, which the
-# last column states: alike does not mean that no difference is clear.
+# A claim that both arms are *alike* is reproduced if the interval lies within a margin, which is
+# beside its status: alike does not mean that no difference is clear.
 #
 # The published difference is −10. Before you run the cell: what are these four intervals?
 

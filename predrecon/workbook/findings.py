@@ -15,6 +15,7 @@ from predrecon.audit.claims import DIRECTION, DRIVEN, REFUTED, REPRODUCED, UNKNO
 from predrecon.audit.statistics import MOST_SEEDS, holm, student_interval
 from predrecon.data import paths
 from predrecon.training.heldout import PLATEAU
+from predrecon.workbook.labels import decimal
 
 GROUPS = {  # of claims, by what they measure
     "linear probe": ("linear_probe",),
@@ -89,7 +90,7 @@ def number(row: dict | pd.Series, digits: int = 2) -> str:
     bounded = np.isfinite([low, high]).all()
     if max(map(abs, (value, low, high) if bounded else (value,))) < _SMALL:
         return f"below {_SMALL}"
-    parts = [_text(part, digits) for part in (value, low, high)]
+    parts = [decimal(part, digits) for part in (value, low, high)]
     return f"{parts[0]} [{parts[1]}, {parts[2]}]" if bounded else parts[0]
 
 
@@ -134,14 +135,14 @@ def objective(gaps: pd.DataFrame) -> list[str]:
     sure = f"{p} {len(gaps)} rows" if row["seeds"] >= _CAN_BE_SIGNIFICANT else ""
     sentences = [
         f"At equal steps the hybrid's embeddings are {words}: uniformity, hybrid minus MLM-only, "
-        f"{number(row)} ({_over(row)}{sure}; published {_text(effect)})."
+        f"{number(row)} ({_over(row)}{sure}; published {decimal(effect)})."
     ]
     rows = {words: _row(gaps, *key) for words, key in _CONTROLS.items()}
     parts = [f"{number(row)} {words}" for words, row in rows.items() if row]
     sentences += [f"It is {_listed(parts)}."] if parts else []
     if row := _row(gaps, "objective", "effective_rank"):
         words = compared(row, "poorer", "richer")
-        paper = _text(contrasts.published_effects()["effective_rank"], 1)
+        paper = decimal(contrasts.published_effects()["effective_rank"], 1)
         sentences.append(
             f"The spectrum is {words}: effective rank {number(row, 1)} (published {paper}, of a "
             "wider encoder)."
@@ -160,8 +161,8 @@ def operations(gaps: pd.DataFrame, cost: dict | pd.Series | None = None) -> list
         share = {name: 100 * cost[name] for name in ("value", "low", "high")}
         more = "more" if share["value"] > 0 else "fewer"
         share = {k: abs(v) for k, v in share.items()}
-        wide = _text(share["low"], 0) != _text(share["high"], 0)
-        amount = number(share, 0) if wide else _text(share["value"], 0)
+        wide = decimal(share["low"], 0) != decimal(share["high"], 0)
+        amount = number(share, 0) if wide else decimal(share["value"], 0)
         sentences.append(f"A hybrid step costs {amount} % {more} operations than an MLM-only step.")
     for contrast, given in (
         ("objective", "At equal steps"),
@@ -256,9 +257,9 @@ def same_seeds(ends: pd.DataFrame) -> str:
     means = [hybrid[hybrid["seed"].isin(s)]["value"].mean() for s in (seeds["hybrid"], few)]
     return (
         f"Differences below are paired by seed. The table's hybrid has {len(seeds['hybrid'])} "
-        f"seeds and mean uniformity {_text(means[0])}; conditions with only seeds "
+        f"seeds and mean uniformity {decimal(means[0])}; conditions with only seeds "
         f"{min(few)} to {max(few)} are compared with the hybrid of these seeds, whose mean is "
-        f"{_text(means[1])}."
+        f"{decimal(means[1])}."
     )
 
 
@@ -393,7 +394,9 @@ def power(gaps: pd.DataFrame) -> list[str]:
     for metric in ("uniformity", "uniformity_released"):
         rows = [_row(gaps, name, metric) for name in ("objective", "objective, equal FLOPs")]
         counts = [row["seeds_needed"] for row in rows if row]
-        needed[metric] = [_text(n, 0) if np.isfinite(n) else f"over {MOST_SEEDS:,}" for n in counts]
+        needed[metric] = [
+            decimal(n, 0) if np.isfinite(n) else f"over {MOST_SEEDS:,}" for n in counts
+        ]
     places = ("at equal steps", "at equal operations")
     first, *others = needed["uniformity"]
     parts = [f"{first} seeds {places[0]}", *(f"{n} {places[1]}" for n in others)]
@@ -626,13 +629,13 @@ def h100(seen: dict[str, pd.DataFrame]) -> list[str]:
         f"{hybrid['tokens'] / 1e6:.1f} M tokens, {len(nats)} seeds) nats, hybrid minus MLM-only, "
         f"are {number(steps)} at equal steps and {number(equal)} at equal operations.",
         f"The hybrid's texts lie {apart} MLM-only's: the mean cosine between the mean vectors of "
-        f"two held-out blocks is {_text(cosine['hybrid'].mean())} and "
-        f"{_text(cosine['mlm'].mean())}, a difference of {number(spread)}.",
+        f"two held-out blocks is {decimal(cosine['hybrid'].mean())} and "
+        f"{decimal(cosine['mlm'].mean())}, a difference of {number(spread)}.",
         f"The gradient of the JEPA loss in the last shared layer has {pull:.2f} times the norm of "
         "MLM's there.",
         f"At the paper's size as published (preset `paper`), "
         f"{'MLM-only' if paper['arm'] == 'mlm' else 'the hybrid'} is {state} after "
-        f"{paper['tokens'] / 1e6:.1f} M tokens ({_text(paper['below_unigram'])} nats, one seed).",
+        f"{paper['tokens'] / 1e6:.1f} M tokens ({decimal(paper['below_unigram'])} nats, one seed).",
     ]
 
 
@@ -653,14 +656,10 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _text(value: float, digits: int = 2) -> str:
-    return f"{value:,.{digits}f}".replace("-", "−")
-
-
 def _mean(values: pd.Series) -> dict:
     return student_interval(values).bounds
 
 
 def _span(values, digits: int = 2) -> str:
-    low, high = (_text(value, digits) for value in (min(values), max(values)))
+    low, high = (decimal(value, digits) for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"

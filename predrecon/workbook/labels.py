@@ -52,3 +52,8 @@ def contrast_title(contrast: str) -> str:
     """A contrast's name for readers; tables of results keep the name."""
     title = contrast.replace(" for learned", " instead of learned")
     return {"objective": "objective, equal steps"}.get(title, title.replace("FLOPs", "operations"))
+
+
+def decimal(value: float, digits: int = 2) -> str:
+    """A number in a sentence, with a true minus: −1,234.50."""
+    return f"{value:,.{digits}f}".replace("-", "−")

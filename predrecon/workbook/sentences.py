@@ -11,6 +11,7 @@ from predrecon.audit.geometry import Geometry
 from predrecon.audit.poolers import FITTED, LARGE
 from predrecon.audit.seeds import headline
 from predrecon.workbook.figures.style import name
+from predrecon.workbook.labels import decimal
 from predrecon.workbook.tables import HEADLINE, margins
 
 _WORDS = {  # of a difference: below 0, above 0
@@ -53,9 +54,13 @@ def of_claims(gaps: pd.DataFrame) -> str:
         rows = gaps[(gaps["metric"] == metric) & gaps["pooling"].isin(poolings)]
         side = sign * np.sign(rows["value"]).where(rows["low"] * rows["high"] > 0, 0)
         yes, no = rows.loc[side > 0, "pooling"], rows.loc[side < 0, "pooling"]
-        answer = f"under {', '.join(yes)} only" if len(yes) else "not clear"
+        answer = f"only under {', '.join(yes)}" if len(yes) else "not clear"
         answer = "yes" if len(yes) == len(rows) else answer
-        parts.append(f"{words}: {'no, the opposite' if len(no) else answer}")
+        if len(no):
+            answer = (
+                f"{answer}, the opposite under {', '.join(no)}" if len(yes) else "no, the opposite"
+            )
+        parts.append(f"{words}: {answer}")
     return f"**The paper's claims.** {_capital('; '.join(parts))}."
 
 
@@ -101,7 +106,7 @@ def of_lengths(control: pd.DataFrame) -> list[str]:
     shares = control.pivot_table("value", "metric", "model", sort=False)
     every = shares.loc["uniformity"]
     if every.get("untrained", 0) < every.drop("untrained", errors="ignore").min():
-        cells = ", ".join(f"{_signed(value)} ({name(m)})" for m, value in every.items())
+        cells = ", ".join(f"{decimal(value)} ({name(m)})" for m, value in every.items())
         sentences.append(
             f"**Uniformity is not quality.** Untrained encoders are the most uniform: {cells}, "
             "means of tasks and seeds. Training lowers the spread."
@@ -141,7 +146,7 @@ def of_classes(means: pd.DataFrame, pooling: str = "mean") -> list[str]:
         together = "what spreads out spreads within classes too" if rho < 0 else "not together"
         sentences = [
             f"**Alignment and uniformity** of {len(wide)} pairs of task and encoder: rank "
-            f"correlation {f'{rho:.2f}'.replace('-', '−')}; {together}."
+            f"correlation {decimal(rho)}; {together}."
         ]
     by_arm = [f"{_range(rows, 3)} ({name(m)})" for m, rows in ratio.groupby("model", sort=False)]
     if {"hybrid", "mlm"} <= set(ratio.index.unique("model")):
@@ -162,10 +167,6 @@ def _poolings(rows: pd.DataFrame) -> str:
 def _basis(gaps: pd.DataFrame) -> str:
     seeds = int(gaps["seeds"].max())
     return f"{seeds} seeds" if seeds > 1 else "the texts of one seed, not over seeds"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def _range(values: pd.Series, digits: int = 2) -> str:

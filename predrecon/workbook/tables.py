@@ -268,7 +268,8 @@ def map_table(claims: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "published": _numbers(claims["published"]),
         "ours": [text.replace(" ", "\u00a0") for text in ours],  # in one line
-        "status": claims["status"],
+        "status": claims["status"]
+        + (" (" + claims["why"] + ")").where(claims["why"].str.contains("±"), ""),
         "notebook": claims["cell"],
     }
     return pd.DataFrame(columns).set_index(pd.Index(claims["claim"], name="claim"))
@@ -828,7 +829,7 @@ def power_table(gaps: pd.DataFrame) -> pd.DataFrame:
             "published": f"{published:.3f}",
         }
         labels = {name: row[name] for name in ("contrast", "metric", "seeds")}
-        rows.append(labels | cells | {"seeds to exclude half, if it is 0": needed})
+        rows.append(labels | cells | {"seeds to exclude half": needed})
     return pd.DataFrame(rows)
 
 
@@ -941,7 +942,7 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
     learned = beside[beside["metric"] == "below_unigram"]
     other = beside[beside["metric"].isin(["uniformity", "semantic_probe"])]
     paper, strongest, worst = pulls.loc["hybrid"], pulls["share"].idxmax(), learned.iloc[0]
-    variants = f"None of the paper's objective and {len(over_mlm) - 1} variants"
+    variants = f"None of {len(over_mlm)} choices"
     clear, single = learned["p_corrected"] < 0.05, learned["low"] * learned["high"] > 0
     less, more = learned["value"] < 0, learned["value"] > 0
     geometry = []
@@ -966,9 +967,9 @@ def lab_sentences(gaps: pd.DataFrame, pulls: pd.DataFrame) -> list[str]:
         f"hybrid's operations; the closest is {best['combination']} ({_signed(best)} nats, "
         f"{_range(nats['seeds'])} seeds each).",
         f"Less than with the paper's objective is learned with {_listed(learned[clear & less])} "
-        f"({worst['combination']}: {_signed(worst)} nats), more with "
-        f"{_listed(learned[clear & more])} (Student's t, Holm's correction for {len(gaps)} "
-        "differences).",
+        f"(least with {worst['combination']}: {_signed(worst)} nats), more with "
+        f"{_listed(learned[clear & more])} (Student's t, p < 0.05 after Holm's correction for "
+        f"{len(gaps)} differences).",
         f"By single intervals, less is also learned with {_listed(learned[~clear & single & less])}"
         f" and more with {_listed(learned[~clear & single & more])}.",
         *geometry,

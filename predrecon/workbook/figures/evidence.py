@@ -11,7 +11,7 @@ from predrecon.audit.statistics import student_interval
 from predrecon.training.heldout import PLATEAU
 from predrecon.workbook.figures.panels import forest, grid, titled
 from predrecon.workbook.figures.style import COLORS, POINTS, SEQUENCE, finish, wrapped
-from predrecon.workbook.labels import contrast_title
+from predrecon.workbook.labels import contrast_title, decimal
 
 _SHAPE, _PROBES = ("uniformity", "effective_rank"), ("semantic_probe", "token_probe")
 _WATCHED = (*_SHAPE, "below_unigram", "validation_mlm", *_PROBES)
@@ -203,7 +203,7 @@ def plateau(runs: pd.DataFrame) -> go.Figure:
     located = runs[["below_unigram", metrics[0]]].dropna()
     facts = f"{len(located)} {'run' if len(located) == 1 else 'runs'}"
     if len(located) > 2 and (located.nunique() > 1).all():
-        facts += f", rank correlation {located.rank().corr().iloc[0, 1]:.2f}".replace("-", "−")
+        facts += f", rank correlation {decimal(located.rank().corr().iloc[0, 1])}"
     heading = f"Uniformity by nats ({facts}{note})"
     return finish(fig, heading, height=430)
 

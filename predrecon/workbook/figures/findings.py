@@ -82,9 +82,7 @@ def power_curve(gaps: pd.DataFrame, metric: str = "uniformity") -> go.Figure:
     fig = go.Figure()
     fig.add_scatter(x=_SEEDS, y=find, name="found with 80 % power", line_color=COLORS["hybrid"])
     dashed = dict(color="#9A6700", dash="5px,3px")
-    fig.add_scatter(
-        x=_SEEDS, y=width, name="half an interval's width, if there is none", line=dashed
-    )
+    fig.add_scatter(x=_SEEDS, y=width, name="half an interval's width", line=dashed)
     at = dict(x=[here], y=[row["detectable"]], mode="markers", name=f"{here} seeds")
     fig.add_scatter(**at, marker=dict(size=12, color=COLORS["hybrid"]))
     for level, words in ((effect, "published difference"), (effect / 2, "half of it")):
